@@ -1,0 +1,41 @@
+"""Writing files so that nothing is ever half-written or lands outside the folder it was meant for."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from migrate.errors import InputError
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that appears at `path` whole at the end of the block, or not at all.
+
+    Raises InputError when the place cannot be written (no rights, no space left).
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}; choose another place") from error
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fchmod(stream.fileno(), 0o644)
+            os.fsync(stream.fileno())
+        os.replace(name, path)
+    except OSError as error:
+        raise InputError(f"{path}: writing failed: {error.strerror}; free space or choose another place") from error
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write `content` to `path` whole or not at all. Raises InputError as `atomic_file` does."""
+    with atomic_file(path) as stream:
+        stream.write(content)

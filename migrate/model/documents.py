@@ -1,0 +1,117 @@
+"""The versioned documents that the stages hand to each other; each has a JSON schema in reports/schemas/.
+
+They are msgspec structs rather than dataclasses, since they are checked whenever they are read back from disk.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, Literal
+
+import msgspec
+
+from migrate.model.finding import Finding
+from migrate.model.refs import Location, ObjectRef
+
+API_VERSION = "cilium-migrate/v1alpha1"
+
+
+class Evidence(msgspec.Struct, frozen=True, order=True):
+    """What a statement rests on: an object, a field in it, and the value that stood there."""
+
+    object: str
+    field: str
+    value: str
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True):
+    """One statement about the cluster, such as topic "engine", value "npm-linux".
+
+    `state` is "active" (it runs or is in force), "present" (there but not in force: leftovers), "absent",
+    or "unknown" (what would tell could not be read).
+    """
+
+    topic: str
+    value: str
+    state: Literal["active", "present", "absent", "unknown"] = "active"
+    detail: str = ""
+    evidence: tuple[Evidence, ...] = ()
+
+
+class KindCount(msgspec.Struct, frozen=True, order=True, rename={"api_version": "apiVersion"}):
+    """How a kind was read: "read", "absent" (the cluster does not know it), "forbidden" or "failed"."""
+
+    api_version: str
+    kind: str
+    status: Literal["read", "absent", "forbidden", "failed"]
+    count: int = 0
+    detail: str = ""
+
+
+class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """First line of snapshot.jsonl.gz; every further line is one object.
+
+    `taken` is RFC 3339 in UTC, None for files (their age is unknown). `complete` is False when a kind was
+    forbidden or failed. `name` is the kubeconfig context, or the first path given.
+    """
+
+    api_version: Literal["cilium-migrate/v1alpha1"] = "cilium-migrate/v1alpha1"
+    kind: Literal["Snapshot"] = "Snapshot"
+    tool_version: str
+    origin: Literal["cluster", "files"]
+    name: str
+    taken: str | None = None
+    server_version: str | None = None
+    namespaces: tuple[str, ...] | None = None
+    complete: bool = True
+    kinds: tuple[KindCount, ...] = ()
+    facts: tuple[Fact, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+class Result(Enum):
+    """What became of one source object (DESIGN's five words; docs/architecture.md)."""
+
+    KEPT = "kept"
+    EXACT = "exact"
+    EXACT_HERE = "exact_here"
+    CHANGED = "changed"
+    UNSUPPORTED = "unsupported"
+
+
+class EmittedObject(msgspec.Struct, frozen=True, kw_only=True, rename={"api_version": "apiVersion"}):
+    """An object that the translation wrote; `file` is relative to the output folder."""
+
+    api_version: str
+    kind: str
+    namespace: str | None
+    name: str
+    file: str
+
+
+class TranslationResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What one source object became. `assumptions` say what `exact_here` rests on."""
+
+    source: ObjectRef
+    at: Location | None
+    result: Result
+    proof: Literal["none", "witness", "snapshot"] = "none"
+    objects: tuple[EmittedObject, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    assumptions: tuple[str, ...] = ()
+
+
+class Translation(msgspec.Struct, frozen=True, kw_only=True):
+    """translation.json: one result per source object, in the order of their references."""
+
+    api_version: Annotated[Literal["cilium-migrate/v1alpha1"], msgspec.Meta()] = msgspec.field(
+        default="cilium-migrate/v1alpha1", name="apiVersion"
+    )
+    kind: Literal["Translation"] = "Translation"
+    tool_version: str = msgspec.field(name="toolVersion")
+    target: str
+    networkpolicy: Literal["rewrite", "supplement", "keep"]
+    engines: tuple[str, ...] = ()
+    complete: bool = True
+    results: tuple[TranslationResult, ...] = ()
+    findings: tuple[Finding, ...] = ()
