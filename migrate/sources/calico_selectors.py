@@ -1,0 +1,186 @@
+"""Calico's selector language: tokenizer, recursive descent, one tree.
+
+Language after libcalico-go/lib/selector/parser (projectcalico/calico): comparison with == and !=, sets with in and
+not in, has(), contains, starts with, ends with, all(), global(), !, &&, || and parentheses; && binds tighter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from migrate.errors import InputError
+from migrate.model.selectors import EVERYTHING, And, Not, Operator, Or, Requirement, Selector
+
+_TOKEN = re.compile(
+    r"""\s*(?:
+      (?P<text>"[^"]*"|'[^']*')
+    | (?P<sign>==|!=|&&|\|\||[!(){},])
+    | (?P<word>[a-zA-Z0-9_./][a-zA-Z0-9_./\-]*)
+    )""",
+    re.VERBOSE,
+)
+_MAX_DEPTH = 100
+
+
+class SelectorError(InputError):
+    """A selector that is not fully understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalSelector:
+    """`global()` in a rule's namespaceSelector: endpoints and sets that have no namespace."""
+
+
+MakeRequirement = Callable[[str, Operator, tuple[str, ...]], Selector]
+
+
+def parse_selector(text: str, requirement: MakeRequirement = Requirement) -> Selector:
+    """The tree of a selector; an empty selector is all().
+
+    `requirement` turns a label name, operator and values into a term, so that automatic label names can be resolved.
+    Raises SelectorError naming the selector when anything is left over or missing.
+    """
+    if not text.strip():
+        return EVERYTHING
+    return _Parser(text, requirement).whole()
+
+
+def parse_namespace_selector(text: str, requirement: MakeRequirement) -> Selector | GlobalSelector:
+    """As `parse_selector`, with `global()` understood where it stands alone. Raises SelectorError."""
+    if re.fullmatch(r"\s*global\(\s*\)\s*", text):
+        return GlobalSelector()
+    return parse_selector(text, requirement)
+
+
+class _Parser:
+    def __init__(self, text: str, requirement: MakeRequirement) -> None:
+        self._text = text
+        self._requirement = requirement
+        self._tokens = self._tokenize()
+        self._next = 0
+        self._depth = 0
+
+    def whole(self) -> Selector:
+        found = self._either()
+        if self._peek() is not None:
+            raise self._error(f"{self._peek()!r} is left over")
+        return found
+
+    def _tokenize(self) -> list[str]:
+        tokens: list[str] = []
+        position = 0
+        end = len(self._text.rstrip())
+        while position < end:
+            match = _TOKEN.match(self._text, position)
+            if match is None:
+                raise self._error(f"{self._text[position : position + 20]!r} is not understood")
+            tokens.append(match.group().strip())
+            position = match.end()
+        return tokens
+
+    def _either(self) -> Selector:
+        return self._chain("||", self._both, Or)
+
+    def _both(self) -> Selector:
+        return self._chain("&&", self._term, And)
+
+    def _chain(
+        self, sign: str, inner: Callable[[], Selector], join: Callable[[tuple[Selector, ...]], Selector]
+    ) -> Selector:
+        terms = [inner()]
+        while self._peek() == sign:
+            self._take()
+            terms.append(inner())
+        return terms[0] if len(terms) == 1 else join(tuple(terms))
+
+    def _term(self) -> Selector:
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise self._error(f"nested deeper than {_MAX_DEPTH} levels")
+        try:
+            return self._operand()
+        finally:
+            self._depth -= 1
+
+    def _operand(self) -> Selector:
+        token = self._take()
+        if token == "!":
+            return Not(self._term())
+        if token == "(":
+            inner = self._either()
+            self._expect(")")
+            return inner
+        if token == "has" and self._peek() == "(":
+            return self._has()
+        if token in ("all", "global") and self._peek() == "(":
+            self._expect("(")
+            self._expect(")")
+            if token == "global":
+                raise self._error("global() may only stand alone, in a rule's namespaceSelector")
+            return EVERYTHING
+        return self._comparison(self._label(token))
+
+    def _has(self) -> Selector:
+        self._expect("(")
+        key = self._label(self._take())
+        self._expect(")")
+        return self._requirement(key, Operator.EXISTS, ())
+
+    def _comparison(self, key: str) -> Selector:
+        word = self._take()
+        if word in ("==", "!="):
+            operator = Operator.IN if word == "==" else Operator.NOT_IN
+            return self._requirement(key, operator, (self._string(),))
+        if word == "contains":
+            return self._requirement(key, Operator.CONTAINS, (self._string(),))
+        if word in ("starts", "ends"):
+            self._expect("with")
+            operator = Operator.STARTS_WITH if word == "starts" else Operator.ENDS_WITH
+            return self._requirement(key, operator, (self._string(),))
+        if word == "in":
+            return self._requirement(key, Operator.IN, self._set())
+        if word == "not":
+            self._expect("in")
+            return self._requirement(key, Operator.NOT_IN, self._set())
+        raise self._error(f"{word!r} is not an operator")
+
+    def _set(self) -> tuple[str, ...]:
+        self._expect("{")
+        values: list[str] = []
+        while self._peek() != "}":
+            values.append(self._string())
+            if self._peek() != "}":
+                self._expect(",")
+        self._expect("}")
+        return tuple(values)
+
+    def _label(self, token: str) -> str:
+        if re.fullmatch(r"[a-zA-Z0-9_./][a-zA-Z0-9_./\-]*", token):
+            return token
+        raise self._error(f"{token!r} is not a label name")
+
+    def _string(self) -> str:
+        token = self._take()
+        if len(token) >= 2 and token[0] in "\"'" and token[-1] == token[0]:
+            return token[1:-1]
+        raise self._error(f"{token!r} must be a quoted string")
+
+    def _peek(self) -> str | None:
+        return self._tokens[self._next] if self._next < len(self._tokens) else None
+
+    def _take(self) -> str:
+        token = self._peek()
+        if token is None:
+            raise self._error("it ends too early")
+        self._next += 1
+        return token
+
+    def _expect(self, wanted: str) -> None:
+        token = self._take()
+        if token != wanted:
+            raise self._error(f"{token!r} stands where {wanted!r} should")
+
+    def _error(self, message: str) -> SelectorError:
+        return SelectorError(f"selector {self._text!r}: {message}")

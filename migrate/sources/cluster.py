@@ -1,0 +1,214 @@
+"""Namespaces, pods, nodes and services of a snapshot as one typed Cluster.
+
+Reading is forgiving here: a pod with an odd field still is a pod. What a policy needs and cannot find is said by
+the stage that needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from migrate.model.addresses import Address, AddressSet, Network, parse_address, parse_network
+from migrate.model.cluster import Cluster, NamedPort, Namespace, Node, Pod, Service, ServicePort
+from migrate.model.labels import Labels
+from migrate.model.raw import Json, RawObject
+from migrate.sources.kubernetes import NAMESPACE_NAME
+
+SERVICE_ACCOUNT_NAME = "kubernetes.io/metadata.name"
+"""The key under which a service account's own name stands among its labels (ours; Kubernetes has none)."""
+
+_FINISHED = ("Succeeded", "Failed")
+
+
+def read_cluster(objects: Iterable[RawObject], *, complete: bool) -> Cluster:
+    """The cluster that the objects describe; `complete` says whether everything of it could be read."""
+    by_kind: dict[str, list[RawObject]] = {}
+    for raw in objects:
+        if raw.ref.group in ("", "discovery.k8s.io", "crd.projectcalico.org", "projectcalico.org"):
+            by_kind.setdefault(raw.ref.kind, []).append(raw)
+    namespaces = _namespaces(by_kind)
+    accounts = {
+        (raw.ref.namespace, raw.ref.name): _labels(raw, SERVICE_ACCOUNT_NAME)
+        for raw in by_kind.get("ServiceAccount", ())
+    }
+    pods = tuple(sorted((_pod(raw, namespaces, accounts) for raw in by_kind.get("Pod", ()) if _alive(raw)), key=str))
+    nodes = tuple(sorted((_node(raw) for raw in by_kind.get("Node", ())), key=lambda node: node.name))
+    pools = [_text(_map(raw.data, "spec").get("cidr")) for raw in by_kind.get("IPPool", ())]
+    pod_networks = AddressSet.of(_networks(pools))
+    for node in nodes:
+        pod_networks |= node.pod_networks
+    services = sorted((_service(raw) for raw in by_kind.get("Service", ())), key=lambda s: (s.namespace, s.name))
+    return Cluster(
+        namespaces=tuple(sorted(namespaces.values(), key=lambda namespace: namespace.name)),
+        pods=pods,
+        nodes=nodes,
+        services=tuple(services),
+        api_server=_api_server(by_kind.get("EndpointSlice", ())),
+        pod_networks=pod_networks,
+        complete=complete,
+        ip_families=frozenset(a.version for found in (pods, nodes) for owner in found for a in owner.addresses),
+    )
+
+
+def _namespaces(by_kind: Mapping[str, list[RawObject]]) -> dict[str, Namespace]:
+    """Given namespaces, and those that only show in a pod's metadata (with just the label that Kubernetes sets)."""
+    found = {
+        raw.ref.name: Namespace(raw.ref.name, _labels(raw, NAMESPACE_NAME)) for raw in by_kind.get("Namespace", ())
+    }
+    for raw in by_kind.get("Pod", ()):
+        name = raw.ref.namespace or "default"
+        found.setdefault(name, Namespace(name, Labels(((NAMESPACE_NAME, name),))))
+    return found
+
+
+def _alive(raw: RawObject) -> bool:
+    return _text(_map(raw.data, "status").get("phase")) not in _FINISHED
+
+
+def _pod(raw: RawObject, namespaces: Mapping[str, Namespace], accounts: Mapping[tuple[str | None, str], Labels]) -> Pod:
+    spec, status = _map(raw.data, "spec"), _map(raw.data, "status")
+    namespace = raw.ref.namespace or "default"
+    account = _text(spec.get("serviceAccountName")) or _text(spec.get("serviceAccount")) or "default"
+    addresses = [_text(_as_map(entry).get("ip")) for entry in _list(status.get("podIPs"))]
+    return Pod(
+        namespace=namespace,
+        name=raw.ref.name,
+        labels=_labels(raw),
+        namespace_labels=namespaces[namespace].labels,
+        service_account=account,
+        service_account_labels=accounts.get((namespace, account), Labels(((SERVICE_ACCOUNT_NAME, account),))),
+        addresses=_addresses(addresses or [_text(status.get("podIP"))]),
+        named_ports=_named_ports(spec),
+        node=_text(spec.get("nodeName")) or None,
+        host_network=spec.get("hostNetwork") is True,
+        workload=_workload(raw),
+    )
+
+
+def _named_ports(spec: Mapping[str, Json]) -> tuple[NamedPort, ...]:
+    """Ports with names of containers and of init containers that keep running (sidecars)."""
+    sidecars = [c for c in _list(spec.get("initContainers")) if _as_map(c).get("restartPolicy") == "Always"]
+    found = set()
+    for container in [*_list(spec.get("containers")), *sidecars]:
+        for entry in _list(_as_map(container).get("ports")):
+            port = _as_map(entry)
+            name, number = _text(port.get("name")), port.get("containerPort")
+            if name and isinstance(number, int):
+                found.add((name, _text(port.get("protocol")) or "TCP", number))
+    return tuple(NamedPort(*port) for port in sorted(found))
+
+
+def _workload(raw: RawObject) -> str | None:
+    """The controller at the top: a ReplicaSet stands for the Deployment whose name it carries."""
+    for entry in _list(_map(raw.data, "metadata").get("ownerReferences")):
+        owner = _as_map(entry)
+        kind, name = _text(owner.get("kind")), _text(owner.get("name"))
+        if owner.get("controller") is not True or not name:
+            continue
+        template_hash = _labels(raw).get("pod-template-hash")
+        if kind == "ReplicaSet" and template_hash and name.endswith(f"-{template_hash}"):
+            return f"Deployment/{name.removesuffix(f'-{template_hash}')}"
+        return f"{kind}/{name}"
+    return None
+
+
+def _node(raw: RawObject) -> Node:
+    spec, status = _map(raw.data, "spec"), _map(raw.data, "status")
+    blocks = [_text(block) for block in _list(spec.get("podCIDRs"))] or [_text(spec.get("podCIDR"))]
+    addresses = [
+        _text(_as_map(entry).get("address"))
+        for entry in _list(status.get("addresses"))
+        if _as_map(entry).get("type") in ("InternalIP", "ExternalIP")
+    ]
+    labels = _labels(raw)
+    info = _as_map(status.get("nodeInfo"))
+    system = _text(info.get("operatingSystem")) or labels.get("kubernetes.io/os") or "linux"
+    return Node(raw.ref.name, labels, _addresses(addresses), AddressSet.of(_networks(blocks)), system)
+
+
+def _service(raw: RawObject) -> Service:
+    spec = _map(raw.data, "spec")
+    selector = {key: _text(value) for key, value in _map(spec, "selector").items()}
+    ingress = _list(_map(_map(raw.data, "status"), "loadBalancer").get("ingress"))
+    texts = [_text(value) for value in (spec.get("clusterIP"), *_list(spec.get("clusterIPs")))]
+    texts += [_text(value) for value in _list(spec.get("externalIPs"))]
+    texts += [_text(_as_map(entry).get("ip")) for entry in ingress]
+    return Service(
+        namespace=raw.ref.namespace or "default",
+        name=raw.ref.name,
+        type=_text(spec.get("type")) or "ClusterIP",
+        selector=Labels.of(selector) if selector else None,
+        labels=_labels(raw),
+        addresses=tuple(dict.fromkeys(_addresses(texts))),
+        ports=tuple(_service_port(_as_map(entry)) for entry in _list(spec.get("ports"))),
+        external_traffic_policy=_text(spec.get("externalTrafficPolicy")) or "Cluster",
+    )
+
+
+def _service_port(entry: Mapping[str, Json]) -> ServicePort:
+    target = entry.get("targetPort")
+    return ServicePort(
+        protocol=_text(entry.get("protocol")) or "TCP",
+        port=_integer(entry.get("port")) or 0,
+        target=target if isinstance(target, int | str) else None,
+        node_port=_integer(entry.get("nodePort")),
+        name=_text(entry.get("name")),
+    )
+
+
+def _api_server(slices: Iterable[RawObject]) -> tuple[Address, ...]:
+    """Addresses behind the Service default/kubernetes."""
+    found: list[str] = []
+    for raw in slices:
+        if raw.ref.namespace != "default" or _labels(raw).get("kubernetes.io/service-name") != "kubernetes":
+            continue
+        for entry in _list(raw.data.get("endpoints")):
+            found += [_text(address) for address in _list(_as_map(entry).get("addresses"))]
+    return tuple(sorted(_addresses(found), key=lambda address: (address.version, int(address))))
+
+
+def _labels(raw: RawObject, name_key: str | None = None) -> Labels:
+    labels = {key: _text(value) for key, value in _map(_map(raw.data, "metadata"), "labels").items()}
+    if name_key is not None:
+        labels[name_key] = raw.ref.name
+    return Labels.of(labels)
+
+
+def _addresses(texts: Iterable[str]) -> tuple[Address, ...]:
+    found: list[Address] = []
+    for text in texts:
+        try:
+            found.append(parse_address(text))
+        except ValueError:
+            continue
+    return tuple(found)
+
+
+def _networks(texts: Iterable[str]) -> list[Network]:
+    found: list[Network] = []
+    for text in texts:
+        try:
+            found.append(parse_network(text))
+        except ValueError:
+            continue
+    return found
+
+
+def _map(owner: Mapping[str, Json], key: str) -> Mapping[str, Json]:
+    return _as_map(owner.get(key))
+
+
+def _as_map(value: Json) -> Mapping[str, Json]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: Json) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _integer(value: Json) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

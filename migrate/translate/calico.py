@@ -1,0 +1,317 @@
+"""Calico policies of Allow rules in the default tier, to CNP and CCNP, policy by policy.
+
+With only Allow rules in one tier order does not matter: Calico admits the union, as Cilium does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from migrate.model.addresses import AddressSet
+from migrate.model.cluster import Pod
+from migrate.model.documents import Result
+from migrate.model.finding import Effect
+from migrate.model.labels import Scope
+from migrate.model.selectors import EVERYTHING, And, Conjunction, Operator, Requirement, Selector, matches
+from migrate.sources.calico import CalicoPolicy, CalicoRule, EntityMatch, NetworkSet, PortRange
+from migrate.sources.calico_selectors import GlobalSelector
+from migrate.sources.cluster import SERVICE_ACCOUNT_NAME
+from migrate.sources.kubernetes import NAMESPACE_NAME, Direction
+from migrate.translate.blocks import split_blocks
+from migrate.translate.calico_selectors import hidden_keys, pod_conjunctions
+from migrate.translate.context import Context
+from migrate.translate.named_ports import resolved
+from migrate.translate.notes import Notes
+from migrate.translate.objects import ANYONE, Block, CiliumPolicy, CiliumRule, IcmpType, Peers, PolicySpec, Port
+from migrate.translate.selectors import in_namespaces, narrowed_to
+
+GroupName = Callable[[NetworkSet], str]
+_PORT_PROTOCOLS = ("TCP", "UDP", "SCTP")
+_ICMP_FAMILY = {"ICMP": "IPv4", "ICMPv6": "IPv6"}
+
+
+@dataclass(frozen=True, slots=True)
+class CalicoTranslation:
+    """The policy to write, and the network sets that it refers to by their CIDR groups."""
+
+    policy: CiliumPolicy
+    groups: tuple[NetworkSet, ...]
+
+
+class _Scribe:
+    """Translates one policy; notes go to `notes`, network sets that rules refer to are gathered in `groups`."""
+
+    def __init__(self, policy: CalicoPolicy, context: Context, notes: Notes, group_name: GroupName) -> None:
+        self.policy = policy
+        self.context = context
+        self.notes = notes
+        self.group_name = group_name
+        self.groups: dict[str, NetworkSet] = {}
+
+    def translate(self, name: str) -> CalicoTranslation | None:
+        subjects = self._subjects()
+        if subjects is None or not self._supported():
+            return None
+        rules = [
+            found
+            for direction in Direction
+            for rule in self.policy.rules(direction)
+            for found in self._rule(rule, direction)
+        ]
+        if self.notes.result is Result.UNSUPPORTED or not subjects:
+            return None
+        written = CiliumPolicy(
+            namespace=self.policy.namespace,
+            name=name,
+            specs=tuple(PolicySpec(subject, self.policy.directions, tuple(rules)) for subject in subjects),
+            source=self.policy.ref,
+            at=self.policy.at,
+            description="the same flows by label, address and port",
+        )
+        return CalicoTranslation(written, tuple(self.groups[key] for key in sorted(self.groups)))
+
+    def _subjects(self) -> tuple[Conjunction, ...] | None:
+        terms = [self.policy.selector, self.policy.namespace_selector, self.policy.account_selector]
+        given = [term for term in terms if term is not None]
+        found = pod_conjunctions(given, "spec.selector", self.context, self.notes)
+        if found is None:
+            return None
+        keys = hidden_keys(found, self.context)
+        if keys:
+            self._refuse(
+                "POL-LABEL-FILTERED",
+                f"its selector reads {keys}, which Cilium leaves out of pod identities: it would select other pods "
+                "than today, so nothing was written",
+                "spec.selector",
+            )
+            return None
+        if self.policy.namespace:
+            inside = [narrowed_to(conjunction, self.policy.namespace) for conjunction in found]
+            found = tuple(conjunction for conjunction in inside if conjunction is not None)
+        else:
+            # Without this a CCNP would also select Cilium's own health and ingress endpoints.
+            found = tuple(in_namespaces(conjunction) for conjunction in found)
+        if not found:
+            self.notes.find("POL-SELECTS-NOTHING", "its selectors select no pod", place="spec.selector")
+        return found
+
+    def _supported(self) -> bool:
+        """Whether all rules can be said; each that cannot is a finding."""
+        for direction in Direction:
+            for rule in self.policy.rules(direction):
+                self._check_rule(rule, direction)
+        return self.notes.result is not Result.UNSUPPORTED
+
+    def _check_rule(self, rule: CalicoRule, direction: Direction) -> None:
+        if rule.action == "Log":
+            self.notes.find("POL-LOG", "the Log rule was left out: it decides nothing", place=rule.field, at=rule.at)
+            return
+        if rule.action != "Allow":
+            text = f"{rule.action} rules need the order of policies, which Cilium does not have; nothing was written"
+            self._refuse("POL-CALICO-ACTION", text, rule.field)
+        own, other = (
+            (rule.destination, rule.source) if direction is Direction.INGRESS else (rule.source, rule.destination)
+        )
+        for field in _unsaid(rule, own, other, direction):
+            self._refuse("POL-CALICO-FIELD", f"{field} has no translation here; nothing was written", rule.field)
+
+    def _refuse(self, finding_id: str, detail: str, place: str) -> None:
+        self.notes.find(
+            finding_id,
+            detail,
+            place=place,
+            effect=self.context.changes(Effect.WIDENS),
+            on_intent=Effect.WIDENS,
+            result=Result.UNSUPPORTED,
+        )
+
+    def _rule(self, rule: CalicoRule, direction: Direction) -> list[CiliumRule]:
+        if rule.action == "Log":
+            return []
+        other = rule.source if direction is Direction.INGRESS else rule.destination
+        peers = self._peers(other)
+        if not peers:
+            return []
+        if rule.icmp is not None and rule.icmp.type is not None:
+            kind = IcmpType(_ICMP_FAMILY[rule.protocol or "ICMP"], rule.icmp.type)
+            return [CiliumRule(direction, peers, icmp=(kind,))]
+        ports = rule.destination.ports
+        if rule.protocol is None and not ports:
+            return [CiliumRule(direction, peers)]
+        self._note_sctp(rule)
+        return self._with_ports(rule, direction, peers, other)
+
+    def _with_ports(self, rule: CalicoRule, direction: Direction, peers: Peers, other: EntityMatch) -> list[CiliumRule]:
+        protocol = rule.protocol or "TCP"
+        if not rule.destination.ports:
+            return [CiliumRule(direction, peers, (Port(protocol, 0),))]
+        looked_up = direction is Direction.EGRESS and not self.context.profile.named_ports_per_identity
+        plain = tuple(
+            port
+            for match in rule.destination.ports
+            if not (isinstance(match, str) and looked_up) and (port := _port(protocol, match)) is not None
+        )
+        found = [CiliumRule(direction, peers, plain)] if plain else []
+        for name in rule.destination.ports:
+            if isinstance(name, str) and looked_up:
+                targets = self._targets(other)
+                found += resolved(name, protocol, targets, rule.destination.field, self.context, self.notes)
+        return found
+
+    def _note_sctp(self, rule: CalicoRule) -> None:
+        if rule.protocol == "SCTP" and not self.context.profile.sctp:
+            self.notes.find(
+                "POL-SCTP",
+                f"it allows SCTP, which {self.context.profile.name} drops whatever policy says (enable-sctp is off)",
+                place=rule.field,
+                effect=self.context.changes(Effect.NARROWS),
+                on_intent=Effect.NARROWS,
+                result=Result.CHANGED,
+            )
+
+    def _terms(self, entity: EntityMatch) -> list[Selector]:
+        """The selectors of one end, with the namespace that a namespaced policy adds by itself."""
+        terms: list[Selector] = [] if entity.selector is None else [entity.selector]
+        if entity.account_names:
+            names = entity.account_names
+            terms.append(Requirement(SERVICE_ACCOUNT_NAME, Operator.IN, names, Scope.SERVICE_ACCOUNT))
+        if entity.account_selector is not None:
+            terms.append(entity.account_selector)
+        if entity.namespaces is not None and not isinstance(entity.namespaces, GlobalSelector):
+            terms.append(entity.namespaces)
+        elif entity.namespaces is None and self.policy.namespace:
+            terms.append(Requirement(NAMESPACE_NAME, Operator.IN, (self.policy.namespace,), Scope.NAMESPACE))
+        return terms
+
+    def _peers(self, entity: EntityMatch) -> Peers:
+        if entity.nets:
+            blocks = [Block(net) for net in entity.nets]
+            return split_blocks(blocks, AddressSet.of(entity.nets), entity.field, self.context, self.notes)
+        if not _selects(entity):
+            return ANYONE
+        found = Peers()
+        if not isinstance(entity.namespaces, GlobalSelector):
+            found = Peers(endpoints=self._endpoints(entity))
+        sets = [network_set for network_set in self.context.sets if self._matches_set(entity, network_set)]
+        return found | self._set_peers(sets, entity) if sets else found
+
+    def _endpoints(self, entity: EntityMatch) -> tuple[Conjunction, ...]:
+        found = pod_conjunctions(self._terms(entity), entity.field, self.context, self.notes)
+        kept: list[Conjunction] = []
+        for conjunction in found or ():
+            keys = hidden_keys([conjunction], self.context)
+            if not keys:
+                kept.append(self._shortened(conjunction))
+                continue
+            self.notes.find(
+                "POL-LABEL-FILTERED",
+                f"the peer reads {keys}, which Cilium leaves out of pod identities; the peer was left out, so its "
+                "flows are denied",
+                place=entity.field,
+                effect=self.context.changes(Effect.NARROWS),
+                on_intent=Effect.NARROWS,
+                result=Result.CHANGED,
+            )
+        return tuple(kept)
+
+    def _shortened(self, conjunction: Conjunction) -> Conjunction:
+        """Without the policy's own namespace, which a CNP adds to a peer that reads no namespace label."""
+        own = Requirement(NAMESPACE_NAME, Operator.IN, (self.policy.namespace or "",), Scope.NAMESPACE)
+        rest = tuple(r for r in conjunction if r != own)
+        if self.policy.namespace and len(rest) < len(conjunction) and all(r.scope is not Scope.NAMESPACE for r in rest):
+            return rest
+        return in_namespaces(conjunction)
+
+    def _matches_set(self, entity: EntityMatch, network_set: NetworkSet) -> bool:
+        if entity.account_names or entity.account_selector is not None:
+            return False
+        if isinstance(entity.namespaces, GlobalSelector):
+            inside = network_set.namespace is None
+        elif entity.namespaces is not None:
+            inside = network_set.namespace is not None and matches(entity.namespaces, network_set)
+        else:
+            inside = self.policy.namespace in (None, network_set.namespace)
+        return inside and matches(entity.selector or EVERYTHING, network_set)
+
+    def _set_peers(self, sets: Iterable[NetworkSet], entity: EntityMatch) -> Peers:
+        blocks: list[Block] = []
+        addresses = AddressSet()
+        for network_set in sets:
+            name = self.group_name(network_set)
+            self.groups[name] = network_set
+            blocks.append(Block(None, group=name))
+            addresses |= AddressSet.of(network_set.nets)
+        self.notes.assume("network sets keep their labels")
+        return split_blocks(blocks, addresses, entity.field, self.context, self.notes)
+
+    def _targets(self, entity: EntityMatch) -> list[Pod]:
+        """Today's pods that one end of a rule means."""
+        if entity.nets:
+            addresses = AddressSet.of(entity.nets)
+            return [pod for pod in self.context.pods if all(address in addresses for address in pod.addresses)]
+        if not _selects(entity):
+            return list(self.context.pods)
+        if isinstance(entity.namespaces, GlobalSelector):
+            return []
+        selector = And(tuple(self._terms(entity)))
+        return [pod for pod in self.context.pods if matches(selector, pod)]
+
+
+def translate_calico(
+    policy: CalicoPolicy, name: str, context: Context, notes: Notes, group_name: GroupName
+) -> CalicoTranslation | None:
+    """The CNP or CCNP that admits what the policy's Allow rules admit; None (and findings) when it cannot be said."""
+    return _Scribe(policy, context, notes, group_name).translate(name)
+
+
+def _selects(entity: EntityMatch) -> bool:
+    """Whether the end is limited to endpoints by label; with nothing given it is any address."""
+    return bool(
+        entity.selector is not None
+        or entity.namespaces is not None
+        or entity.account_names
+        or entity.account_selector is not None
+    )
+
+
+def _unsaid(rule: CalicoRule, own: EntityMatch, other: EntityMatch, direction: Direction) -> list[str]:
+    """Fields of a rule that are not translated, as people write them."""
+    own_name, other_name = ("destination", "source") if direction is Direction.INGRESS else ("source", "destination")
+    found = [
+        f"{other_name}.{name}" for name in other.used() if name in ("notSelector", "notNets", "notPorts", "services")
+    ]
+    if other.nets and _selects(other):
+        found.append(f"{other_name}.nets beside a selector")
+    allowed = ("ports",) if direction is Direction.INGRESS else ()
+    found += [f"{own_name}.{name}" for name in own.used() if name not in allowed]
+    if direction is Direction.INGRESS and other.ports:
+        found.append("source.ports")
+    parts = {"notProtocol": rule.not_protocol, "notICMP": rule.not_icmp, "ipVersion": rule.ip_version}
+    found += [name for name, value in parts.items() if value is not None]
+    if rule.has_http:
+        found.append("http")
+    return found + _unsaid_protocol(rule)
+
+
+def _unsaid_protocol(rule: CalicoRule) -> list[str]:
+    if rule.icmp is not None:
+        if rule.icmp.code is not None:
+            return ["icmp.code"]
+        if rule.icmp.type in (None, 0) or rule.protocol not in _ICMP_FAMILY:
+            return [f"icmp type {rule.icmp.type} of protocol {rule.protocol}"]
+        return []
+    if rule.protocol is not None and rule.protocol not in _PORT_PROTOCOLS:
+        return [f"protocol {rule.protocol}"]
+    numbers = any(isinstance(port, PortRange) for port in rule.destination.ports)
+    return ["ports without a protocol"] if rule.protocol is None and numbers else []
+
+
+def _port(protocol: str, match: PortRange | str) -> Port | None:
+    """One port as Cilium writes it; port 0 is no real port, and means every port in Cilium."""
+    if isinstance(match, str):
+        return Port(protocol, match)
+    low = max(match.low, 1)
+    if match.high < low:
+        return None
+    return Port(protocol, low, match.high if match.high > low else None)

@@ -1,0 +1,69 @@
+"""What every part of the translator looks at: the cluster, the target and what is enforced today."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from migrate.model.cluster import Cluster, Pod
+from migrate.model.finding import Effect
+from migrate.model.labels import Scope
+from migrate.model.selectors import Conjunction
+from migrate.sources.calico import NetworkSet
+from migrate.translate.profiles import Profile
+
+ENGINES = ("npm-linux", "npm-windows", "calico", "cilium", "none")
+
+
+@dataclass(frozen=True)
+class Context:
+    """`engines` are the active ones of today, () when unknown; `sets` the network sets of the snapshot."""
+
+    cluster: Cluster
+    profile: Profile
+    engines: tuple[str, ...]
+    sets: tuple[NetworkSet, ...] = ()
+
+    @cached_property
+    def pods(self) -> tuple[Pod, ...]:
+        """Pods that policies can select and that have addresses: not those on the host's network."""
+        return tuple(pod for pod in self.cluster.pods if not pod.host_network and pod.addresses)
+
+    @cached_property
+    def pods_by_namespace(self) -> dict[str, tuple[Pod, ...]]:
+        """The same pods by namespace."""
+        found: dict[str, list[Pod]] = {}
+        for pod in self.pods:
+            found.setdefault(pod.namespace, []).append(pod)
+        return {name: tuple(pods) for name, pods in found.items()}
+
+    def pods_of(self, conjunction: Conjunction, namespace: str | None) -> tuple[Pod, ...]:
+        """The pods that a conjunction selects, in one namespace or (None) in all."""
+        candidates: Iterable[Pod] = self.pods if namespace is None else self.pods_by_namespace.get(namespace, ())
+        return tuple(pod for pod in candidates if all(r.matches(pod.labels_of(r.scope)) for r in conjunction))
+
+    @property
+    def runs_npm(self) -> bool:
+        """Whether Azure NPM enforces today."""
+        return "npm-linux" in self.engines or "npm-windows" in self.engines
+
+    def enforced(self, effect: Effect, *engines: str) -> Effect:
+        """`effect` when one of these engines enforces today, none for another one, unknown when nobody knows."""
+        if not self.engines:
+            return Effect.UNKNOWN
+        return effect if any(engine in self.engines for engine in engines) else Effect.NONE
+
+    @property
+    def today(self) -> tuple[str, ...]:
+        """Engines that enforce the text of the policies today."""
+        return tuple(engine for engine in self.engines if engine != "none")
+
+    def changes(self, effect: Effect) -> Effect:
+        """`effect` against today's enforcement for a difference from the policies' text."""
+        return effect if self.today else Effect.UNKNOWN
+
+
+def namespace_requirements(conjunction: Conjunction) -> Conjunction:
+    """The requirements on namespaces among those of a conjunction."""
+    return tuple(requirement for requirement in conjunction if requirement.scope is Scope.NAMESPACE)

@@ -1,0 +1,276 @@
+"""One pass over the source objects of a snapshot: each gets a result, and what is written gets a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import migrate
+from migrate.model.cluster import Cluster
+from migrate.model.documents import EmittedObject, Result, Translation, TranslationResult
+from migrate.model.finding import Effect, Finding
+from migrate.model.labels import Labels
+from migrate.model.raw import RawObject
+from migrate.model.refs import ObjectRef
+from migrate.sources import calico, kubernetes
+from migrate.sources.cluster import read_cluster
+from migrate.sources.fields import Problem, ProblemKind
+from migrate.sources.kubernetes import NetworkPolicy
+from migrate.translate import enforced, guard, kept
+from migrate.translate.calico import translate_calico
+from migrate.translate.context import Context
+from migrate.translate.kinds import CALICO_POLICIES, NETWORK_SETS, is_policy, note_other_kind
+from migrate.translate.kubernetes import translate_policy
+from migrate.translate.lint_rules import problems
+from migrate.translate.names import Names, file_of
+from migrate.translate.notes import Notes
+from migrate.translate.objects import CIDR_GROUP, CidrGroup, CiliumPolicy
+from migrate.translate.profiles import Profile
+from migrate.translate.render import JsonMap, render_group, render_policy
+from migrate.translate.schema import violations
+from migrate.translate.text import to_text
+
+MODES = ("rewrite", "supplement", "keep")
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A file of the result; `path` is relative to the output folder."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The translation document and the files it names, in order of their paths."""
+
+    translation: Translation
+    files: tuple[OutputFile, ...]
+
+
+def translate(
+    objects: Sequence[RawObject],
+    *,
+    profile: Profile,
+    engines: tuple[str, ...] = (),
+    networkpolicy: str = "rewrite",
+    complete: bool = True,
+) -> Outcome:
+    """Translate all policies among the objects for one target.
+
+    `engines` are those that enforce today (see migrate.scan.inventory), () when nobody knows; `complete` says whether
+    everything of the cluster could be read. Raises InputError for a policy whose name no API server would take.
+    """
+    cluster = read_cluster(objects, complete=complete)
+    sources = [raw for raw in objects if is_policy(raw.ref)]
+    context = Context(cluster, profile, engines, _read_sets(sources, cluster))
+    return _Run(context, networkpolicy, Names.beside(raw.ref for raw in sources)).over(sources, complete)
+
+
+def _read_sets(sources: Sequence[RawObject], cluster: Cluster) -> tuple[calico.NetworkSet, ...]:
+    labels = {namespace.name: namespace.labels for namespace in cluster.namespaces}
+    found = [
+        calico.read_network_set(raw, labels.get(raw.ref.namespace or "", Labels()))
+        for raw in sources
+        if raw.ref.group in calico.GROUPS and raw.ref.kind in NETWORK_SETS
+    ]
+    return tuple(sorted(found, key=lambda network_set: network_set.ref))
+
+
+class _Run:
+    """The state of one pass: names given, objects rendered, policies seen."""
+
+    def __init__(self, context: Context, mode: str, names: Names) -> None:
+        self.context = context
+        self.mode = mode
+        self.names = names
+        self.files: dict[str, OutputFile] = {}
+        self.group_names: dict[ObjectRef, str] = {}
+        self.used_sets: set[ObjectRef] = set()
+        self.policies: list[NetworkPolicy] = []
+
+    def over(self, sources: Sequence[RawObject], complete: bool) -> Outcome:
+        ordered = sorted(sources, key=lambda raw: raw.ref)
+        sets = [raw for raw in ordered if raw.ref.kind in NETWORK_SETS]
+        results = [self._result(raw) for raw in ordered if raw.ref.kind not in NETWORK_SETS]
+        results += [self._set_result(raw) for raw in sets]
+        findings = enforced.service_findings(self.policies, self.context)
+        findings += self._guard(ordered)
+        translation = Translation(
+            tool_version=migrate.__version__,
+            target=self.context.profile.name,
+            networkpolicy="rewrite" if self.mode == "rewrite" else "keep" if self.mode == "keep" else "supplement",
+            engines=self.context.engines,
+            complete=complete,
+            results=tuple(sorted(results, key=lambda result: result.source)),
+            findings=tuple(sorted(findings, key=Finding.sort_key)),
+        )
+        return Outcome(translation, tuple(self.files[path] for path in sorted(self.files)))
+
+    def _result(self, raw: RawObject) -> TranslationResult:
+        notes = Notes(raw.ref, raw.at())
+        self._note_namespace(raw, notes)
+        if raw.ref.kind == "NetworkPolicy" and raw.ref.group == "networking.k8s.io":
+            emitted = self._network_policy(raw, notes)
+        elif raw.ref.group in calico.GROUPS and raw.ref.kind in CALICO_POLICIES:
+            emitted = self._calico_policy(raw, notes)
+        else:
+            note_other_kind(raw, self.context, notes)
+            emitted = self._already_cilium(raw, notes)
+        return _finish(notes, emitted)
+
+    def _note_namespace(self, raw: RawObject, notes: Notes) -> None:
+        known = {namespace.name for namespace in self.context.cluster.namespaces}
+        if self.context.cluster.complete and known and raw.ref.namespace and raw.ref.namespace not in known:
+            notes.find("POL-NAMESPACE-MISSING", f"namespace {raw.ref.namespace} is not in the snapshot")
+
+    def _network_policy(self, raw: RawObject, notes: Notes) -> tuple[EmittedObject, ...]:
+        policy = kubernetes.read_policy(raw)
+        if _refused(policy.problems, self.context, notes):
+            return ()
+        self.policies.append(policy)
+        enforced.note_policy(policy, self.context, notes)
+        if self.mode == "keep":
+            kept.keep(policy, self.context, notes)
+            return ()
+        differs = kept.differences(policy, self.context)
+        if self.mode == "supplement" and not differs:
+            return self._supplement(policy, notes)
+        for _, text in differs:
+            notes.find("POL-SOURCE-STAYS", f"{text}: delete the original once the translated policy is in force")
+        name = self.names.give("CiliumNetworkPolicy", raw.ref.namespace or "default", raw.ref.name, "migrated")
+        written = translate_policy(policy, name, self.context, notes)
+        return () if written is None else self._write_policy(written, notes)
+
+    def _supplement(self, policy: NetworkPolicy, notes: Notes) -> tuple[EmittedObject, ...]:
+        namespace = policy.ref.namespace or "default"
+        added = kept.supplement(policy, f"{policy.ref.name}", self.context, notes)
+        if added is None:
+            if notes.result in (Result.EXACT, Result.EXACT_HERE):
+                notes.result = Result.KEPT
+            return ()
+        name = self.names.give("CiliumNetworkPolicy", namespace, f"{policy.ref.name}-supplement", "migrated")
+        return self._write_policy(replace(added, name=name), notes)
+
+    def _calico_policy(self, raw: RawObject, notes: Notes) -> tuple[EmittedObject, ...]:
+        policy = calico.read_policy(raw)
+        if _refused(policy.problems, self.context, notes) or not self._plain_calico(policy, notes):
+            return ()
+        kind = "CiliumNetworkPolicy" if policy.namespace else "CiliumClusterwideNetworkPolicy"
+        name = self.names.give(kind, policy.namespace, policy.name, "calico")
+        found = translate_calico(policy, name, self.context, notes, self._group_name)
+        if found is None:
+            return ()
+        self.used_sets |= {network_set.ref for network_set in found.groups}
+        return self._write_policy(found.policy, notes)
+
+    def _plain_calico(self, policy: calico.CalicoPolicy, notes: Notes) -> bool:
+        """Whether order cannot matter for the policy and it is about pods only."""
+        reasons = {
+            f'tier "{policy.tier}"': policy.tier != "default",
+            "preDNAT": policy.pre_dnat,
+            "doNotTrack": policy.do_not_track,
+            "applyOnForward": policy.apply_on_forward,
+        }
+        for reason in (text for text, there in reasons.items() if there):
+            notes.find(
+                "POL-CALICO-TIER" if reason.startswith("tier") else "POL-CALICO-FIELD",
+                f"{reason} has no counterpart among Cilium's policies; nothing was written",
+                place="spec",
+                effect=self.context.changes(Effect.WIDENS),
+                on_intent=Effect.WIDENS,
+                result=Result.UNSUPPORTED,
+            )
+        return not any(reasons.values())
+
+    def _group_name(self, network_set: calico.NetworkSet) -> str:
+        if network_set.ref not in self.group_names:
+            wanted = f"{network_set.namespace}.{network_set.name}" if network_set.namespace else network_set.name
+            self.group_names[network_set.ref] = self.names.give(CIDR_GROUP, None, wanted, "migrated")
+        return self.group_names[network_set.ref]
+
+    def _set_result(self, raw: RawObject) -> TranslationResult:
+        notes = Notes(raw.ref, raw.at())
+        found = next(network_set for network_set in self.context.sets if network_set.ref == raw.ref)
+        if _refused(found.problems, self.context, notes):
+            return _finish(notes, ())
+        if raw.ref not in self.used_sets:
+            notes.find("POL-NETWORKSET-UNUSED", "no translated policy refers to it, so nothing was written")
+            return _finish(notes, ())
+        group = CidrGroup(
+            name=self._group_name(found),
+            api_version=f"cilium.io/{self.context.profile.cidr_group_api_version}",
+            networks=found.nets,
+            labels=(),
+            source=found.ref,
+            at=found.at,
+        )
+        return _finish(notes, self._write(render_group(group), None, notes, "the same addresses"))
+
+    def _already_cilium(self, raw: RawObject, notes: Notes) -> tuple[EmittedObject, ...]:
+        if raw.ref.group == "cilium.io":
+            for text in violations(raw.data, self.context.profile):
+                detail = f"{self.context.profile.name} would refuse it: {text}"
+                notes.find("POL-PROFILE-REFUSES", detail, effect=Effect.UNKNOWN, on_intent=Effect.UNKNOWN)
+        return ()
+
+    def _write_policy(self, policy: CiliumPolicy, notes: Notes) -> tuple[EmittedObject, ...]:
+        return self._write(render_policy(policy), policy.namespace, notes, policy.description)
+
+    def _write(self, data: JsonMap, namespace: str | None, notes: Notes, description: str) -> tuple[EmittedObject, ...]:
+        """One object with its file; when the target would refuse it, a finding and nothing written."""
+        refused = [*violations(data, self.context.profile), *problems(data, self.context.profile)]
+        for text in refused:
+            notes.find(
+                "POL-PROFILE-REFUSES",
+                f"{self.context.profile.name} would refuse the translated object: {text}",
+                effect=Effect.UNKNOWN,
+                on_intent=Effect.UNKNOWN,
+                result=Result.UNSUPPORTED,
+            )
+        if refused:
+            return ()
+        ref = RawObject(data).ref
+        path = file_of(ref.kind, namespace, ref.name)
+        self.files[path] = OutputFile(path, to_text(data, notes, self.context.profile.name, description))
+        return (
+            EmittedObject(api_version=ref.api_version, kind=ref.kind, namespace=namespace, name=ref.name, file=path),
+        )
+
+    def _guard(self, sources: Sequence[RawObject]) -> list[Finding]:
+        """Calico drops VXLAN from pods whatever policy says; Cilium needs a policy for that."""
+        if "calico" not in self.context.engines:
+            return []
+        name = self.names.give("CiliumClusterwideNetworkPolicy", None, guard.NAME, "migrated")
+        data = guard.vxlan_guard(name)
+        path = file_of("CiliumClusterwideNetworkPolicy", None, name)
+        self.files[path] = OutputFile(path, guard.text(data))
+        return [guard.finding(path)]
+
+
+def _finish(notes: Notes, emitted: tuple[EmittedObject, ...]) -> TranslationResult:
+    return TranslationResult(
+        source=notes.subject,
+        at=notes.at,
+        result=notes.result,
+        objects=emitted,
+        findings=tuple(sorted(notes.findings, key=Finding.sort_key)),
+        assumptions=tuple(notes.assumptions),
+    )
+
+
+def _refused(found: Sequence[Problem], context: Context, notes: Notes) -> bool:
+    """Whether the object has fields that nothing can be built on; each becomes a finding."""
+    for problem in found:
+        unknown = problem.kind is ProblemKind.UNKNOWN
+        notes.find(
+            "POL-UNKNOWN-FIELD" if unknown else "POL-INVALID",
+            f"{problem.field}: {problem.message}; nothing was written for the policy",
+            place=problem.field,
+            at=problem.at,
+            effect=context.changes(Effect.UNKNOWN),
+            on_intent=Effect.UNKNOWN,
+            result=Result.UNSUPPORTED,
+        )
+    return bool(found)
