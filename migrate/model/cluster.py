@@ -65,6 +65,10 @@ class Node:
     pod_networks: AddressSet = AddressSet()
     operating_system: str = "linux"
 
+    def labels_of(self, scope: Scope) -> Labels:
+        """Requirements on a node read its own labels; a node has no namespace and no service account."""
+        return self.labels if scope is Scope.POD else Labels()
+
 
 @dataclass(frozen=True, slots=True)
 class ServicePort:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from migrate.model.addresses import Network, parse_network
+from migrate.model.flow import Direction
 from migrate.model.labels import Labels, Scope
 from migrate.model.raw import Json, RawObject
 from migrate.model.refs import Location, ObjectRef
@@ -24,7 +25,7 @@ from migrate.sources.calico_selectors import (
 )
 from migrate.sources.cluster import SERVICE_ACCOUNT_NAME
 from migrate.sources.fields import Fields, Problem, Reading, dotted
-from migrate.sources.kubernetes import NAMESPACE_NAME, Direction
+from migrate.sources.kubernetes import NAMESPACE_NAME
 
 GROUPS = ("projectcalico.org", "crd.projectcalico.org")
 STORED_GROUP = "crd.projectcalico.org"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import TypeAlias
 
 from migrate.model.addresses import AddressSet, Network, parse_network
+from migrate.model.flow import Direction
 from migrate.model.labels import Scope
 from migrate.model.raw import RawObject
 from migrate.model.refs import Location, ObjectRef
@@ -16,13 +16,6 @@ from migrate.sources.fields import Fields, Problem, Reading, dotted
 NAMESPACE_NAME = "kubernetes.io/metadata.name"
 _PROTOCOLS = ("TCP", "UDP", "SCTP")
 _LABEL_OPERATORS = {o.value: o for o in (Operator.IN, Operator.NOT_IN, Operator.EXISTS, Operator.DOES_NOT_EXIST)}
-
-
-class Direction(Enum):
-    """Which way a connection is opened, seen from the pod that a policy selects."""
-
-    INGRESS = "ingress"
-    EGRESS = "egress"
 
 
 @dataclass(frozen=True, slots=True)

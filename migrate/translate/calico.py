@@ -12,12 +12,13 @@ from migrate.model.addresses import AddressSet
 from migrate.model.cluster import Pod
 from migrate.model.documents import Result
 from migrate.model.finding import Effect
+from migrate.model.flow import Direction
 from migrate.model.labels import Scope
 from migrate.model.selectors import EVERYTHING, And, Conjunction, Operator, Requirement, Selector, matches
 from migrate.sources.calico import CalicoPolicy, CalicoRule, EntityMatch, NetworkSet, PortRange
 from migrate.sources.calico_selectors import GlobalSelector
 from migrate.sources.cluster import SERVICE_ACCOUNT_NAME
-from migrate.sources.kubernetes import NAMESPACE_NAME, Direction
+from migrate.sources.kubernetes import NAMESPACE_NAME
 from migrate.translate.blocks import split_blocks
 from migrate.translate.calico_selectors import hidden_keys, pod_conjunctions
 from migrate.translate.context import Context

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from migrate.model.cluster import Service
 from migrate.model.finding import Effect, Finding
+from migrate.model.flow import Direction
 from migrate.model.refs import ObjectRef
 from migrate.model.selectors import EVERYTHING, NEGATIVE, Operator, disjuncts, matches, requirements
-from migrate.sources.kubernetes import BlockPeer, Direction, NetworkPolicy, PodPeer, Rule
+from migrate.sources.kubernetes import BlockPeer, NetworkPolicy, PodPeer, Rule
 from migrate.translate.context import Context
 from migrate.translate.notes import Notes
 

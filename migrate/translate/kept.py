@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from migrate.model.documents import Result
 from migrate.model.finding import Effect
+from migrate.model.flow import Direction
 from migrate.model.selectors import NEGATIVE, requirements
-from migrate.sources.kubernetes import Direction, NetworkPolicy, PodPeer, Rule
+from migrate.sources.kubernetes import NetworkPolicy, PodPeer, Rule
 from migrate.translate.context import Context
 from migrate.translate.kubernetes import block_peers, subject_of
 from migrate.translate.notes import Notes

@@ -8,8 +8,9 @@ from migrate.model.addresses import AddressSet
 from migrate.model.cluster import Pod
 from migrate.model.documents import Result
 from migrate.model.finding import Effect
+from migrate.model.flow import Direction
 from migrate.model.selectors import Conjunction, disjuncts
-from migrate.sources.kubernetes import BlockPeer, Direction, NetworkPolicy, PodPeer, PortMatch, Rule
+from migrate.sources.kubernetes import BlockPeer, NetworkPolicy, PodPeer, PortMatch, Rule
 from migrate.translate.blocks import split_blocks
 from migrate.translate.context import Context
 from migrate.translate.named_ports import resolved

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from migrate.model.cluster import Pod
 from migrate.model.documents import Result
 from migrate.model.finding import Effect
-from migrate.sources.kubernetes import Direction
+from migrate.model.flow import Direction
 from migrate.translate.context import Context
 from migrate.translate.notes import Notes
 from migrate.translate.objects import CiliumRule, Peers, Port

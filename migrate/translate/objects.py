@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from migrate.model.addresses import Network
+from migrate.model.flow import Direction
 from migrate.model.refs import Location, ObjectRef
 from migrate.model.selectors import Conjunction
-from migrate.sources.kubernetes import Direction
 
 CNP = "CiliumNetworkPolicy"
 CCNP = "CiliumClusterwideNetworkPolicy"

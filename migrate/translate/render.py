@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias, TypeVar
 
+from migrate.model.flow import Direction
 from migrate.model.labels import Scope
 from migrate.model.raw import Json
 from migrate.model.selectors import Conjunction, Operator, Requirement
 from migrate.sources.cluster import SERVICE_ACCOUNT_NAME
-from migrate.sources.kubernetes import NAMESPACE_NAME, Direction
+from migrate.sources.kubernetes import NAMESPACE_NAME
 from migrate.translate.objects import Block, CidrGroup, CiliumPolicy, CiliumRule, Peers, PolicySpec, Port
 
 MANAGED_BY = "app.kubernetes.io/managed-by"

@@ -1,0 +1,1 @@
+"""The engine: what each truth says of a flow, and where two of them differ."""
