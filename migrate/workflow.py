@@ -1,0 +1,137 @@
+"""Composes the stages. Heavy stages are loaded by the function that needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from migrate.model.finding import Finding, Severity
+    from migrate.readiness.rules import Rule
+    from migrate.report.made import MadeReport
+    from migrate.scan.live import Progress
+    from migrate.scan.snapshot import Snapshot
+    from migrate.scan.taking import ScanInputs
+    from migrate.translate.engine import Outcome
+
+TRANSLATION = "translation.json"
+
+
+def run_report(folder: Path, now: datetime) -> MadeReport:
+    """The report on whatever documents a working folder holds. Raises InputError when it holds none."""
+    from migrate.readiness.rules import load_rules
+    from migrate.report.made import make_report
+
+    return make_report(folder, load_rules(), now)
+
+
+def run_scan(
+    inputs: ScanInputs, folder: Path, taken: str, *, stdin: BinaryIO | None = None, progress: Progress
+) -> Snapshot:
+    """Take a snapshot and write it into a working folder. After an InputError or ClusterError nothing was written."""
+    from migrate.scan import snapshot
+    from migrate.scan.taking import take_snapshot
+
+    taking = take_snapshot(inputs, stdin, taken, progress)
+    snapshot.write(folder / snapshot.FILE_NAME, taking.header, taking.objects)
+    return taking
+
+
+@dataclass(frozen=True, slots=True)
+class TranslateRequest:
+    """What to translate: a snapshot on disk, or (None) inputs that are read first; for which target and how.
+
+    `target` and `engines` are None to be taken from the snapshot.
+    """
+
+    snapshot: Path | None
+    inputs: ScanInputs
+    target: str | None = None
+    networkpolicy: str = "rewrite"
+    engines: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """A translation, with what is needed to judge its findings."""
+
+    outcome: Outcome
+    target_reason: str
+    rules: Mapping[str, Rule]
+
+    def findings(self) -> list[Finding]:
+        """All findings, those of single objects and those of the whole cluster."""
+        translation = self.outcome.translation
+        return [*translation.findings, *(finding for result in translation.results for finding in result.findings)]
+
+    def severity(self, finding: Finding) -> Severity:
+        """How much the finding stands in the way."""
+        from migrate.readiness.rules import severity_of
+
+        return severity_of(finding)
+
+
+def run_translate(
+    request: TranslateRequest, taken: str, *, stdin: BinaryIO | None = None, progress: Progress
+) -> Translated:
+    """Translate the policies of a snapshot. Writes nothing. Raises InputError and ClusterError as reading does."""
+    from migrate.readiness.rules import load_rules
+    from migrate.scan import snapshot
+    from migrate.scan.inventory import engines
+    from migrate.scan.taking import take_snapshot
+    from migrate.translate import translate
+    from migrate.translate.profiles import load_profile, profile_for
+
+    if request.snapshot is not None:
+        source = snapshot.read(request.snapshot)
+    else:
+        source = take_snapshot(request.inputs, stdin, taken, progress)
+    name, reason = (request.target, "as asked") if request.target else profile_for(source.header.facts)
+    outcome = translate(
+        source.objects,
+        profile=load_profile(name),
+        engines=engines(source.header.facts) if request.engines is None else request.engines,
+        networkpolicy=request.networkpolicy,
+        complete=source.header.complete and source.header.namespaces is None,
+    )
+    return Translated(outcome, reason, load_rules())
+
+
+def write_translation(folder: Path, done: Translated) -> None:
+    """Write cilium/ and translation.json, the latter last; files of the run before that are gone now are removed."""
+    from migrate.files import write_atomic
+    from migrate.translate.documents import encode
+
+    before = earlier_files(folder)
+    for file in done.outcome.files:
+        write_atomic(folder / file.path, file.text.encode())
+    write_atomic(folder / TRANSLATION, encode(done.outcome.translation))
+    for path in before - {file.path for file in done.outcome.files}:
+        (folder / path).unlink(missing_ok=True)
+
+
+def earlier_files(folder: Path) -> set[str]:
+    """The files below cilium/ that the translation in a folder names; empty when there is none."""
+    from migrate.translate.documents import read_translation
+
+    path = folder / TRANSLATION
+    if not path.is_file():
+        return set()
+    translation = read_translation(path)
+    emitted = [*translation.objects, *(item for result in translation.results for item in result.objects)]
+    root = (folder / "cilium").resolve()
+    return {item.file for item in emitted if (folder / item.file).resolve().is_relative_to(root)}
+
+
+def difference_lines(folder: Path, done: Translated) -> list[str]:
+    """What changed against the translation in a folder. Raises InputError when there is none."""
+    from migrate.translate.difference import differences
+    from migrate.translate.documents import read_translation
+
+    before = read_translation(folder / TRANSLATION)
+    texts = {path: (folder / path).read_text() for path in sorted(earlier_files(folder)) if (folder / path).is_file()}
+    after = {file.path: file.text for file in done.outcome.files}
+    return list(differences(before, done.outcome.translation, texts, after))

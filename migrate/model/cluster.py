@@ -99,6 +99,15 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceAccount:
+    """A service account; its labels hold its own name under kubernetes.io/metadata.name."""
+
+    namespace: str
+    name: str
+    labels: Labels
+
+
+@dataclass(frozen=True, slots=True)
 class Cluster:
     """Everything the policies may refer to. Each tuple is sorted by namespace and name.
 
@@ -110,6 +119,7 @@ class Cluster:
     pods: tuple[Pod, ...] = ()
     nodes: tuple[Node, ...] = ()
     services: tuple[Service, ...] = ()
+    accounts: tuple[ServiceAccount, ...] = ()
     api_server: tuple[Address, ...] = ()
     pod_networks: AddressSet = AddressSet()
     service_networks: AddressSet = AddressSet()

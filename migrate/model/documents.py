@@ -102,7 +102,10 @@ class TranslationResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Translation(msgspec.Struct, frozen=True, kw_only=True):
-    """translation.json: one result per source object, in the order of their references."""
+    """translation.json: one result per source object, in the order of their references.
+
+    `objects` are written for the cluster as a whole and belong to no source object.
+    """
 
     api_version: Annotated[Literal["cilium-migrate/v1alpha1"], msgspec.Meta()] = msgspec.field(
         default="cilium-migrate/v1alpha1", name="apiVersion"
@@ -114,4 +117,5 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
     engines: tuple[str, ...] = ()
     complete: bool = True
     results: tuple[TranslationResult, ...] = ()
+    objects: tuple[EmittedObject, ...] = ()
     findings: tuple[Finding, ...] = ()

@@ -14,6 +14,11 @@ class Severity(Enum):
     WARNING = "warning"
     INFO = "info"
 
+    @property
+    def rank(self) -> int:
+        """0 for the most severe."""
+        return list(Severity).index(self)
+
 
 class Effect(Enum):
     """What the future state admits, compared with the state a finding names."""

@@ -3,7 +3,7 @@
 import msgspec
 
 
-class ObjectRef(msgspec.Struct, frozen=True, order=True, rename={"api_version": "apiVersion"}):
+class ObjectRef(msgspec.Struct, frozen=True, rename={"api_version": "apiVersion"}):
     """Identity of a Kubernetes object. `namespace` is None for objects that have none."""
 
     api_version: str
@@ -15,6 +15,10 @@ class ObjectRef(msgspec.Struct, frozen=True, order=True, rename={"api_version": 
     def group(self) -> str:
         """API group without the version; empty for the core group."""
         return self.api_version.rpartition("/")[0]
+
+    def sort_key(self) -> tuple[str, str, str, str]:
+        """Order of objects in every document: apiVersion, kind, namespace, name."""
+        return (self.api_version, self.kind, self.namespace or "", self.name)
 
     def __str__(self) -> str:
         place = f"{self.namespace}/{self.name}" if self.namespace else self.name

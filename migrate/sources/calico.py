@@ -17,7 +17,6 @@ from migrate.model.raw import Json, RawObject
 from migrate.model.refs import Location, ObjectRef
 from migrate.model.selectors import EVERYTHING, NOTHING, Operator, Requirement, Selector
 from migrate.sources.calico_selectors import (
-    GlobalSelector,
     MakeRequirement,
     SelectorError,
     parse_namespace_selector,
@@ -25,12 +24,14 @@ from migrate.sources.calico_selectors import (
 )
 from migrate.sources.cluster import SERVICE_ACCOUNT_NAME
 from migrate.sources.fields import Fields, Problem, Reading, dotted
-from migrate.sources.kubernetes import NAMESPACE_NAME
+from migrate.sources.kubernetes import NAMESPACE_NAME, is_port_name
 
 GROUPS = ("projectcalico.org", "crd.projectcalico.org")
+HOST_ENDPOINT = "HostEndpoint"
 STORED_GROUP = "crd.projectcalico.org"
 ACTIONS = ("Allow", "Deny", "Pass", "Log")
 PORT_PROTOCOLS = ("TCP", "UDP", "SCTP")
+HAS_NAMESPACE = Requirement(NAMESPACE_NAME, Operator.EXISTS, (), Scope.NAMESPACE)
 ORCHESTRATOR = "projectcalico.org/orchestrator"
 _NUMBERS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP", 136: "UDPLite"}
 _NAMES = {name.lower(): name for name in _NUMBERS.values()}
@@ -69,7 +70,7 @@ class EntityMatch:
 
     selector: Selector | None = None
     not_selector: Selector | None = None
-    namespaces: Selector | GlobalSelector | None = None
+    namespaces: Selector | None = None
     account_names: tuple[str, ...] = ()
     account_selector: Selector | None = None
     nets: tuple[Network, ...] = ()
@@ -146,7 +147,10 @@ class CalicoPolicy:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSet:
-    """A NetworkSet (namespace given) or GlobalNetworkSet: addresses with labels of their own."""
+    """A NetworkSet (namespace given) or GlobalNetworkSet: addresses with labels of their own.
+
+    A HostEndpoint is one too as far as rules are concerned: its expected addresses with its labels.
+    """
 
     ref: ObjectRef
     at: Location | None
@@ -211,7 +215,7 @@ def read_policy(raw: RawObject) -> CalicoPolicy:
         ref=raw.ref,
         at=raw.at(),
         name=plain_name(raw, tier),
-        namespace=raw.ref.namespace,
+        namespace=owning_namespace(raw),
         staged=raw.ref.kind.startswith("Staged"),
         tier=tier,
         order=spec.number("order"),
@@ -270,25 +274,39 @@ def object_labels(raw: RawObject) -> Labels:
     return Labels.of(found)
 
 
-def read_network_set(raw: RawObject, namespace_labels: Labels) -> NetworkSet:
-    """A set from its object; `namespace_labels` are those of its namespace (empty for a global one)."""
+def owning_namespace(raw: RawObject) -> str | None:
+    """The namespace of a namespaced kind ("default" when none is given); None for a global kind."""
+    is_global = "Global" in raw.ref.kind or raw.ref.kind == HOST_ENDPOINT
+    return None if is_global else raw.ref.namespace or "default"
+
+
+def read_network_set(raw: RawObject, namespaces: Mapping[str, Labels]) -> NetworkSet:
+    """A set from its object; `namespaces` are the labels of each namespace, which a namespaced set inherits."""
     reading = Reading(raw)
     root = reading.root()
     root.ignore("apiVersion", "kind", "metadata", "status")
     spec = root.child("spec") or Fields(reading, {}, ("spec",))
     root.close()
-    nets = _networks(spec, "nets")
+    is_host = raw.ref.kind == HOST_ENDPOINT
+    nets = _networks(spec, "expectedIPs" if is_host else "nets")
+    if is_host:
+        spec.ignore("node", "interfaceName", "profiles", "ports")
     spec.close()
+    namespace = owning_namespace(raw)
     return NetworkSet(
         ref=raw.ref,
         at=raw.at(),
         name=plain_name(raw),
-        namespace=raw.ref.namespace,
+        namespace=namespace,
         labels=object_labels(raw),
-        namespace_labels=namespace_labels,
+        namespace_labels=namespaces.get(namespace or "", _name_label(namespace)),
         nets=nets,
         problems=tuple(reading.problems),
     )
+
+
+def _name_label(namespace: str | None) -> Labels:
+    return Labels(((NAMESPACE_NAME, namespace),)) if namespace else Labels()
 
 
 def _directions(raw: RawObject, spec: Fields, ingress: bool, egress: bool) -> frozenset[Direction]:
@@ -330,6 +348,7 @@ def _read_rule(fields: Fields) -> CalicoRule:
         field=dotted(fields.path),
         at=fields.reading.raw.at(*fields.path),
     )
+    _check_ports(fields, rule)
     fields.close()
     return rule
 
@@ -357,8 +376,20 @@ def _icmp(fields: Fields, key: str) -> IcmpMatch | None:
     found = IcmpMatch(child.integer("type"), child.integer("code"))
     if found.code is not None and found.type is None:
         child.invalid("an ICMP code needs a type", "code")
+    if not 0 <= (found.type or 0) <= 254 or not 0 <= (found.code or 0) <= 255:
+        child.invalid("an ICMP type is 0 to 254 and a code 0 to 255")
     child.close()
     return found
+
+
+def _check_ports(fields: Fields, rule: CalicoRule) -> None:
+    """Calico refuses ports of a rule whose protocol has none, by number or by name."""
+    if rule.protocol in PORT_PROTOCOLS:
+        return
+    for name, entity in (("source", rule.source), ("destination", rule.destination)):
+        for key in ("ports", "notPorts"):
+            if key in entity.used():
+                fields.invalid(f"ports need protocol {', '.join(PORT_PROTOCOLS)}", name, key)
 
 
 def _entity(fields: Fields, key: str) -> EntityMatch:
@@ -400,12 +431,12 @@ def _optional(fields: Fields, key: str, make: MakeRequirement) -> Selector | Non
         return NOTHING
 
 
-def _namespaces(fields: Fields) -> Selector | GlobalSelector | None:
+def _namespaces(fields: Fields) -> Selector | None:
     text = fields.text("namespaceSelector")
     if not text.strip():
         return None
     try:
-        return parse_namespace_selector(text, namespace_requirement)
+        return parse_namespace_selector(text, namespace_requirement, HAS_NAMESPACE)
     except SelectorError as error:
         fields.invalid(str(error), "namespaceSelector")
         return NOTHING
@@ -444,4 +475,4 @@ def _port(value: Json) -> PortRange | str | None:
     if low.isascii() and low.isdigit() and (not colon or (high.isascii() and high.isdigit())):
         found = PortRange(int(low), int(high if colon else low))
         return found if 0 <= found.low <= found.high <= 65535 else None
-    return text if text and not colon and len(text) <= 128 else None
+    return text if is_port_name(text) else None

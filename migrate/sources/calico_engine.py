@@ -35,7 +35,6 @@ from migrate.model.ruleset import (
 )
 from migrate.model.selectors import EVERYTHING, And, Not, Operator, Requirement, Selector, matches
 from migrate.sources.calico import CalicoPolicy, CalicoRule, EntityMatch, IcmpMatch, NetworkSet, PortRange
-from migrate.sources.calico_selectors import GlobalSelector
 from migrate.sources.cluster import SERVICE_ACCOUNT_NAME
 from migrate.sources.kubernetes import NAMESPACE_NAME, NetworkPolicy
 from migrate.sources.kubernetes_engine import in_namespace, policy_rules
@@ -164,23 +163,14 @@ class CalicoEngine:
             terms.append(Not(entity.not_selector))
         return self._owners(And(tuple(terms)), entity.namespaces, policy.namespace)
 
-    def _owners(
-        self, selector: Selector, namespaces: Selector | GlobalSelector | None, namespace: str | None
-    ) -> Predicate:
+    def _owners(self, selector: Selector, namespaces: Selector | None, namespace: str | None) -> Predicate:
         """Whoever has the labels, by the namespaces that a rule names or (None) those its policy implies."""
-        if isinstance(namespaces, GlobalSelector):
-            chosen = [s for s in self._sets if s.namespace is None and matches(selector, s)]
-            return _in_sets(chosen)
+        within = selector
         if namespaces is not None:
-            within: Selector = And((namespaces, selector))
-            chosen = [s for s in self._sets if s.namespace is not None and matches(within, s)]
+            within = And((namespaces, selector))
         elif namespace:
             within = in_namespace(selector, namespace)
-            chosen = [s for s in self._sets if s.namespace == namespace and matches(selector, s)]
-        else:
-            within = selector
-            chosen = [s for s in self._sets if matches(selector, s)]
-        return AnyOf((Pods(within), _in_sets(chosen)))
+        return AnyOf((Pods(within), _in_sets([s for s in self._sets if matches(within, s)])))
 
 
 def _in_sets(sets: Sequence[NetworkSet]) -> Predicate:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from migrate.errors import InputError
 from migrate.model.selectors import EVERYTHING, And, Not, Operator, Or, Requirement, Selector
@@ -28,36 +27,38 @@ class SelectorError(InputError):
     """A selector that is not fully understood."""
 
 
-@dataclass(frozen=True, slots=True)
-class GlobalSelector:
-    """`global()` in a rule's namespaceSelector: endpoints and sets that have no namespace."""
-
-
 MakeRequirement = Callable[[str, Operator, tuple[str, ...]], Selector]
 
 
-def parse_selector(text: str, requirement: MakeRequirement = Requirement) -> Selector:
-    """The tree of a selector; an empty selector is all().
+def parse_selector(
+    text: str, requirement: MakeRequirement = Requirement, everything: Selector = EVERYTHING
+) -> Selector:
+    """The tree of a selector; an empty selector matches everything.
 
-    `requirement` turns a label name, operator and values into a term, so that automatic label names can be resolved.
-    Raises SelectorError naming the selector when anything is left over or missing.
+    `requirement` turns a label name, operator and values into a term, so that automatic label names can be resolved;
+    `everything` is what all() stands for. Raises SelectorError naming the selector when anything is left over or
+    missing.
     """
     if not text.strip():
         return EVERYTHING
-    return _Parser(text, requirement).whole()
+    return _Parser(text, requirement, everything).whole()
 
 
-def parse_namespace_selector(text: str, requirement: MakeRequirement) -> Selector | GlobalSelector:
-    """As `parse_selector`, with `global()` understood where it stands alone. Raises SelectorError."""
+def parse_namespace_selector(text: str, requirement: MakeRequirement, has_namespace: Requirement) -> Selector:
+    """A rule's namespaceSelector: all() is "has a namespace", and global(), alone, is its opposite.
+
+    Other terms say nothing of that: team != 'blue' also holds for what has no namespace. Raises SelectorError.
+    """
     if re.fullmatch(r"\s*global\(\s*\)\s*", text):
-        return GlobalSelector()
-    return parse_selector(text, requirement)
+        return has_namespace.negated()
+    return parse_selector(text, requirement, has_namespace)
 
 
 class _Parser:
-    def __init__(self, text: str, requirement: MakeRequirement) -> None:
+    def __init__(self, text: str, requirement: MakeRequirement, everything: Selector) -> None:
         self._text = text
         self._requirement = requirement
+        self._everything = everything
         self._tokens = self._tokenize()
         self._next = 0
         self._depth = 0
@@ -119,7 +120,7 @@ class _Parser:
             self._expect(")")
             if token == "global":
                 raise self._error("global() may only stand alone, in a rule's namespaceSelector")
-            return EVERYTHING
+            return self._everything
         return self._comparison(self._label(token))
 
     def _has(self) -> Selector:

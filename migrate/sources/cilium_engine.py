@@ -89,7 +89,7 @@ class CiliumSettings:
             local_cluster=minor >= 19,
             named_ports_per_identity=minor >= 20,
             range_from_zero_is_all=minor >= 19,
-            filters_topology=minor >= 19,
+            filters_topology=minor >= 18,
             nodes_match_everything=minor <= 18,
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from migrate.model.addresses import Address, AddressSet, Network, parse_address, parse_network
-from migrate.model.cluster import Cluster, NamedPort, Namespace, Node, Pod, Service, ServicePort
+from migrate.model.cluster import Cluster, NamedPort, Namespace, Node, Pod, Service, ServiceAccount, ServicePort
 from migrate.model.labels import Labels
 from migrate.model.raw import Json, RawObject
 from migrate.sources.kubernetes import NAMESPACE_NAME
@@ -43,11 +43,20 @@ def read_cluster(objects: Iterable[RawObject], *, complete: bool) -> Cluster:
         pods=pods,
         nodes=nodes,
         services=tuple(services),
+        accounts=_all_accounts(accounts, pods),
         api_server=_api_server(by_kind.get("EndpointSlice", ())),
         pod_networks=pod_networks,
         complete=complete,
         ip_families=frozenset(a.version for found in (pods, nodes) for owner in found for a in owner.addresses),
     )
+
+
+def _all_accounts(given: Mapping[tuple[str | None, str], Labels], pods: Iterable[Pod]) -> tuple[ServiceAccount, ...]:
+    """Accounts that were given, and those that only show as the account of a pod."""
+    found = {(namespace or "default", name): labels for (namespace, name), labels in given.items()}
+    for pod in pods:
+        found.setdefault((pod.namespace, pod.service_account), pod.service_account_labels)
+    return tuple(ServiceAccount(*key, labels) for key, labels in sorted(found.items(), key=lambda item: item[0]))
 
 
 def _namespaces(by_kind: Mapping[str, list[RawObject]]) -> dict[str, Namespace]:

@@ -220,7 +220,7 @@ def _read_port(fields: Fields) -> PortMatch | None:
     if protocol not in _PROTOCOLS:
         fields.invalid(f'"{protocol}" is not TCP, UDP or SCTP', "protocol")
         return None
-    if isinstance(port, str) and not _port_name(port):
+    if isinstance(port, str) and not is_port_name(port):
         fields.invalid(f'"{port}" is not a port name (at most 15 of a-z, 0-9 and -, with a letter)', "port")
         return None
     if isinstance(port, int) and not 1 <= port <= 65535:
@@ -232,7 +232,7 @@ def _read_port(fields: Fields) -> PortMatch | None:
     return PortMatch(protocol, port, end, dotted(fields.path))
 
 
-def _port_name(text: str) -> bool:
+def is_port_name(text: str) -> bool:
     """Whether the text is an IANA service name, as Kubernetes demands of named ports."""
     plain = text.replace("-", "")
     return (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from migrate.model.addresses import Address, AddressSet
+from migrate.model.addresses import Address, AddressSet, parse_network
 from migrate.model.cluster import Pod
 from migrate.model.documents import Result
 from migrate.model.finding import Effect
@@ -16,47 +16,59 @@ from migrate.model.selectors import Conjunction
 from migrate.translate.context import Context
 from migrate.translate.notes import Notes
 from migrate.translate.objects import ANYONE, Block, Peers
+from migrate.translate.selectors import ANY_NAMESPACE
 from migrate.translate.separate import select_exactly
 
 _ALL = AddressSet.everything()
 _NODES = ("host", "remote-node")
+# Private, shared, link-local and unique local ranges (RFC 1918, 6598, 3927, 4193): what clusters number pods from.
+_PRIVATE = AddressSet.of(
+    parse_network(text)
+    for text in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "169.254.0.0/16",
+        "fc00::/7",
+        "fe80::/10",
+    )
+)
 
 
 def split_blocks(blocks: Sequence[Block], addresses: AddressSet, place: str, context: Context, notes: Notes) -> Peers:
     """Peers that cover exactly `addresses`, which the blocks of one rule mean together; gaps become findings."""
-    cluster = context.cluster
-    known = bool(cluster.pods or cluster.nodes)
-    if _covers_everything(addresses, context, known):
-        if not known and not addresses.v6:
-            notes.assume("the cluster has IPv4 addresses only")
-        elif cluster.ip_families == {4} and not addresses.v6:
-            notes.assume("the cluster has IPv4 addresses only, as in the snapshot")
+    families = context.cluster.ip_families
+    if _covers_everything(addresses, families or frozenset({4})):
+        if not (addresses.v4 and addresses.v6):
+            notes.assume(f"the cluster has IPv{4 if addresses.v4 else 6} addresses only")
         return ANYONE
     peers = Peers(blocks=tuple(blocks))
-    if not known:
-        _say_unknown(blocks, place, notes)
-        return peers
     _note_services(addresses, place, context, notes)
-    peers |= _covered_pods(addresses, place, context, notes)
-    return peers | _covered_nodes(addresses, place, context, notes)
+    peers |= _covered_pods(blocks, addresses, place, context, notes)
+    return peers | _covered_nodes(blocks, addresses, place, context, notes)
 
 
-def _covers_everything(addresses: AddressSet, context: Context, known: bool) -> bool:
-    families = context.cluster.ip_families if known else frozenset({4})
+def _covers_everything(addresses: AddressSet, families: frozenset[int]) -> bool:
     v4, v6 = _ALL.v4 <= addresses.v4, _ALL.v6 <= addresses.v6
-    return (v4 and v6) or (v4 and families == {4}) or (v6 and families == {6})
+    return (v4 or 4 not in families) and (v6 or 6 not in families)
 
 
-def _say_unknown(blocks: Sequence[Block], place: str, notes: Notes) -> None:
+def _say_unknown(blocks: Sequence[Block], what: str, place: str, notes: Notes) -> None:
     texts = ", ".join(str(block) for block in blocks)
-    notes.assume(f"no pod and no node has an address in {texts}")
+    notes.assume(f"no {what} has an address in {texts}")
     notes.find(
         "POL-CIDR-UNKNOWN",
-        f"{texts}: no pods or nodes were given, so what it covers inside the cluster is not known",
+        f"{texts}: not all {what}s of the cluster were given, so what it covers inside the cluster is not known",
         place=place,
         effect=Effect.UNKNOWN,
         on_intent=Effect.UNKNOWN,
     )
+
+
+def _may_be_inside(addresses: AddressSet) -> bool:
+    """Whether some of the addresses are of the kind that clusters use: not only public ones."""
+    return bool(addresses & _PRIVATE)
 
 
 def _split(owners: Sequence[tuple[Address, ...]], addresses: AddressSet) -> tuple[list[int], list[int]]:
@@ -72,9 +84,18 @@ def _split(owners: Sequence[tuple[Address, ...]], addresses: AddressSet) -> tupl
     return whole, part
 
 
-def _covered_pods(addresses: AddressSet, place: str, context: Context, notes: Notes) -> Peers:
+def _covered_pods(blocks: Sequence[Block], addresses: AddressSet, place: str, context: Context, notes: Notes) -> Peers:
+    networks = context.cluster.pod_networks
+    everywhere = bool(networks) and networks <= addresses
+    if _may_be_inside(addresses) and not (context.pods and context.cluster.complete):
+        _say_unknown(blocks, "pod", place, notes)
+    elif addresses & networks or (not networks and _may_be_inside(addresses)):
+        notes.assume("the pods whose addresses the CIDRs cover are those of the snapshot, and keep their labels")
     whole, part = _split([pod.addresses for pod in context.pods], addresses)
-    endpoints, lost = select_exactly([context.pods[index] for index in whole], context) if whole else ((), ())
+    wanted = [context.pods[index] for index in whole]
+    endpoints, lost = select_exactly(wanted, context, cluster_wide=everywhere) if wanted else ((), ())
+    if everywhere and not context.pods:
+        endpoints = ((ANY_NAMESPACE,),)
     if endpoints:
         _note_selected(endpoints, len(whole) - len(lost), place, context, notes)
     missed = [*lost, *(context.pods[index] for index in part)]
@@ -90,7 +111,6 @@ def _note_selected(endpoints: tuple[Conjunction, ...], count: int, place: str, c
         f"{len(endpoints)} selector{'s' if len(endpoints) > 1 else ''} for today's pods were added",
         place=place,
     )
-    notes.assume("pods keep their labels and no other pod gets an address that the CIDR covers")
 
 
 def _note_missed(missed: Sequence[Pod], place: str, context: Context, notes: Notes, *, one_family: bool) -> None:
@@ -107,8 +127,10 @@ def _note_missed(missed: Sequence[Pod], place: str, context: Context, notes: Not
     )
 
 
-def _covered_nodes(addresses: AddressSet, place: str, context: Context, notes: Notes) -> Peers:
+def _covered_nodes(blocks: Sequence[Block], addresses: AddressSet, place: str, context: Context, notes: Notes) -> Peers:
     nodes = [node for node in context.cluster.nodes if node.addresses]
+    if not nodes and _may_be_inside(addresses):
+        _say_unknown(blocks, "node", place, notes)
     whole, part = _split([node.addresses for node in nodes], addresses)
     api_server = [address for address in context.cluster.api_server if address in addresses]
     entities: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ With only Allow rules in one tier order does not matter: Calico admits the union
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from migrate.model.addresses import AddressSet
@@ -14,9 +14,8 @@ from migrate.model.documents import Result
 from migrate.model.finding import Effect
 from migrate.model.flow import Direction
 from migrate.model.labels import Scope
-from migrate.model.selectors import EVERYTHING, And, Conjunction, Operator, Requirement, Selector, matches
-from migrate.sources.calico import CalicoPolicy, CalicoRule, EntityMatch, NetworkSet, PortRange
-from migrate.sources.calico_selectors import GlobalSelector
+from migrate.model.selectors import And, Conjunction, Operator, Requirement, Selector, matches
+from migrate.sources.calico import HOST_ENDPOINT, CalicoPolicy, CalicoRule, EntityMatch, NetworkSet, PortRange
 from migrate.sources.cluster import SERVICE_ACCOUNT_NAME
 from migrate.sources.kubernetes import NAMESPACE_NAME
 from migrate.translate.blocks import split_blocks
@@ -91,11 +90,20 @@ class _Scribe:
             inside = [narrowed_to(conjunction, self.policy.namespace) for conjunction in found]
             found = tuple(conjunction for conjunction in inside if conjunction is not None)
         else:
+            self._note_subject_hosts(given)
             # Without this a CCNP would also select Cilium's own health and ingress endpoints.
             found = tuple(in_namespaces(conjunction) for conjunction in found)
         if not found:
-            self.notes.find("POL-SELECTS-NOTHING", "its selectors select no pod", place="spec.selector")
+            effect = Effect.UNKNOWN if self.notes.assumptions else Effect.NONE
+            text = "its selectors select no pod"
+            self.notes.find("POL-SELECTS-NOTHING", text, place="spec.selector", effect=effect, on_intent=effect)
         return found
+
+    def _note_subject_hosts(self, terms: Sequence[Selector]) -> None:
+        """A global policy also holds for the HostEndpoints that it selects."""
+        hosts = [s for s in self.context.sets if s.ref.kind == HOST_ENDPOINT and matches(And(tuple(terms)), s)]
+        if hosts:
+            self._note_hosts(hosts, "spec.selector", Effect.WIDENS, "it is not protected by the translated policy")
 
     def _supported(self) -> bool:
         """Whether all rules can be said; each that cannot is a finding."""
@@ -122,8 +130,8 @@ class _Scribe:
             finding_id,
             detail,
             place=place,
-            effect=self.context.changes(Effect.WIDENS),
-            on_intent=Effect.WIDENS,
+            effect=Effect.UNKNOWN,
+            on_intent=Effect.UNKNOWN,
             result=Result.UNSUPPORTED,
         )
 
@@ -144,7 +152,7 @@ class _Scribe:
         return self._with_ports(rule, direction, peers, other)
 
     def _with_ports(self, rule: CalicoRule, direction: Direction, peers: Peers, other: EntityMatch) -> list[CiliumRule]:
-        protocol = rule.protocol or "TCP"
+        protocol = rule.protocol or ""
         if not rule.destination.ports:
             return [CiliumRule(direction, peers, (Port(protocol, 0),))]
         looked_up = direction is Direction.EGRESS and not self.context.profile.named_ports_per_identity
@@ -179,9 +187,9 @@ class _Scribe:
             terms.append(Requirement(SERVICE_ACCOUNT_NAME, Operator.IN, names, Scope.SERVICE_ACCOUNT))
         if entity.account_selector is not None:
             terms.append(entity.account_selector)
-        if entity.namespaces is not None and not isinstance(entity.namespaces, GlobalSelector):
+        if entity.namespaces is not None:
             terms.append(entity.namespaces)
-        elif entity.namespaces is None and self.policy.namespace:
+        elif self.policy.namespace:
             terms.append(Requirement(NAMESPACE_NAME, Operator.IN, (self.policy.namespace,), Scope.NAMESPACE))
         return terms
 
@@ -191,11 +199,38 @@ class _Scribe:
             return split_blocks(blocks, AddressSet.of(entity.nets), entity.field, self.context, self.notes)
         if not _selects(entity):
             return ANYONE
-        found = Peers()
-        if not isinstance(entity.namespaces, GlobalSelector):
-            found = Peers(endpoints=self._endpoints(entity))
-        sets = [network_set for network_set in self.context.sets if self._matches_set(entity, network_set)]
+        found = Peers(endpoints=self._endpoints(entity))
+        wanted = And(tuple(self._terms(entity)))
+        sets = [network_set for network_set in self.context.sets if matches(wanted, network_set)]
+        hosts = [network_set for network_set in sets if network_set.ref.kind == HOST_ENDPOINT]
+        if hosts:
+            self._note_hosts(hosts, entity.field, Effect.NARROWS, "its flows with that node are denied")
+        sets = [network_set for network_set in sets if network_set not in hosts and self._usable(network_set, entity)]
         return found | self._set_peers(sets, entity) if sets else found
+
+    def _usable(self, network_set: NetworkSet, entity: EntityMatch) -> bool:
+        """Whether all addresses of a set could be read; one that could not be is left out, with a finding."""
+        if network_set.problems:
+            self.notes.find(
+                "POL-NETWORKSET",
+                f"the selector matches {network_set.ref}, which has fields that cannot be used; it was left out, so "
+                "flows with its addresses are denied",
+                place=entity.field,
+                effect=self.context.changes(Effect.NARROWS),
+                on_intent=Effect.NARROWS,
+                result=Result.CHANGED,
+            )
+        return not network_set.problems
+
+    def _note_hosts(self, hosts: Sequence[NetworkSet], place: str, effect: Effect, what: str) -> None:
+        self.notes.find(
+            "POL-HOSTENDPOINT",
+            f"the selector also matches HostEndpoint {hosts[0].name}, which Cilium knows only as a node: {what}",
+            place=place,
+            effect=self.context.changes(effect),
+            on_intent=effect,
+            result=Result.CHANGED,
+        )
 
     def _endpoints(self, entity: EntityMatch) -> tuple[Conjunction, ...]:
         found = pod_conjunctions(self._terms(entity), entity.field, self.context, self.notes)
@@ -224,17 +259,6 @@ class _Scribe:
             return rest
         return in_namespaces(conjunction)
 
-    def _matches_set(self, entity: EntityMatch, network_set: NetworkSet) -> bool:
-        if entity.account_names or entity.account_selector is not None:
-            return False
-        if isinstance(entity.namespaces, GlobalSelector):
-            inside = network_set.namespace is None
-        elif entity.namespaces is not None:
-            inside = network_set.namespace is not None and matches(entity.namespaces, network_set)
-        else:
-            inside = self.policy.namespace in (None, network_set.namespace)
-        return inside and matches(entity.selector or EVERYTHING, network_set)
-
     def _set_peers(self, sets: Iterable[NetworkSet], entity: EntityMatch) -> Peers:
         blocks: list[Block] = []
         addresses = AddressSet()
@@ -253,8 +277,6 @@ class _Scribe:
             return [pod for pod in self.context.pods if all(address in addresses for address in pod.addresses)]
         if not _selects(entity):
             return list(self.context.pods)
-        if isinstance(entity.namespaces, GlobalSelector):
-            return []
         selector = And(tuple(self._terms(entity)))
         return [pod for pod in self.context.pods if matches(selector, pod)]
 
@@ -304,8 +326,7 @@ def _unsaid_protocol(rule: CalicoRule) -> list[str]:
         return []
     if rule.protocol is not None and rule.protocol not in _PORT_PROTOCOLS:
         return [f"protocol {rule.protocol}"]
-    numbers = any(isinstance(port, PortRange) for port in rule.destination.ports)
-    return ["ports without a protocol"] if rule.protocol is None and numbers else []
+    return []
 
 
 def _port(protocol: str, match: PortRange | str) -> Port | None:

@@ -50,6 +50,17 @@ def pod_conjunctions(
             on_intent=Effect.UNKNOWN,
         )
         return None
+    if not context.cluster.pods and any(_needs_today(r) for alternative in alternatives for r in alternative):
+        notes.find(
+            "POL-SELECTOR-SUBSTRING",
+            "the selector asks for parts of label values or for labels of service accounts, which Cilium cannot; "
+            "without the cluster's pods it cannot be written as the values of today either",
+            place=place,
+            effect=context.changes(Effect.UNKNOWN),
+            on_intent=Effect.UNKNOWN,
+            result=Result.UNSUPPORTED,
+        )
+        return None
     found: list[Conjunction] = []
     for alternative in alternatives:
         conjunction = _without_orchestrator(alternative)
@@ -60,6 +71,12 @@ def pod_conjunctions(
             if reachable is not None and reachable not in found:
                 found.append(reachable)
     return tuple(found)
+
+
+def _needs_today(requirement: Requirement) -> bool:
+    """Whether Cilium has no word for a requirement, so that today's objects must stand for it."""
+    by_label = requirement.scope is Scope.SERVICE_ACCOUNT and requirement.key != SERVICE_ACCOUNT_NAME
+    return by_label or requirement.operator not in _PLAIN
 
 
 def hidden_keys(conjunctions: Iterable[Conjunction], context: Context) -> str:
@@ -111,18 +128,14 @@ def _account_names(conjunction: Conjunction, place: str, context: Context, notes
 
     An account's name means something in its namespace only, so there is one alternative for each namespace.
     """
-    asked = [
-        r
-        for r in conjunction
-        if r.scope is Scope.SERVICE_ACCOUNT and (r.key != SERVICE_ACCOUNT_NAME or r.operator not in _PLAIN)
-    ]
+    asked = [r for r in conjunction if r.scope is Scope.SERVICE_ACCOUNT and _needs_today(r)]
     if not asked:
         return [conjunction]
     rest = tuple(r for r in conjunction if r not in asked)
     by_namespace: dict[str, set[str]] = {}
-    for pod in context.pods:
-        if all(r.matches(pod.service_account_labels) for r in asked):
-            by_namespace.setdefault(pod.namespace, set()).add(pod.service_account)
+    for account in context.cluster.accounts:
+        if all(r.matches(account.labels) for r in asked):
+            by_namespace.setdefault(account.namespace, set()).add(account.name)
     notes.find(
         "POL-SELECTOR-SUBSTRING",
         f"service account labels ({', '.join(r.key for r in asked)}) were written as the names of the accounts that "

@@ -38,6 +38,20 @@ class Context:
             found.setdefault(pod.namespace, []).append(pod)
         return {name: tuple(pods) for name, pods in found.items()}
 
+    @cached_property
+    def host_pods(self) -> tuple[Pod, ...]:
+        """Pods on their host's network."""
+        return tuple(pod for pod in self.cluster.pods if pod.host_network)
+
+    @cached_property
+    def neighbours(self) -> dict[str, tuple[Pod, ...]]:
+        """All pods that policies can select, by namespace; also those that wait for an address."""
+        found: dict[str, list[Pod]] = {}
+        for pod in self.cluster.pods:
+            if not pod.host_network:
+                found.setdefault(pod.namespace, []).append(pod)
+        return {name: tuple(pods) for name, pods in found.items()}
+
     def pods_of(self, conjunction: Conjunction, namespace: str | None) -> tuple[Pod, ...]:
         """The pods that a conjunction selects, in one namespace or (None) in all."""
         candidates: Iterable[Pod] = self.pods if namespace is None else self.pods_by_namespace.get(namespace, ())

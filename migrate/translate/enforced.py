@@ -20,6 +20,7 @@ from migrate.translate.notes import Notes
 def note_policy(policy: NetworkPolicy, context: Context, notes: Notes) -> None:
     """Findings for one NetworkPolicy whose enforcement differs from its text today."""
     _note_own_node(policy, context, notes)
+    _note_host_network(policy, context, notes)
     if "npm-linux" in context.engines:
         _note_refused(policy, context, notes)
         for direction in Direction:
@@ -40,6 +41,31 @@ def _note_own_node(policy: NetworkPolicy, context: Context, notes: Notes) -> Non
         effect=context.enforced(Effect.NARROWS, "npm-linux", "npm-windows"),
         on_intent=Effect.NARROWS,
     )
+
+
+def _note_host_network(policy: NetworkPolicy, context: Context, notes: Notes) -> None:
+    """Pods on the host's network are their node for every engine: no selector finds them."""
+    own = policy.ref.namespace or "default"
+    selected = [pod for pod in context.host_pods if pod.namespace == own and matches(policy.subject, pod)]
+    if selected:
+        text = f"its podSelector matches {selected[0]} on the host's network, for which no policy holds, then as now"
+        notes.find("POL-HOSTNET-SUBJECT", text, place="spec.podSelector")
+    for direction in Direction:
+        for rule in policy.rules(direction):
+            for peer in rule.peers or ():
+                if isinstance(peer, PodPeer):
+                    _note_host_peer(peer, own, context, notes)
+
+
+def _note_host_peer(peer: PodPeer, own: str, context: Context, notes: Notes) -> None:
+    for pod in context.host_pods:
+        inside = pod.namespace == own if peer.namespaces is None else matches(peer.namespaces, pod)
+        if inside and matches(peer.pods, pod):
+            text = (
+                f"the selector matches {pod} on the host's network, whose flows it does not admit, today or in Cilium"
+            )
+            notes.find("POL-HOSTNET-PEER", text, place=peer.field)
+            return
 
 
 def _note_refused(policy: NetworkPolicy, context: Context, notes: Notes) -> None:
@@ -78,6 +104,18 @@ def _note_negative_namespaces(rule: Rule, notes: Notes) -> None:
                 place=peer.field,
                 effect=Effect.NARROWS,
             )
+
+
+def cluster_findings(policies: list[NetworkPolicy], context: Context) -> list[Finding]:
+    """What the move changes for the cluster as a whole."""
+    found = service_findings(policies, context)
+    if context.profile.cilium is None:
+        text = f"no source names the Cilium version of {context.profile.name}"
+        found.append(Finding(id="CLU-VERSION-UNKNOWN", detail=text, effect=Effect.UNKNOWN))
+    if "npm-linux" in context.engines or "calico" in context.engines:
+        text = "connections that stand at the cutover are judged anew by Cilium, today only the first packet is"
+        found.append(Finding(id="POL-ESTABLISHED", detail=text, effect=Effect.NARROWS))
+    return found
 
 
 def service_findings(policies: list[NetworkPolicy], context: Context) -> list[Finding]:

@@ -9,11 +9,11 @@ import migrate
 from migrate.model.cluster import Cluster
 from migrate.model.documents import EmittedObject, Result, Translation, TranslationResult
 from migrate.model.finding import Effect, Finding
-from migrate.model.labels import Labels
 from migrate.model.raw import RawObject
 from migrate.model.refs import ObjectRef
 from migrate.sources import calico, kubernetes
 from migrate.sources.cluster import read_cluster
+from migrate.sources.felix import FelixSettings, read_felix
 from migrate.sources.fields import Problem, ProblemKind
 from migrate.sources.kubernetes import NetworkPolicy
 from migrate.translate import enforced, guard, kept
@@ -22,7 +22,7 @@ from migrate.translate.context import Context
 from migrate.translate.kinds import CALICO_POLICIES, NETWORK_SETS, is_policy, note_other_kind
 from migrate.translate.kubernetes import translate_policy
 from migrate.translate.lint_rules import problems
-from migrate.translate.names import Names, file_of
+from migrate.translate.names import Names, file_of, is_legal
 from migrate.translate.notes import Notes
 from migrate.translate.objects import CIDR_GROUP, CidrGroup, CiliumPolicy
 from migrate.translate.profiles import Profile
@@ -60,56 +60,62 @@ def translate(
     """Translate all policies among the objects for one target.
 
     `engines` are those that enforce today (see migrate.scan.inventory), () when nobody knows; `complete` says whether
-    everything of the cluster could be read. Raises InputError for a policy whose name no API server would take.
+    everything of the cluster could be read.
     """
     cluster = read_cluster(objects, complete=complete)
     sources = [raw for raw in objects if is_policy(raw.ref)]
     context = Context(cluster, profile, engines, _read_sets(sources, cluster))
-    return _Run(context, networkpolicy, Names.beside(raw.ref for raw in sources)).over(sources, complete)
+    names = Names.beside(raw.ref for raw in sources)
+    return _Run(context, networkpolicy, names, read_felix(objects)).over(sources, complete)
 
 
 def _read_sets(sources: Sequence[RawObject], cluster: Cluster) -> tuple[calico.NetworkSet, ...]:
     labels = {namespace.name: namespace.labels for namespace in cluster.namespaces}
     found = [
-        calico.read_network_set(raw, labels.get(raw.ref.namespace or "", Labels()))
+        calico.read_network_set(raw, labels)
         for raw in sources
-        if raw.ref.group in calico.GROUPS and raw.ref.kind in NETWORK_SETS
+        if raw.ref.group in calico.GROUPS and raw.ref.kind in (*NETWORK_SETS, calico.HOST_ENDPOINT)
     ]
-    return tuple(sorted(found, key=lambda network_set: network_set.ref))
+    return tuple(sorted(found, key=lambda network_set: network_set.ref.sort_key()))
 
 
 class _Run:
     """The state of one pass: names given, objects rendered, policies seen."""
 
-    def __init__(self, context: Context, mode: str, names: Names) -> None:
+    def __init__(self, context: Context, mode: str, names: Names, felix: FelixSettings) -> None:
+        self.felix = felix
         self.context = context
         self.mode = mode
         self.names = names
         self.files: dict[str, OutputFile] = {}
+        self.objects: list[EmittedObject] = []
         self.group_names: dict[ObjectRef, str] = {}
         self.used_sets: set[ObjectRef] = set()
         self.policies: list[NetworkPolicy] = []
 
     def over(self, sources: Sequence[RawObject], complete: bool) -> Outcome:
-        ordered = sorted(sources, key=lambda raw: raw.ref)
+        ordered = sorted(sources, key=lambda raw: raw.ref.sort_key())
         sets = [raw for raw in ordered if raw.ref.kind in NETWORK_SETS]
         results = [self._result(raw) for raw in ordered if raw.ref.kind not in NETWORK_SETS]
         results += [self._set_result(raw) for raw in sets]
-        findings = enforced.service_findings(self.policies, self.context)
-        findings += self._guard(ordered)
+        findings = enforced.cluster_findings(self.policies, self.context)
+        findings += self._guard()
         translation = Translation(
             tool_version=migrate.__version__,
             target=self.context.profile.name,
             networkpolicy="rewrite" if self.mode == "rewrite" else "keep" if self.mode == "keep" else "supplement",
             engines=self.context.engines,
             complete=complete,
-            results=tuple(sorted(results, key=lambda result: result.source)),
+            results=tuple(sorted(results, key=lambda result: result.source.sort_key())),
+            objects=tuple(self.objects),
             findings=tuple(sorted(findings, key=Finding.sort_key)),
         )
         return Outcome(translation, tuple(self.files[path] for path in sorted(self.files)))
 
     def _result(self, raw: RawObject) -> TranslationResult:
         notes = Notes(raw.ref, raw.at())
+        if not is_legal(raw.ref):
+            return _ill_named(notes)
         self._note_namespace(raw, notes)
         if raw.ref.kind == "NetworkPolicy" and raw.ref.group == "networking.k8s.io":
             emitted = self._network_policy(raw, notes)
@@ -192,6 +198,8 @@ class _Run:
 
     def _set_result(self, raw: RawObject) -> TranslationResult:
         notes = Notes(raw.ref, raw.at())
+        if not is_legal(raw.ref):
+            return _ill_named(notes)
         found = next(network_set for network_set in self.context.sets if network_set.ref == raw.ref)
         if _refused(found.problems, self.context, notes):
             return _finish(notes, ())
@@ -234,19 +242,26 @@ class _Run:
         ref = RawObject(data).ref
         path = file_of(ref.kind, namespace, ref.name)
         self.files[path] = OutputFile(path, to_text(data, notes, self.context.profile.name, description))
-        return (
-            EmittedObject(api_version=ref.api_version, kind=ref.kind, namespace=namespace, name=ref.name, file=path),
-        )
+        return (_emitted(data, namespace, path),)
 
-    def _guard(self, sources: Sequence[RawObject]) -> list[Finding]:
-        """Calico drops VXLAN from pods whatever policy says; Cilium needs a policy for that."""
+    def _guard(self) -> list[Finding]:
+        """What Calico does to all pods beside policy, by its settings."""
         if "calico" not in self.context.engines:
             return []
-        name = self.names.give("CiliumClusterwideNetworkPolicy", None, guard.NAME, "migrated")
-        data = guard.vxlan_guard(name)
-        path = file_of("CiliumClusterwideNetworkPolicy", None, name)
-        self.files[path] = OutputFile(path, guard.text(data))
-        return [guard.finding(path)]
+        found = guard.host_action_findings(self.felix)
+        if self.felix.drops_vxlan:
+            name = self.names.give("CiliumClusterwideNetworkPolicy", None, guard.NAME, "migrated")
+            data = guard.vxlan_guard(name, self.felix.vxlan_port)
+            path = file_of("CiliumClusterwideNetworkPolicy", None, name)
+            self.files[path] = OutputFile(path, guard.text(data))
+            self.objects.append(_emitted(data, None, path))
+            found.append(guard.finding(path, self.felix.vxlan_port))
+        return found
+
+
+def _emitted(data: JsonMap, namespace: str | None, path: str) -> EmittedObject:
+    ref = RawObject(data).ref
+    return EmittedObject(api_version=ref.api_version, kind=ref.kind, namespace=namespace, name=ref.name, file=path)
 
 
 def _finish(notes: Notes, emitted: tuple[EmittedObject, ...]) -> TranslationResult:
@@ -258,6 +273,18 @@ def _finish(notes: Notes, emitted: tuple[EmittedObject, ...]) -> TranslationResu
         findings=tuple(sorted(notes.findings, key=Finding.sort_key)),
         assumptions=tuple(notes.assumptions),
     )
+
+
+def _ill_named(notes: Notes) -> TranslationResult:
+    notes.find(
+        "POL-INVALID",
+        "its name or namespace is none that an API server takes; nothing was written",
+        place="metadata.name",
+        effect=Effect.UNKNOWN,
+        on_intent=Effect.UNKNOWN,
+        result=Result.UNSUPPORTED,
+    )
+    return _finish(notes, ())
 
 
 def _refused(found: Sequence[Problem], context: Context, notes: Notes) -> bool:

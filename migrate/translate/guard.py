@@ -7,14 +7,15 @@ by default; measured with Calico's engine).
 from __future__ import annotations
 
 from migrate import yaml_out
-from migrate.model.finding import Finding
+from migrate.model.finding import Effect, Finding
+from migrate.sources.felix import FelixSettings
 from migrate.translate.render import NAMESPACE_KEY, JsonMap, marks
 
 NAME = "calico-no-vxlan-from-pods"
 
 
-def vxlan_guard(name: str) -> JsonMap:
-    """A CCNP that denies UDP 4789 from every pod and isolates nobody."""
+def vxlan_guard(name: str, port: int) -> JsonMap:
+    """A CCNP that denies VXLAN (UDP) from every pod and isolates nobody."""
     return {
         "apiVersion": "cilium.io/v2",
         "kind": "CiliumClusterwideNetworkPolicy",
@@ -22,7 +23,7 @@ def vxlan_guard(name: str) -> JsonMap:
         "spec": {
             "endpointSelector": {"matchExpressions": [{"key": NAMESPACE_KEY, "operator": "Exists"}]},
             "enableDefaultDeny": {"ingress": False, "egress": False},
-            "egressDeny": [{"toPorts": [{"ports": [{"port": "4789", "protocol": "UDP"}]}]}],
+            "egressDeny": [{"toPorts": [{"ports": [{"port": str(port), "protocol": "UDP"}]}]}],
         },
     }
 
@@ -32,6 +33,22 @@ def text(data: JsonMap) -> str:
     return f"# Calico drops VXLAN that pods send, whatever policy says; this keeps it so.\n{yaml_out.dump(data)}"
 
 
-def finding(path: str) -> Finding:
+def finding(path: str, port: int) -> Finding:
     """What is told about it."""
-    return Finding(id="POL-VXLAN", detail=f"Calico drops UDP 4789 (VXLAN) from pods; {path} keeps it so")
+    return Finding(id="POL-VXLAN", detail=f"Calico drops UDP {port} (VXLAN) from pods; {path} keeps it so")
+
+
+def host_action_findings(felix: FelixSettings) -> list[Finding]:
+    """A pod's connections to its own node, which Calico may drop after the pod's policy has let them through."""
+    if felix.endpoint_to_host != "Drop":
+        return []
+    return [
+        Finding(
+            id="POL-ENDPOINT-TO-HOST",
+            detail="defaultEndpointToHostAction is Drop: Calico drops connections from pods to their own node that no "
+            "policy denies; Cilium lets them through",
+            effect=Effect.WIDENS,
+            subject=felix.ref,
+            field="spec.defaultEndpointToHostAction",
+        )
+    ]

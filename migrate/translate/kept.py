@@ -10,12 +10,13 @@ from __future__ import annotations
 from migrate.model.documents import Result
 from migrate.model.finding import Effect
 from migrate.model.flow import Direction
-from migrate.model.selectors import NEGATIVE, requirements
+from migrate.model.selectors import NEGATIVE, disjuncts, requirements
 from migrate.sources.kubernetes import NetworkPolicy, PodPeer, Rule
 from migrate.translate.context import Context
-from migrate.translate.kubernetes import block_peers, subject_of
+from migrate.translate.kubernetes import block_peers, selected_by
 from migrate.translate.notes import Notes
 from migrate.translate.objects import CiliumPolicy, CiliumRule, Peers, PolicySpec, Port
+from migrate.translate.selectors import filtered_labels, possible
 
 
 def differences(policy: NetworkPolicy, context: Context) -> list[tuple[Effect, str]]:
@@ -25,12 +26,30 @@ def differences(policy: NetworkPolicy, context: Context) -> list[tuple[Effect, s
         for direction in policy.excluded
     ]
     rules = [(direction, rule) for direction in Direction for rule in policy.rules(direction)]
+    found += _hidden(policy, [rule for _, rule in rules], context)
     if context.profile.negative_namespace_selector_admits_world and any(_negative(rule) for _, rule in rules):
         text = f"in {context.profile.name} a namespaceSelector made of negations also admits the outside and nodes"
         found.append((Effect.WIDENS, text))
     if not context.profile.named_ports_per_identity and any(_named(*pair) for pair in rules):
         text = f"{context.profile.name} takes a named egress port as one number for the whole cluster"
         found.append((Effect.WIDENS, text))
+    return found
+
+
+def _hidden(policy: NetworkPolicy, rules: list[Rule], context: Context) -> list[tuple[Effect, str]]:
+    """Selectors that read labels which Cilium leaves out of identities: a negation then matches every pod."""
+    peers = [c for r in rules for peer in r.peers or () if isinstance(peer, PodPeer) for c in selected_by(peer)]
+    by_peer = [requirement for c in peers for requirement in filtered_labels(c, context.profile)]
+    by_subject = [r for c in disjuncts(policy.subject) for r in filtered_labels(c, context.profile)]
+    found: list[tuple[Effect, str]] = []
+    for requirement in by_peer:
+        text = f"label {requirement.key} is no part of pod identities, so a peer that reads it matches"
+        negative = requirement.operator in NEGATIVE
+        found.append((Effect.WIDENS, f"{text} every pod") if negative else (Effect.NARROWS, f"{text} no pod"))
+    for requirement in by_subject:
+        text = f"label {requirement.key} is no part of pod identities, so the policy isolates"
+        negative = requirement.operator in NEGATIVE
+        found.append((Effect.NARROWS, f"{text} more pods") if negative else (Effect.WIDENS, f"{text} no pod"))
     return found
 
 
@@ -49,7 +68,6 @@ def _named(direction: Direction, rule: Rule) -> bool:
 
 def keep(policy: NetworkPolicy, context: Context, notes: Notes) -> None:
     """The policy stays and nothing is written beside it; what Cilium then does otherwise is noted."""
-    subject_of(policy, context, notes)
     added = supplement(policy, policy.ref.name, context, notes)
     if added is not None:
         notes.find(
@@ -73,8 +91,8 @@ def keep(policy: NetworkPolicy, context: Context, notes: Notes) -> None:
 
 def supplement(policy: NetworkPolicy, name: str, context: Context, notes: Notes) -> CiliumPolicy | None:
     """What has to be added beside the policy: the pods and nodes that its CIDRs cover. None when nothing has to."""
-    subject = subject_of(policy, context, notes)
-    if subject is None:
+    subjects = [c for c in (possible(d) for d in disjuncts(policy.subject)) if c is not None]
+    if not subjects:
         return None
     rules: list[CiliumRule] = []
     for direction in Direction:
@@ -88,7 +106,7 @@ def supplement(policy: NetworkPolicy, name: str, context: Context, notes: Notes)
     return CiliumPolicy(
         namespace=policy.ref.namespace or "default",
         name=name,
-        specs=(PolicySpec(subject, frozenset(), tuple(rules)),),
+        specs=(PolicySpec(subjects[0], frozenset(), tuple(rules)),),
         source=policy.ref,
         at=policy.at,
         description="only what its CIDRs cover inside the cluster; the NetworkPolicy stays",

@@ -34,7 +34,7 @@ def is_policy(ref: ObjectRef) -> bool:
         return ref.kind not in _NOT_POLICY
     if ref.group == "policy.networking.k8s.io":
         return True
-    return ref.kind == "NetworkPolicy" and ref.group == "networking.k8s.io"
+    return ref.kind == "NetworkPolicy" and ref.group in ("networking.k8s.io", "extensions")
 
 
 def note_other_kind(raw: RawObject, context: Context, notes: Notes) -> None:
@@ -42,7 +42,13 @@ def note_other_kind(raw: RawObject, context: Context, notes: Notes) -> None:
     kind, group = raw.ref.kind, raw.ref.group
     if group == CILIUM_GROUP:
         notes.result = Result.KEPT
-        notes.find("POL-ALREADY-CILIUM", "it is a Cilium object already and stays as it is")
+        active = "cilium" in context.engines
+        text = "it is a Cilium object already and stays as it is"
+        notes.find(
+            "POL-ALREADY-CILIUM",
+            text if active else f"{text}; Cilium does not run yet, so it begins to act at the cutover",
+            effect=Effect.NONE if active else Effect.UNKNOWN,
+        )
     elif kind == "HostEndpoint":
         text = (
             "it protects a node; Cilium's host firewall is another thing, so nothing was written and the node is open"

@@ -49,6 +49,15 @@ def _say(
         place=place,
     )
     notes.assume(f'pods keep their labels and the number of port "{name}"')
+    if not context.pods or not context.cluster.complete:
+        notes.find(
+            "POL-NAMED-PORT",
+            f'port "{name}": not all pods of the cluster were given, so flows to others are denied',
+            place=place,
+            effect=Effect.UNKNOWN,
+            on_intent=Effect.NARROWS,
+            result=Result.CHANGED,
+        )
     if lost:
         notes.find(
             "POL-NAMED-PORT",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import count
 
-from migrate.errors import InputError
 from migrate.model.refs import ObjectRef
 from migrate.translate.objects import CCNP, CIDR_GROUP, CNP
 
@@ -24,6 +25,12 @@ def file_of(kind: str, namespace: str | None, name: str) -> str:
     return f"cilium/{CLUSTER_FOLDER}/{name}.yaml"
 
 
+def is_legal(ref: ObjectRef) -> bool:
+    """Whether an API server takes the object's name and namespace, so that they can be used for ours."""
+    parts = [ref.name] if ref.namespace is None else [ref.name, ref.namespace]
+    return all(_LEGAL.fullmatch(part) and ".." not in part for part in parts)
+
+
 @dataclass(slots=True)
 class Names:
     """Gives each object a name that nothing else has; the same input gives the same names."""
@@ -36,15 +43,20 @@ class Names:
         return cls({(ref.kind, ref.namespace, ref.name) for ref in existing if ref.kind in (CNP, CCNP, CIDR_GROUP)})
 
     def give(self, kind: str, namespace: str | None, wanted: str, suffix: str) -> str:
-        """`wanted`, or with the suffix (and a number) behind it where that is taken or too long.
+        """`wanted`, or with the suffix (and a number) behind it where that is taken; cut where it is too long."""
+        for number in count():
+            candidate = _shortened(
+                wanted if number == 0 else f"{wanted}-{suffix}" + (f"-{number}" if number > 1 else "")
+            )
+            if (kind, namespace, candidate) not in self.taken:
+                break
+        self.taken.add((kind, namespace, candidate))
+        return candidate
 
-        Raises InputError when it is no legal name of an object, which an API server would have refused.
-        """
-        if not _LEGAL.fullmatch(wanted) or (namespace is not None and not _LEGAL.fullmatch(namespace)):
-            raise InputError(f"{namespace}/{wanted}: not a legal name and namespace; correct metadata.name")
-        candidates = [wanted, f"{wanted}-{suffix}", *(f"{wanted}-{suffix}-{number}" for number in range(2, 1000))]
-        for candidate in candidates:
-            if len(candidate) <= MAX_NAME and (kind, namespace, candidate) not in self.taken:
-                self.taken.add((kind, namespace, candidate))
-                return candidate
-        raise InputError(f"{namespace}/{wanted}: no free name of at most {MAX_NAME} characters; rename the policy")
+
+def _shortened(name: str) -> str:
+    """A name that is too long, cut, with a hash of the whole."""
+    if len(name) <= MAX_NAME:
+        return name
+    digest = sha256(name.encode()).hexdigest()[:10]
+    return f"{name[: MAX_NAME - 11].rstrip('.-')}-{digest}"

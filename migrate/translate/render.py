@@ -102,7 +102,8 @@ def _render_peers(direction: Direction, peers: Peers) -> list[JsonMap]:
     if peers.blocks:
         found.append({f"{side}CIDRSet": [_render_block(b) for b in sorted(peers.blocks, key=Block.sort_key)]})
     if peers.entities:
-        entities: list[Json] = sorted(peers.entities)
+        entities: list[Json] = []
+        entities += sorted(peers.entities)
         found.append({f"{side}Entities": entities})
     return found
 

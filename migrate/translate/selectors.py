@@ -13,6 +13,8 @@ from migrate.model.selectors import NEGATIVE, Conjunction, Operator, Requirement
 from migrate.sources.kubernetes import NAMESPACE_NAME
 from migrate.translate.profiles import Profile, label_is_identity_relevant
 
+_NAMESPACE_LABELS = "io.cilium.k8s.namespace.labels."
+_OWN_KEYS = ("io.kubernetes.pod.namespace", "io.cilium.k8s.")
 ANY_NAMESPACE = Requirement(NAMESPACE_NAME, Operator.EXISTS, (), Scope.NAMESPACE)
 _VALUE = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
 _KEY = re.compile(
@@ -54,13 +56,26 @@ def possible(conjunction: Conjunction) -> Conjunction | None:
     return simplify(tuple(kept))
 
 
+def pod_label_is_visible(profile: Profile, key: str) -> bool:
+    """Whether policy can select by a pod's own label.
+
+    Keys that Cilium itself puts on identities (io.kubernetes.pod.namespace, io.cilium.k8s...) mean something else
+    in its selectors than a pod label of that name.
+    """
+    return not key.startswith(_OWN_KEYS) and label_is_identity_relevant(profile, key)
+
+
 def filtered_labels(conjunction: Conjunction, profile: Profile) -> Conjunction:
-    """The requirements on pod labels that Cilium leaves out of identities, so that policy cannot see them."""
-    return tuple(
-        requirement
-        for requirement in conjunction
-        if requirement.scope is Scope.POD and not label_is_identity_relevant(profile, requirement.key)
-    )
+    """The requirements on labels that Cilium leaves out of identities, so that policy cannot see them."""
+    return tuple(requirement for requirement in conjunction if not _is_visible(requirement, profile))
+
+
+def _is_visible(requirement: Requirement, profile: Profile) -> bool:
+    if requirement.scope is Scope.POD:
+        return pod_label_is_visible(profile, requirement.key)
+    if requirement.scope is Scope.NAMESPACE and requirement.key != NAMESPACE_NAME:
+        return label_is_identity_relevant(profile, f"{_NAMESPACE_LABELS}{requirement.key}")
+    return True
 
 
 def narrowed_to(conjunction: Conjunction, namespace: str) -> Conjunction | None:

@@ -10,29 +10,36 @@ from migrate.model.labels import Scope
 from migrate.model.selectors import Conjunction, Operator, Requirement
 from migrate.sources.kubernetes import NAMESPACE_NAME
 from migrate.translate.context import Context
-from migrate.translate.profiles import label_is_identity_relevant
-from migrate.translate.selectors import ANY_NAMESPACE
+from migrate.translate.selectors import ANY_NAMESPACE, pod_label_is_visible
 
 
-def select_exactly(wanted: Sequence[Pod], context: Context) -> tuple[tuple[Conjunction, ...], tuple[Pod, ...]]:
+def select_exactly(
+    wanted: Sequence[Pod], context: Context, *, cluster_wide: bool = False
+) -> tuple[tuple[Conjunction, ...], tuple[Pod, ...]]:
     """Conjunctions that together match exactly the wanted pods, and the pods that labels cannot tell apart.
 
-    Whole cluster first, then whole namespaces, then workloads by the fewest labels that no other pod of the
-    namespace has. Only labels that Cilium keeps in identities are used.
+    With `cluster_wide` all pods there are or will be are meant, if none of today's is left out. Else whole
+    namespaces, where several workloads show that the namespace is meant, then workloads by the fewest labels that no
+    other pod of the namespace has. Only labels that Cilium keeps in identities are used.
     """
-    if len(wanted) == len(context.pods):
+    if cluster_wide and len(wanted) == len(context.pods):
         return ((ANY_NAMESPACE,),), ()
     by_namespace: dict[str, list[Pod]] = {}
     for pod in wanted:
         by_namespace.setdefault(pod.namespace, []).append(pod)
-    whole = sorted(name for name, pods in by_namespace.items() if len(pods) == len(context.pods_by_namespace[name]))
+    whole = sorted(name for name, pods in by_namespace.items() if _is_whole(pods, context.neighbours[name]))
     found: list[Conjunction] = [(_in_namespace(*whole),)] if whole else []
     lost: list[Pod] = []
     for name in sorted(by_namespace.keys() - set(whole)):
-        conjunctions, missed = _within(by_namespace[name], context.pods_by_namespace[name], context)
+        conjunctions, missed = _within(by_namespace[name], context.neighbours[name], context)
         found += [(_in_namespace(name), *conjunction) for conjunction in conjunctions]
         lost += missed
     return tuple(found), tuple(lost)
+
+
+def _is_whole(pods: Sequence[Pod], all_pods: Sequence[Pod]) -> bool:
+    """Whether all pods of a namespace are wanted, and not just the one workload that it has."""
+    return len(pods) == len(all_pods) and len({pod.workload or pod.name for pod in pods}) > 1
 
 
 def _in_namespace(*names: str) -> Requirement:
@@ -59,7 +66,7 @@ def _within(wanted: Sequence[Pod], neighbours: Sequence[Pod], context: Context) 
 
 def _visible(pod: Pod, context: Context) -> frozenset[tuple[str, str]]:
     """The pod's labels that Cilium's policy can see."""
-    return frozenset(pair for pair in pod.labels.pairs if label_is_identity_relevant(context.profile, pair[0]))
+    return frozenset(pair for pair in pod.labels.pairs if pod_label_is_visible(context.profile, pair[0]))
 
 
 def _fewest(labels: frozenset[tuple[str, str]], others: Iterable[frozenset[tuple[str, str]]]) -> Conjunction | None:

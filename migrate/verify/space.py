@@ -1,0 +1,262 @@
+"""The flow space of a cluster under some engines, cut into pieces that no rule in play can tell apart.
+
+Ends are grouped into classes: pods by the labels, ports and addresses that rules read, nodes likewise, the outside by
+the prefix partition of all CIDRs. Packets are cut by protocol, port, source port, ICMP type and code. Nothing is
+sampled: every member of a class gets the same verdict as its representative.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from ipaddress import IPv4Address, IPv6Address
+
+from migrate.model.addresses import Address, AddressSet
+from migrate.model.cluster import Cluster, Node, Pod
+from migrate.model.flow import End, EndKind
+from migrate.model.labels import Scope
+from migrate.model.ruleset import Addresses, AllOf, AnyOf, At, Except, Nodes, Place, Pods, Predicate
+from migrate.model.selectors import Selector, requirements
+
+_TOP = {4: 2**32 - 1, 6: 2**128 - 1}
+
+
+@dataclass(slots=True)
+class Reads:
+    """What rules look at: label keys, address boundaries, named ports. Filled before the space is cut."""
+
+    keys: set[tuple[Scope, str]] = field(default_factory=set)
+    node_keys: set[str] = field(default_factory=set)
+    cuts: dict[int, set[int]] = field(default_factory=lambda: {4: {0}, 6: {0}})
+    inside_cuts: dict[int, set[int]] = field(default_factory=lambda: {4: {0}, 6: {0}})
+    names: set[str] = field(default_factory=set)
+
+    def selector(self, selector: Selector) -> None:
+        """Note the labels that a selector over pods reads."""
+        for requirement in requirements(selector):
+            self.keys.add((requirement.scope, requirement.key))
+
+    def predicate(self, predicate: Predicate, outside_only: bool = False) -> None:
+        """Note what a predicate reads; addresses of the outside alone do not split pods and nodes."""
+        if isinstance(predicate, Pods):
+            self.selector(predicate.selector)
+        elif isinstance(predicate, Nodes):
+            self.node_keys |= {requirement.key for requirement in requirements(predicate.selector)}
+        elif isinstance(predicate, Addresses):
+            self._addresses(predicate.addresses, outside_only)
+        elif isinstance(predicate, AllOf):
+            only = outside_only or any(_outside_only(term) for term in predicate.terms)
+            for term in predicate.terms:
+                self.predicate(term, only)
+        elif isinstance(predicate, AnyOf):
+            for term in predicate.terms:
+                self.predicate(term, outside_only)
+        elif isinstance(predicate, Except):
+            self.predicate(predicate.term, outside_only)
+
+    def _addresses(self, addresses: AddressSet, outside_only: bool) -> None:
+        for family, ranges in ((4, addresses.v4), (6, addresses.v6)):
+            points = {point for low, high in ranges for point in (low, high + 1) if point <= _TOP[family]}
+            self.cuts[family] |= points
+            if not outside_only:
+                self.inside_cuts[family] |= points
+
+
+def _outside_only(predicate: Predicate) -> bool:
+    """Whether the predicate can only hold outside the cluster."""
+    if isinstance(predicate, AnyOf):
+        return bool(predicate.terms) and all(_outside_only(term) for term in predicate.terms)
+    return predicate == At(Place.OUTSIDE)
+
+
+@dataclass(frozen=True, slots=True)
+class PodClass:
+    """Pods that no rule can tell apart. `ends` are indexes of the class's ends, one per IP family it has."""
+
+    pods: tuple[Pod, ...]
+    ends: tuple[int, ...]
+    node_class: int | None
+    named_ports: frozenset[tuple[str, str, int]]
+
+    @property
+    def sample(self) -> Pod:
+        """The first pod, which stands for all."""
+        return self.pods[0]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeClass:
+    """Nodes that no rule can tell apart."""
+
+    nodes: tuple[Node, ...]
+
+    @property
+    def sample(self) -> Node:
+        """The first node."""
+        return self.nodes[0]
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceEnd:
+    """One end of the space: an End that stands for a class, and how many pods, nodes or addresses it stands for.
+
+    `place` is OWN_NODE or OTHER_NODE for nodes, which are two ends each: as seen from pods on and off them.
+    """
+
+    end: End
+    place: Place
+    size: int
+    owner: int
+
+
+class Space:
+    """All ends of a cluster as bits of an integer; bit i is `ends[i]`."""
+
+    def __init__(self, cluster: Cluster, reads: Reads) -> None:
+        self.cluster = cluster
+        self._cuts = {family: sorted(points) for family, points in reads.cuts.items()}
+        self._inside = {family: sorted(points) for family, points in reads.inside_cuts.items()}
+        self._keys = sorted(reads.keys, key=lambda key: (key[0].value, key[1]))
+        self._names = frozenset(reads.names)
+        self._api_server = frozenset(cluster.api_server)
+        self.ends: list[SpaceEnd] = []
+        self.node_classes = self._group_nodes(sorted(reads.node_keys))
+        self._class_of_node = {
+            node.name: index for index, group in enumerate(self.node_classes) for node in group.nodes
+        }
+        self.pod_classes = self._group_pods()
+        self._add_nodes()
+        self._add_outside()
+
+    def _piece(self, address: Address) -> int:
+        return bisect_right(self._inside[address.version], int(address))
+
+    def _group_nodes(self, keys: Sequence[str]) -> tuple[NodeClass, ...]:
+        groups: dict[object, list[Node]] = {}
+        for node in self.cluster.nodes:
+            addresses = tuple(sorted((a.version, self._piece(a), a in self._api_server) for a in node.addresses))
+            labels = tuple(node.labels.get(key) for key in keys)
+            groups.setdefault((addresses, labels), []).append(node)
+        return tuple(NodeClass(tuple(nodes)) for nodes in groups.values())
+
+    def _group_pods(self) -> tuple[PodClass, ...]:
+        groups: dict[object, list[Pod]] = {}
+        seen: dict[object, object] = {}
+        for pod in self.cluster.pods:
+            if pod.host_network or not pod.addresses:
+                continue
+            labels = (pod.labels, pod.namespace_labels, pod.service_account_labels)
+            read = seen.get(labels)
+            if read is None:
+                read = tuple(pod.labels_of(scope).get(key) for scope, key in self._keys)
+                seen[labels] = read
+            first = {a.version: a for a in reversed(pod.addresses)}
+            places = tuple((v, self._piece(a), a in self._api_server) for v, a in sorted(first.items()))
+            key = (read, places, self._ports(pod), self._class_of_node.get(pod.node or ""))
+            groups.setdefault(key, []).append(pod)
+        return tuple(self._pod_class(pods) for pods in groups.values())
+
+    def _ports(self, pod: Pod) -> frozenset[tuple[str, str, int]]:
+        return frozenset((p.name, p.protocol, p.port) for p in pod.named_ports if p.name in self._names)
+
+    def _pod_class(self, pods: list[Pod]) -> PodClass:
+        sample = pods[0]
+        indexes: list[int] = []
+        owner = len(self.ends)
+        for family in sorted({address.version for address in sample.addresses}):
+            address = next(a for a in sample.addresses if a.version == family)
+            end = End(EndKind.POD, address, pod=sample, api_server=address in self._api_server)
+            indexes.append(len(self.ends))
+            self.ends.append(SpaceEnd(end, Place.POD, len(pods), owner))
+        return PodClass(tuple(pods), tuple(indexes), self._class_of_node.get(sample.node or ""), self._ports(sample))
+
+    def _add_nodes(self) -> None:
+        for index, group in enumerate(self.node_classes):
+            for place in (Place.OWN_NODE, Place.OTHER_NODE):
+                for family in sorted({address.version for address in group.sample.addresses}):
+                    address = next(a for a in group.sample.addresses if a.version == family)
+                    end = End(EndKind.NODE, address, node=group.sample, api_server=address in self._api_server)
+                    self.ends.append(SpaceEnd(end, place, len(group.nodes), index))
+
+    def _add_outside(self) -> None:
+        """One end per piece of each family that has an address nobody in the cluster owns."""
+        owned: dict[int, list[int]] = {4: [], 6: []}
+        for addresses in (
+            *(pod.addresses for pod in self.cluster.pods),
+            *(node.addresses for node in self.cluster.nodes),
+        ):
+            for address in addresses:
+                owned[address.version].append(int(address))
+        outside_api = [a for a in self.cluster.api_server if int(a) not in set(owned[a.version])]
+        for address in outside_api:
+            end = End(EndKind.OUTSIDE, address, api_server=True)
+            self.ends.append(SpaceEnd(end, Place.OUTSIDE, 1, -1))
+        for family in (4, 6):
+            taken = sorted({*owned[family], *(int(a) for a in outside_api if a.version == family)})
+            for low, high in _pieces(self._cuts[family], _TOP[family]):
+                first = _first_free(low, high, taken)
+                if first is not None:
+                    inside = bisect_right(taken, high) - bisect_left(taken, low)
+                    end = End(EndKind.OUTSIDE, IPv4Address(first) if family == 4 else IPv6Address(first))
+                    self.ends.append(SpaceEnd(end, Place.OUTSIDE, high - low + 1 - inside, -1))
+
+    @cached_property
+    def everything(self) -> int:
+        """All ends."""
+        return (1 << len(self.ends)) - 1
+
+    @cached_property
+    def families(self) -> dict[int, int]:
+        """The ends of each IP family."""
+        return {
+            family: _bits(i for i, end in enumerate(self.ends) if end.end.address.version == family)
+            for family in (4, 6)
+        }
+
+    @cached_property
+    def pods(self) -> int:
+        """All ends that are pods."""
+        return _bits(i for i, end in enumerate(self.ends) if end.place is Place.POD)
+
+    def seen_from(self, pod_class: PodClass) -> int:
+        """The ends that exist for pods of a class: their own node, and others if there are any."""
+        found = self._seen.get(pod_class.node_class)
+        if found is None:
+            found = _bits(i for i, end in enumerate(self.ends) if self._exists(end, pod_class.node_class))
+            self._seen[pod_class.node_class] = found
+        return found
+
+    @cached_property
+    def _seen(self) -> dict[int | None, int]:
+        return {}
+
+    def _exists(self, end: SpaceEnd, own: int | None) -> bool:
+        if end.place is Place.OWN_NODE:
+            return end.owner == own
+        if end.place is Place.OTHER_NODE:
+            return end.owner != own or end.size > 1
+        return True
+
+
+def _pieces(cuts: Sequence[int], top: int) -> Iterable[tuple[int, int]]:
+    for index, low in enumerate(cuts):
+        yield low, (cuts[index + 1] - 1 if index + 1 < len(cuts) else top)
+
+
+def _first_free(low: int, high: int, taken: Sequence[int]) -> int | None:
+    """The lowest address of a piece that nobody owns; 0.0.0.0 and :: are passed over where they can be."""
+    candidate = low if low else min(1, high)
+    index = bisect_left(taken, candidate)
+    while index < len(taken) and taken[index] == candidate:
+        candidate += 1
+        index += 1
+    return candidate if candidate <= high else None
+
+
+def _bits(indexes: Iterable[int]) -> int:
+    found = 0
+    for index in indexes:
+        found |= 1 << index
+    return found
