@@ -11,6 +11,12 @@ from typing import Annotated, NoReturn
 import typer
 
 import migrate
+from migrate.cli.demo import demo
+from migrate.cli.explain_rule import explain_rule
+from migrate.cli.report import report
+from migrate.cli.rules import rules
+from migrate.cli.scan import scan
+from migrate.cli.translate import translate
 from migrate.errors import ExitStatus, MigrateError
 
 app = typer.Typer(
@@ -36,6 +42,14 @@ def root(
     ] = False,
 ) -> None:
     """Take a Kubernetes cluster from Azure NPM, Calico or kubenet to Cilium without a surprise at cutover."""
+
+
+app.command()(scan)
+app.command()(translate)
+app.command()(report)
+app.command()(rules)
+app.command()(demo)
+app.command("explain-rule")(explain_rule)
 
 
 def main() -> NoReturn:

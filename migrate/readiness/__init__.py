@@ -1,1 +1,1 @@
-""""""
+"""Knowledge about findings and deadlines, and the verdict over what was read."""

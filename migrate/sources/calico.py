@@ -376,8 +376,9 @@ def _icmp(fields: Fields, key: str) -> IcmpMatch | None:
     found = IcmpMatch(child.integer("type"), child.integer("code"))
     if found.code is not None and found.type is None:
         child.invalid("an ICMP code needs a type", "code")
-    if not 0 <= (found.type or 0) <= 254 or not 0 <= (found.code or 0) <= 255:
-        child.invalid("an ICMP type is 0 to 254 and a code 0 to 255")
+    for name, value, top in (("type", found.type, 254), ("code", found.code, 255)):
+        if value is not None and not 0 <= value <= top:
+            child.invalid(f"{value} is not an ICMP {name} (0 to {top})", name)
     child.close()
     return found
 
@@ -422,7 +423,7 @@ def _selector(fields: Fields, key: str) -> Selector | None:
 
 def _optional(fields: Fields, key: str, make: MakeRequirement) -> Selector | None:
     text = fields.text(key)
-    if not text.strip():
+    if not text.strip(" \t"):
         return None
     try:
         return parse_selector(text, make)
@@ -433,7 +434,7 @@ def _optional(fields: Fields, key: str, make: MakeRequirement) -> Selector | Non
 
 def _namespaces(fields: Fields) -> Selector | None:
     text = fields.text("namespaceSelector")
-    if not text.strip():
+    if not text.strip(" \t"):
         return None
     try:
         return parse_namespace_selector(text, namespace_requirement, HAS_NAMESPACE)

@@ -12,11 +12,14 @@ from collections.abc import Callable
 from migrate.errors import InputError
 from migrate.model.selectors import EVERYTHING, And, Not, Operator, Or, Requirement, Selector
 
+_KEY = r"[a-zA-Z0-9_./-]{1,512}"
+_BLANKS = " \t"
 _TOKEN = re.compile(
-    r"""\s*(?:
-      (?P<text>"[^"]*"|'[^']*')
-    | (?P<sign>==|!=|&&|\|\||[!(){},])
-    | (?P<word>[a-zA-Z0-9_./][a-zA-Z0-9_./\-]*)
+    rf"""[ \t]*(?P<token>
+      "[^"]*" | '[^']*'
+    | == | != | && | \|\| | [!(){{}},]
+    | has\(\s*{_KEY}\s*\) | all\(\s*\) | global\(\s*\)
+    | {_KEY}
     )""",
     re.VERBOSE,
 )
@@ -39,7 +42,7 @@ def parse_selector(
     `everything` is what all() stands for. Raises SelectorError naming the selector when anything is left over or
     missing.
     """
-    if not text.strip():
+    if not text.strip(_BLANKS):
         return EVERYTHING
     return _Parser(text, requirement, everything).whole()
 
@@ -72,12 +75,12 @@ class _Parser:
     def _tokenize(self) -> list[str]:
         tokens: list[str] = []
         position = 0
-        end = len(self._text.rstrip())
+        end = len(self._text.rstrip(_BLANKS))
         while position < end:
             match = _TOKEN.match(self._text, position)
             if match is None:
                 raise self._error(f"{self._text[position : position + 20]!r} is not understood")
-            tokens.append(match.group().strip())
+            tokens.append(match["token"])
             position = match.end()
         return tokens
 
@@ -113,39 +116,38 @@ class _Parser:
             inner = self._either()
             self._expect(")")
             return inner
-        if token == "has" and self._peek() == "(":
-            return self._has()
-        if token in ("all", "global") and self._peek() == "(":
-            self._expect("(")
-            self._expect(")")
-            if token == "global":
-                raise self._error("global() may only stand alone, in a rule's namespaceSelector")
+        if token.startswith("has("):
+            return self._requirement(token[4:-1].strip(), Operator.EXISTS, ())
+        if token.startswith("all("):
             return self._everything
+        if token.startswith("global("):
+            raise self._error("global() may only stand alone, in a rule's namespaceSelector")
         return self._comparison(self._label(token))
 
-    def _has(self) -> Selector:
-        self._expect("(")
-        key = self._label(self._take())
-        self._expect(")")
-        return self._requirement(key, Operator.EXISTS, ())
-
     def _comparison(self, key: str) -> Selector:
-        word = self._take()
+        word = self._word()
         if word in ("==", "!="):
             operator = Operator.IN if word == "==" else Operator.NOT_IN
             return self._requirement(key, operator, (self._string(),))
         if word == "contains":
             return self._requirement(key, Operator.CONTAINS, (self._string(),))
-        if word in ("starts", "ends"):
-            self._expect("with")
-            operator = Operator.STARTS_WITH if word == "starts" else Operator.ENDS_WITH
+        if word in ("startswith", "endswith"):
+            operator = Operator.STARTS_WITH if word == "startswith" else Operator.ENDS_WITH
             return self._requirement(key, operator, (self._string(),))
         if word == "in":
             return self._requirement(key, Operator.IN, self._set())
-        if word == "not":
-            self._expect("in")
+        if word == "notin":
             return self._requirement(key, Operator.NOT_IN, self._set())
         raise self._error(f"{word!r} is not an operator")
+
+    def _word(self) -> str:
+        """An operator; "not in", "starts with" and "ends with" may also be written as one word."""
+        word = self._take()
+        second = {"not": "in", "starts": "with", "ends": "with"}.get(word)
+        if second is None:
+            return word
+        self._expect(second)
+        return word + second
 
     def _set(self) -> tuple[str, ...]:
         self._expect("{")
@@ -158,7 +160,7 @@ class _Parser:
         return tuple(values)
 
     def _label(self, token: str) -> str:
-        if re.fullmatch(r"[a-zA-Z0-9_./][a-zA-Z0-9_./\-]*", token):
+        if re.fullmatch(_KEY, token):
             return token
         raise self._error(f"{token!r} is not a label name")
 

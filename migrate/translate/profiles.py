@@ -110,9 +110,7 @@ def profile_for(facts: Sequence[Fact]) -> tuple[str, str]:
     known = [version for version in versions if version is not None]
     if not known:
         newest = max(_aks_minors())
-        return _aks(
-            newest, facts
-        ), f"AKS, but its Kubernetes version is not known; {_dotted(newest)} is the newest known"
+        return _aks(newest, facts), f"AKS of an unknown Kubernetes version; {_dotted(newest)} is the newest profile"
     wanted = known[0]
     nearest = min(_aks_minors(), key=lambda minor: (abs(minor[0] - wanted[0]), abs(minor[1] - wanted[1])))
     reason = f"AKS with Kubernetes {_dotted(wanted)}"

@@ -70,10 +70,10 @@ def violations(data: Mapping[str, Json], profile: Profile) -> tuple[str, ...]:
     if validator is None:
         known = " or ".join(sorted(_validators(file)))
         return (f"apiVersion: {version} is not served by {profile.title}; {kind} has {known} there",)
-    found = _errors(validator, data)
+    found = _errors(validator, dict(data))
+    if not found:
+        return ()
     pruned = _without_nulls(data)
-    if not found or pruned == data:
-        return tuple(found)
     unknown = [text for text in found if text.endswith(_UNKNOWN)]
     return tuple(dict.fromkeys([*unknown, *_errors(validator, pruned)]))
 

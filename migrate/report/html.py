@@ -1,0 +1,192 @@
+"""Report → one HTML file that asks nothing of any network and reads well with scripts and styles blocked."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from itertools import islice
+
+import jinja2
+from markupsafe import Markup, escape
+
+from migrate.model.refs import ObjectRef
+from migrate.report import words
+from migrate.report.document import FindingGroup, Report
+from migrate.report.entries import (
+    NAMESPACE_COLUMNS,
+    affected,
+    anchor,
+    group_anchor,
+    namespace_cells,
+    place_cells,
+    policy_entry,
+)
+from migrate.report.policies import Levels
+from migrate.report.source_view import PairReader
+from migrate.report.svg import results_bar, timeline
+from migrate.report.tables import PAGE, Shown, Words, first_page, script_data
+from migrate.resources import data
+
+PLACES = 25
+_BLOCKERS_FIRST = 3
+_CODE = re.compile(r"`([^`]+)`")
+_SECTIONS = (
+    ("verdict", "Verdict"),
+    ("deadlines", "Deadlines"),
+    ("blockers", "Blockers"),
+    ("results", "Results"),
+    ("namespaces", "Namespaces"),
+    ("policies", "Policies"),
+    ("findings", "All findings"),
+    ("unmeasured", "Not measured"),
+    ("inventory", "Inventory"),
+    ("inputs", "Made from"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """All findings of one id and severity, ready to be shown. `places` is the first page of `cells`."""
+
+    group: FindingGroup
+    anchor: str
+    affected: str
+    cells: tuple[tuple[str, ...], ...]
+    places: Shown[tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do first; `anchor` leads to more about it."""
+
+    title: str
+    detail: str
+    anchor: str
+
+
+def render_html(report: Report, pairs: PairReader, levels: Levels) -> bytes:
+    """The page. The same report and folder give the same bytes. Raises InputError for a result that is unreadable."""
+    css, script = _asset("report.css"), _asset("report.js")
+    page = _environment().get_template("report.html.j2")
+    return page.render(
+        report=report,
+        words=words,
+        content_policy=_content_policy(css, script),
+        css=css,
+        script=script,
+        sections=_SECTIONS,
+        first_steps=first_steps(report),
+        snapshot_age=_snapshot_age(report),
+        bar=results_bar(report.summary.standings),
+        timeline=timeline(report.deadlines, date.fromisoformat(report.generated[:10])),
+        namespace_columns=NAMESPACE_COLUMNS,
+        gaps=[_titled(gap) for gap in report.unmeasured],
+        proved=sum(row.proof != "none" for row in report.policies),
+        **_rows(report, pairs, levels),
+    ).encode()
+
+
+def _rows(report: Report, pairs: PairReader, levels: Levels) -> dict[str, object]:
+    """Everything that comes in rows: first pages for the template, the rest as data for the script."""
+    entries = (policy_entry(n, row, pairs.read(row), levels) for n, row in enumerate(report.policies))
+    shown = tuple(islice(entries, PAGE))
+    namespaces = [namespace_cells(row) for row in report.namespaces]
+    anchors = {row.source: anchor(number) for number, row in enumerate(report.policies)}
+    groups = [_group(group, anchors) for group in report.findings]
+    rest: dict[str, Iterable[Words]] = {g.anchor: g.cells[PLACES:] for g in groups}
+    rest |= {"namespaces": namespaces[PAGE:], "policies": (entry.words() for entry in entries)}
+    return {
+        "page": PAGE,
+        "places_page": PLACES,
+        "policies": Shown(shown, first_page(report.policies, ("policy", "policies")).status),
+        "namespaces": first_page(namespaces, ("row", "rows")),
+        "groups": groups,
+        "blockers": [group for group in groups if group.group.severity == "blocker"],
+        "data": script_data(rest),
+    }
+
+
+def _group(group: FindingGroup, anchors: dict[ObjectRef, str]) -> _Group:
+    cells = tuple(place_cells(finding, anchors) for finding in group.findings)
+    return _Group(
+        group,
+        group_anchor(group.id, group.severity),
+        affected(group),
+        cells,
+        first_page(cells, ("place", "places"), PLACES),
+    )
+
+
+def first_steps(report: Report) -> tuple[Step, ...]:
+    """What to do first: the gravest findings, then what is missing, then what has to be decided."""
+    steps = [
+        Step(group.title, group.do, group_anchor(group.id, group.severity))
+        for group in report.findings
+        if group.severity == "blocker"
+    ][:_BLOCKERS_FIRST]
+    if report.target is None:
+        steps.append(Step("Translate the policies", "Run `migrate translate`.", "unmeasured"))
+    if not report.complete:
+        steps.append(Step("Read what could not be read", "Then make the documents again.", "unmeasured"))
+    warnings = [group for group in report.findings if group.severity == "warning"]
+    if warnings:
+        where = group_anchor(warnings[0].id, "warning")
+        steps.append(Step("Decide on the warnings", f"{report.summary.findings.warning} in all.", where))
+    steps.append(Step("Close the gaps in the evidence", "What nobody measured may still break.", "unmeasured"))
+    return tuple(steps)
+
+
+def _titled(gap: str) -> tuple[str, str]:
+    """A gap's subject and what is said of it."""
+    title, _, text = gap.partition(": ")
+    return title, text
+
+
+def _snapshot_age(report: Report) -> str:
+    """When the snapshot was taken, or why that is not known."""
+    for document in report.inputs:
+        if document.kind == "Snapshot":
+            return _utc(document.made) if document.made else "from files, age unknown"
+    return "none"
+
+
+def _utc(moment: str) -> str:
+    """An RFC 3339 time in UTC as people read it, to the minute."""
+    return f"{moment[:10]} {moment[11:16]} UTC"
+
+
+def _prose(text: str) -> Markup:
+    """A sentence in which `words between backticks` are code; everything is escaped first."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
+
+
+def _asset(name: str) -> Markup:
+    """A style sheet or script of ours. Both are trusted and stand in the page as they are."""
+    return Markup(data("reports").joinpath(name).read_text(encoding="utf-8"))
+
+
+def _content_policy(css: str, script: str) -> str:
+    """Nothing may be loaded, and only our own style sheet and script may act."""
+    return f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(css)}'"
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _environment() -> jinja2.Environment:
+    """Templates from the shipped data; an unknown name is an error and every value is escaped."""
+    templates = data("reports").joinpath("templates")
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: templates.joinpath(name).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"prose": _prose, "utc": _utc}
+    return environment

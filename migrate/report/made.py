@@ -1,0 +1,45 @@
+"""A report that was made, and the two forms it can be written in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from migrate.readiness.rules import Rule
+from migrate.report.document import Report
+from migrate.report.folder import read_folder
+from migrate.report.html import render_html
+from migrate.report.policies import Levels
+from migrate.report.source_view import PairReader
+from migrate.report.view import build_view
+
+
+@dataclass(frozen=True, slots=True)
+class MadeReport:
+    """The document, and what the page needs beyond it: the policies' texts and the severities of their findings."""
+
+    report: Report
+    pairs: PairReader
+    levels: Levels
+
+    def html(self) -> bytes:
+        """The page. Raises InputError when a translated object cannot be read."""
+        return render_html(self.report, self.pairs, self.levels)
+
+    def json(self) -> bytes:
+        """The document, indented, with a newline at its end."""
+        return msgspec.json.format(msgspec.json.encode(self.report), indent=2) + b"\n"
+
+
+def make_report(folder: Path, rules: Mapping[str, Rule], now: datetime) -> MadeReport:
+    """The report on a working folder as of `now`. Raises InputError when the folder holds no document."""
+    documents = read_folder(folder)
+    return MadeReport(
+        report=build_view(documents, rules, now),
+        pairs=PairReader(documents.folder, documents.by_ref()),
+        levels=Levels(rules),
+    )

@@ -1,0 +1,143 @@
+"""Documents → Report: every number, word and order of the page is decided here, and nothing about its looks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+import migrate
+from migrate.model.documents import SnapshotHeader, Translation
+from migrate.readiness import verdict
+from migrate.readiness.deadlines import AppliedDeadline
+from migrate.readiness.rules import Rule
+from migrate.report import words
+from migrate.report.coverage import selected_pods
+from migrate.report.document import (
+    Answer,
+    Deadline,
+    FindingGroup,
+    Inventory,
+    NamespaceRow,
+    PolicyRow,
+    Report,
+    Summary,
+    Tally,
+)
+from migrate.report.folder import Documents
+from migrate.report.policies import Levels, namespace_rows, policy_rows, standings
+from migrate.sources.cluster import read_cluster
+
+
+def build_view(documents: Documents, rules: Mapping[str, Rule], now: datetime) -> Report:
+    """The report on a working folder as of `now`; its times are in UTC."""
+    header, translation = documents.header, documents.translation
+    moment = now.astimezone(UTC)
+    judged = verdict.judge(header, translation, rules, moment.date())
+    levels = Levels(rules)
+    policies = policy_rows(documents.objects, translation, has_snapshot=header is not None, levels=levels)
+    complete = all(document.complete for document in documents.inputs)
+    cluster = read_cluster(documents.objects, complete=complete)
+    selected = selected_pods(cluster, documents.objects) if cluster.pods else None
+    found = [finding for group in judged.groups for finding in group.findings]
+    namespaces = namespace_rows(policies, found, cluster, selected, levels)
+    return Report(
+        tool_version=migrate.__version__,
+        generated=moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        cluster=header.name if header else None,
+        engines=translation.engines if translation else _active_engines(header),
+        target=translation.target if translation else None,
+        networkpolicy=translation.networkpolicy if translation else None,
+        complete=complete,
+        answer=_answer(judged, header, translation),
+        deadlines=tuple(_deadline(each) for each in judged.deadlines),
+        summary=_summary(policies, namespaces, judged, selected),
+        namespaces=namespaces,
+        policies=policies,
+        findings=tuple(_group(group) for group in judged.groups),
+        inventory=Inventory(facts=header.facts if header else (), kinds=header.kinds if header else ()),
+        unmeasured=judged.not_measured,
+        inputs=documents.inputs,
+    )
+
+
+def _active_engines(header: SnapshotHeader | None) -> tuple[str, ...]:
+    facts = header.facts if header else ()
+    return tuple(sorted({fact.value for fact in facts if fact.topic == "engine" and fact.state == "active"}))
+
+
+def _answer(judged: verdict.Verdict, header: SnapshotHeader | None, translation: Translation | None) -> Answer:
+    return Answer(
+        state=judged.state,
+        word=words.STATE_ANSWERS[judged.state],
+        sentence=judged.sentence,
+        rests_on=tuple(_rests_on(header, translation)),
+    )
+
+
+def _rests_on(header: SnapshotHeader | None, translation: Translation | None) -> Iterator[str]:
+    """What was read, in one sentence a document."""
+    if header is not None:
+        read = [kind for kind in header.kinds if kind.status == "read"]
+        made = f"taken {header.taken}" if header.taken else "made from files of unknown age"
+        yield f"A snapshot {made}: {sum(kind.count for kind in read)} objects of {len(read)} kinds."
+    if translation is not None:
+        proved = sum(result.proof != "none" for result in translation.results)
+        shown = f"{proved} of them proved" if proved else "none of them proved"
+        yield f"A translation for {translation.target}: {len(translation.results)} results, {shown}."
+    yield "The rules and deadlines that ship with this version, each with its source and date."
+
+
+def _deadline(applied: AppliedDeadline) -> Deadline:
+    known = applied.deadline
+    return Deadline(
+        what=known.what,
+        title=known.title,
+        date=known.date.isoformat(),
+        days=applied.days_left,
+        meaning=known.meaning.strip(),
+        uses=tuple(sorted(set(applied.uses))),
+        images_removed=known.images_removed.isoformat() if known.images_removed else None,
+        source=known.source,
+        source_date=known.source_date.isoformat(),
+        corrections=tuple(
+            f"Not {old.date}, as {old.source} said on {old.source_date}. {old.reason.strip()}"
+            for old in known.superseded
+        ),
+    )
+
+
+def _summary(
+    policies: Sequence[PolicyRow],
+    namespaces: Sequence[NamespaceRow],
+    judged: verdict.Verdict,
+    selected: Counter[str] | None,
+) -> Summary:
+    return Summary(
+        policies=len(policies),
+        standings=standings(Counter(row.standing for row in policies)),
+        findings=Tally(
+            blocker=sum(len(group.findings) for group in judged.blockers),
+            warning=sum(len(group.findings) for group in judged.warnings),
+            info=sum(len(group.findings) for group in judged.infos),
+        ),
+        namespaces=sum(row.name is not None for row in namespaces),
+        pods=None if selected is None else sum(row.pods or 0 for row in namespaces),
+        pods_selected=None if selected is None else selected.total(),
+    )
+
+
+def _group(group: verdict.FindingGroup) -> FindingGroup:
+    rule = group.rule
+    return FindingGroup(
+        id=group.id,
+        title=group.title,
+        severity=words.LEVELS[group.severity],
+        known=rule is not None,
+        why=rule.why.strip() if rule else "The document was written by another version of migrate.",
+        do=rule.do.strip() if rule else "Make the report with the version that wrote the document.",
+        evidence=rule.evidence if rule else None,
+        as_of=rule.as_of.isoformat() if rule else None,
+        sources=tuple(map(str, rule.sources)) if rule else (),
+        findings=group.findings,
+    )

@@ -1,0 +1,79 @@
+"""What the words of the report mean, in one place for the page, its legend and its script data."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from migrate.model.finding import Severity
+from migrate.readiness.verdict import State
+from migrate.report.document import Level, Standing
+
+STATE_ANSWERS: Mapping[State, str] = MappingProxyType(
+    {
+        "blocked": "No: blockers stand in the way of the cutover",
+        "incomplete": "Unknown: a part of the picture is missing",
+        "decide_first": "Not yet: warnings need a decision",
+        "no_blocker_found": "No blocker was found, and nothing was proved",
+    }
+)
+
+STANDING_TITLES: Mapping[Standing, str] = MappingProxyType(
+    {
+        "kept": "Kept",
+        "exact": "Exact",
+        "exact_here": "Exact here",
+        "changed": "Changed",
+        "unsupported": "Unsupported",
+        "not_translated": "Not translated",
+    }
+)
+
+STANDING_MEANINGS: Mapping[Standing, str] = MappingProxyType(
+    {
+        "kept": "Stays in the cluster as it is; Cilium reads it with the same meaning.",
+        "exact": "Says the same for any pods, also for those of the next rollout.",
+        "exact_here": "Says the same for this snapshot only; it rests on the assumptions that are named.",
+        "changed": "Some flows are decided differently after the cutover.",
+        "unsupported": "Nothing was written for it, so nothing of this translation stands in for it after the cutover.",
+        "not_translated": "No translation in the working folder speaks of it.",
+    }
+)
+
+PROOF_TITLES: Mapping[str, str] = MappingProxyType(
+    {
+        "none": "not proved: claimed by the translation's rules, never compared flow by flow",
+        "witness": "proved over witnesses: synthetic pods for every case that the policies can tell apart",
+        "snapshot": "proved over the pods, nodes and addresses of this snapshot",
+    }
+)
+
+LEVELS: Mapping[Severity, Level] = MappingProxyType(
+    {Severity.BLOCKER: "blocker", Severity.WARNING: "warning", Severity.INFO: "info"}
+)
+
+LEVEL_TITLES: Mapping[Level, str] = MappingProxyType({"blocker": "Blocker", "warning": "Warning", "info": "Info"})
+
+STATE_TITLES: Mapping[str, str] = MappingProxyType(
+    {
+        "active": "in force",
+        "present": "present, not in force",
+        "absent": "absent",
+        "unknown": "unknown",
+        "read": "read",
+        "forbidden": "forbidden: not read",
+        "failed": "failed: not read",
+    }
+)
+
+EFFECT_TITLES: Mapping[str, str] = MappingProxyType(
+    {"widens": "allows more", "narrows": "allows less", "none": "no change", "unknown": "not known"}
+)
+
+EVIDENCE_TITLES: Mapping[str, str] = MappingProxyType(
+    {
+        "measured": "measured on a running system",
+        "code": "read in the source code",
+        "doc": "from the documentation",
+        "report": "reported by users",
+        "derived": "derived from other facts",
+    }
+)

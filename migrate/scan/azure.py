@@ -1,0 +1,107 @@
+"""What Azure says about a cluster: the output of `az aks show -o json`, cut to what the readiness rules read."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+from migrate.errors import InputError
+from migrate.model.documents import API_VERSION
+from migrate.model.raw import Json, RawObject
+from migrate.scan.inventory.look import AZURE_KIND
+
+_COMMAND = "az aks show --resource-group GROUP --name CLUSTER -o json"
+
+_Kept: TypeAlias = "Mapping[str, _Kept] | Sequence[_Kept] | None"
+_ANY = "*"
+"""Stands for every key of a mapping."""
+
+_SHAPE: Mapping[str, _Kept] = {
+    "name": None,
+    "location": None,
+    "kubernetesVersion": None,
+    "currentKubernetesVersion": None,
+    "identity": {"type": None},
+    "networkProfile": {
+        "networkPlugin": None,
+        "networkPluginMode": None,
+        "networkPolicy": None,
+        "networkDataplane": None,
+        "podCidr": None,
+        "podCidrs": None,
+        "serviceCidr": None,
+        "serviceCidrs": None,
+        "dnsServiceIp": None,
+        "ipFamilies": None,
+        "outboundType": None,
+        "advancedNetworking": {
+            "enabled": None,
+            "observability": {"enabled": None},
+            "security": {"enabled": None, "advancedNetworkPolicies": None},
+            "performance": {"accelerationMode": None},
+        },
+    },
+    "agentPoolProfiles": [
+        {
+            "name": None,
+            "osType": None,
+            "osSku": None,
+            "mode": None,
+            "type": None,
+            "count": None,
+            "minCount": None,
+            "maxCount": None,
+            "maxPods": None,
+            "vnetSubnetId": None,
+            "podSubnetId": None,
+            "currentOrchestratorVersion": None,
+            "nodeImageVersion": None,
+            "upgradeSettings": None,
+        }
+    ],
+    "nodeProvisioningProfile": {"mode": None},
+    "serviceMeshProfile": {"mode": None, "istio": {"revisions": None}},
+    "addonProfiles": {_ANY: {"enabled": None}},
+}
+"""None keeps a value whole. Everything else (addresses, identities, keys of add-ons) never leaves this module."""
+
+
+def read_az(path: Path) -> RawObject:
+    """The managed cluster as an object of its own kind. Raises InputError when the file is something else."""
+    try:
+        body = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; check the path and its rights") from error
+    try:
+        value: Json = msgspec.json.decode(_as_text(body))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not JSON ({error}); make it with {_COMMAND}") from error
+    if isinstance(value, list):
+        raise InputError(f"{path}: a list, as az aks list prints it, where one cluster is needed; use {_COMMAND}")
+    if not isinstance(value, dict) or not isinstance(value.get("networkProfile"), dict):
+        raise InputError(f"{path}: no networkProfile in it, so not a cluster of AKS; make it with {_COMMAND}")
+    name = value.get("name")
+    if not isinstance(name, str) or not name:
+        raise InputError(f"{path}: the cluster has no name; give the whole output of {_COMMAND}")
+    spec = _cut(value, _SHAPE)
+    return RawObject(
+        {"apiVersion": API_VERSION, "kind": AZURE_KIND, "metadata": {"name": name}, "spec": spec}, str(path)
+    )
+
+
+def _as_text(body: bytes) -> str:
+    """The text without its mark; PowerShell writes UTF-16 when output is redirected."""
+    return body.decode("utf-16" if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
+
+
+def _cut(value: Json, shape: _Kept) -> Json:
+    if isinstance(value, dict) and isinstance(shape, Mapping):
+        wanted = dict.fromkeys(value, shape[_ANY]) if _ANY in shape else shape
+        return {key: _cut(value[key], inner) for key, inner in wanted.items() if key in value}
+    if isinstance(value, list) and isinstance(shape, Sequence):
+        return [_cut(item, shape[0]) for item in value]
+    return value if shape is None or value is None else None
