@@ -70,7 +70,7 @@ class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Result(Enum):
-    """What became of one source object (DESIGN's five words; docs/architecture.md)."""
+    """What became of one source object; what each word claims stands in docs/architecture.md."""
 
     KEPT = "kept"
     EXACT = "exact"

@@ -29,9 +29,9 @@ STANDING_TITLES: Mapping[Standing, str] = MappingProxyType(
 
 STANDING_MEANINGS: Mapping[Standing, str] = MappingProxyType(
     {
-        "kept": "Stays in the cluster as it is; Cilium reads it with the same meaning.",
-        "exact": "Says the same for any pods, also for those of the next rollout.",
-        "exact_here": "Says the same for this snapshot only; it rests on the assumptions that are named.",
+        "kept": "Stays in the cluster as it is; meant to say the same under Cilium.",
+        "exact": "Meant to say the same for any pods, also for those of the next rollout.",
+        "exact_here": "Meant to say the same for this snapshot only; it rests on the assumptions that are named.",
         "changed": "Some flows are decided differently after the cutover.",
         "unsupported": "Nothing was written for it, so nothing of this translation stands in for it after the cutover.",
         "not_translated": "No translation in the working folder speaks of it.",

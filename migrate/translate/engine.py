@@ -161,6 +161,9 @@ class _Run:
 
     def _calico_policy(self, raw: RawObject, notes: Notes) -> tuple[EmittedObject, ...]:
         policy = calico.read_policy(raw)
+        if self.context.engines and "calico" not in self.context.engines:
+            text = "Calico does not run, so nothing enforces it today; translated it will isolate pods"
+            notes.find("POL-NOT-ENFORCED", text, effect=Effect.NARROWS)
         if _refused(policy.problems, self.context, notes) or not self._plain_calico(policy, notes):
             return ()
         kind = "CiliumNetworkPolicy" if policy.namespace else "CiliumClusterwideNetworkPolicy"

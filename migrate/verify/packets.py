@@ -1,4 +1,4 @@
-"""Packets cut into atoms that no rule in play can tell apart: protocol × destination port × source port, ICMP type × code.
+"""Packets cut into atoms that no rule in play can tell apart: protocol × port × source port, ICMP type × code.
 
 An atom is one bit; the atoms of a protocol lie side by side, destination ports first.
 """

@@ -16,9 +16,9 @@ from ipaddress import IPv4Address, IPv6Address
 from migrate.model.addresses import Address, AddressSet
 from migrate.model.cluster import Cluster, Node, Pod
 from migrate.model.flow import End, EndKind
-from migrate.model.labels import Scope
+from migrate.model.labels import Labels, Scope
 from migrate.model.ruleset import Addresses, AllOf, AnyOf, At, Except, Nodes, Place, Pods, Predicate
-from migrate.model.selectors import Selector, requirements
+from migrate.model.selectors import NEGATIVE, Requirement, Selector, requirements
 
 _TOP = {4: 2**32 - 1, 6: 2**128 - 1}
 
@@ -219,6 +219,54 @@ class Space:
     def pods(self) -> int:
         """All ends that are pods."""
         return _bits(i for i, end in enumerate(self.ends) if end.place is Place.POD)
+
+    def at(self, place: Place) -> int:
+        """The ends at a place; ITSELF is no end of its own."""
+        if place is Place.API_SERVER:
+            return _bits(index for index, entry in enumerate(self.ends) if entry.end.api_server)
+        return _bits(index for index, entry in enumerate(self.ends) if entry.place is place)
+
+    def with_label(self, requirement: Requirement) -> int:
+        """The pods for which a requirement holds."""
+        values = self._labels.get((requirement.scope, requirement.key), {})
+        if requirement.operator in NEGATIVE:
+            return self.pods & ~self.with_label(requirement.negated())
+        found = 0
+        for value, bits in values.items():
+            if requirement.matches(Labels(((requirement.key, value),))):
+                found |= bits
+        return found
+
+    @cached_property
+    def _labels(self) -> dict[tuple[Scope, str], dict[str, int]]:
+        """For each label key in play the pods by value."""
+        found: dict[tuple[Scope, str], dict[str, int]] = {key: {} for key in self._keys}
+        for pod_class in self.pod_classes:
+            bits = _bits(pod_class.ends)
+            for key, values in found.items():
+                value = pod_class.sample.labels_of(key[0]).get(key[1])
+                if value is not None:
+                    values[value] = values.get(value, 0) | bits
+        return found
+
+    def inside(self, addresses: AddressSet) -> int:
+        """The ends that have one of the addresses."""
+        found = 0
+        for family, ranges in ((4, addresses.v4), (6, addresses.v6)):
+            numbers, indexes = self._by_address[family]
+            for low, high in ranges:
+                for position in range(bisect_left(numbers, low), bisect_right(numbers, high)):
+                    found |= 1 << indexes[position]
+        return found
+
+    @cached_property
+    def _by_address(self) -> dict[int, tuple[list[int], list[int]]]:
+        """For each family the ends in order of their addresses."""
+        found: dict[int, tuple[list[int], list[int]]] = {}
+        for family in (4, 6):
+            pairs = sorted((int(e.end.address), i) for i, e in enumerate(self.ends) if e.end.address.version == family)
+            found[family] = ([number for number, _ in pairs], [index for _, index in pairs])
+        return found
 
     def seen_from(self, pod_class: PodClass) -> int:
         """The ends that exist for pods of a class: their own node, and others if there are any."""

@@ -1,8 +1,11 @@
 """What must not be in the checkout, and what the lock files promise."""
 
+import ast
 import re
 import subprocess
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -77,3 +80,23 @@ def test_lock_has_every_dependency() -> None:
     locked = set(re.findall(r"^([\w.-]+)==", (_ROOT / "requirements-dev.txt").read_text(), re.MULTILINE))
 
     assert {re.split(r"[<>=!~]", requirement)[0] for requirement in wanted} - locked == set()
+
+
+def _imported_distributions() -> set[str]:
+    """The distributions whose modules the program imports anywhere, also inside functions."""
+    modules: set[str] = set()
+    for path in (_ROOT / "migrate").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                modules.add(node.module.split(".")[0])
+    providers = packages_distributions()
+    outside = modules - sys.stdlib_module_names - {"migrate"}
+    return {name.lower().replace("_", "-") for module in outside for name in providers[module]}
+
+
+def test_dependencies_are_exactly_what_is_imported() -> None:
+    declared = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+
+    assert {re.split(r"[<>=!~]", requirement)[0] for requirement in declared} == _imported_distributions()

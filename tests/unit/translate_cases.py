@@ -26,10 +26,10 @@ _CLUSTER_KINDS = frozenset({"Namespace", "Node", "Pod", "ServiceAccount", "Servi
 
 
 class ExpectedFinding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, order=True):
-    """A finding by its id, the object it is about ("" for the whole cluster) and its two effects."""
+    """A finding about an object, by its id and its two effects."""
 
     id: str
-    object: str = ""
+    object: str
     effect: str = "none"
     effect_on_intent: str = "none"
 
@@ -61,7 +61,7 @@ class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engines: tuple[str, ...] = ("npm-linux",)
     mode: Literal["rewrite", "supplement", "keep"] = "rewrite"
     complete: bool = True
-    on: dict[str, Given] = {}
+    per_target: dict[str, Given] = {}
 
     def verdicts(self, *, after: bool) -> dict[str, str]:
         """The verdict of each flow, before or after the move."""

@@ -1,0 +1,316 @@
+"""An engine's policies over a space: for each class and direction, which packets which ends may exchange.
+
+Sets of ends and of packet atoms are Python integers. A form (pieces of packets with the ends allowed for each) is
+canonical and interned: two classes, or two engines, mean the same exactly where the numbers of their forms are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from migrate.model.cluster import Pod
+from migrate.model.flow import PROTOCOL_NAMES, Direction
+from migrate.model.intervals import IntervalSet
+from migrate.model.ruleset import (
+    Action,
+    Addresses,
+    AllOf,
+    AnyOf,
+    At,
+    Chain,
+    Engine,
+    Except,
+    Pods,
+    Predicate,
+    Rule,
+    Stage,
+    Traffic,
+)
+from migrate.model.selectors import And, Not, Requirement, Selector, matches
+from migrate.verify.packets import PacketReads, Packets
+from migrate.verify.space import PodClass, Reads, Space
+
+Form: TypeAlias = tuple[tuple[int, int], ...]
+"""Pieces: (atoms, ends allowed for them), disjoint, ascending, without pieces for which nobody is allowed."""
+
+
+class Forms:
+    """Canonical numbers of forms, shared by all engines that are compared."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Form, int] = {}
+        self.forms: list[Form] = []
+
+    def number(self, pieces: dict[int, int]) -> int:
+        """The number of a form given as ends → atoms."""
+        form = tuple(sorted((atoms, ends) for ends, atoms in pieces.items() if ends and atoms))
+        found = self._numbers.get(form)
+        if found is None:
+            found = self._numbers[form] = len(self.forms)
+            self.forms.append(form)
+        return found
+
+
+def read_engine(engine: Engine, reads: Reads, packets: PacketReads) -> None:
+    """Note everything that any rule of an engine looks at."""
+    everyone = tuple(range(len(engine.subjects)))
+    for subject in engine.subjects:
+        reads.selector(subject.selector)
+    for direction in Direction:
+        reads.predicate(engine.exempt[direction])
+        for policies in (everyone, ()):
+            for stage in engine.chain(direction, policies).stages:
+                for rule in stage.rules:
+                    _read_rule(rule, reads, packets)
+
+
+def _read_rule(rule: Rule, reads: Reads, packets: PacketReads) -> None:
+    reads.predicate(rule.peer)
+    reads.predicate(rule.own)
+    for traffic in rule.traffic:
+        packets.traffic(traffic)
+        for ports in (traffic.ports, traffic.not_ports, traffic.source_ports, traffic.not_source_ports):
+            if ports is not None:
+                reads.names |= set(ports.names)
+
+
+def read_named_ports(pods: Sequence[Pod], reads: Reads, packets: PacketReads) -> None:
+    """Note the numbers that pods give to the port names in play."""
+    for pod in pods:
+        for port in pod.named_ports:
+            if port.name in reads.names:
+                packets.number(port.port)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassForms:
+    """Numbers of the forms of one class. Peers of the ingress form are sources, of the egress form destinations."""
+
+    ingress: int
+    egress: int
+
+
+class Compiled:
+    """One engine over one space."""
+
+    def __init__(self, engine: Engine, space: Space, packets: Packets, forms: Forms) -> None:
+        self.engine = engine
+        self._space = space
+        self._packets = packets
+        self._forms = forms
+        self._bits: dict[Predicate, int] = {}
+        self._named: dict[tuple[tuple[str, ...], int], dict[frozenset[int], int]] = {}
+        self._memo: dict[object, int] = {}
+        self._chains: dict[tuple[Direction, tuple[int, ...]], Chain] = {}
+        self._selected = self._select()
+        self.classes = tuple(self._class_forms(index) for index in range(len(space.pod_classes)))
+
+    def _select(self) -> list[dict[Direction, tuple[int, ...]]]:
+        """For each class the policies that select it, by direction."""
+        chosen: list[list[int]] = [[] for _ in self._space.pod_classes]
+        for index, subject in enumerate(self.engine.subjects):
+            bits = self._ends(Pods(subject.selector))
+            for number, pod_class in enumerate(self._space.pod_classes):
+                if bits >> pod_class.ends[0] & 1:
+                    chosen[number].append(index)
+        subjects = self.engine.subjects
+        return [{d: tuple(i for i in indexes if d in subjects[i].directions) for d in Direction} for indexes in chosen]
+
+    def _class_forms(self, index: int) -> ClassForms:
+        return ClassForms(self._form(index, Direction.INGRESS), self._form(index, Direction.EGRESS))
+
+    def chain(self, index: int, direction: Direction) -> Chain:
+        """The chain of a class."""
+        key = (direction, self._selected[index][direction])
+        found = self._chains.get(key)
+        if found is None:
+            found = self._chains[key] = self.engine.chain(*key)
+        return found
+
+    def _form(self, index: int, direction: Direction) -> int:
+        pod_class = self._space.pod_classes[index]
+        chain = self.chain(index, direction)
+        rules = [rule for stage in chain.stages for rule in stage.rules]
+        own = tuple(self._own(rule.own, pod_class) for rule in rules)
+        key = (direction, self._selected[index][direction], pod_class.named_ports, pod_class.node_class, own)
+        found = self._memo.get(key)
+        if found is None:
+            found = self._memo[key] = self._forms.number(self._decide(chain, pod_class, direction, iter(own)))
+        return found
+
+    def _own(self, predicate: Predicate, pod_class: PodClass) -> int:
+        """The families (as a mask of all ends of them) for which a class's own end satisfies a predicate."""
+        if predicate == AllOf():
+            return self._space.everything
+        bits = self._ends(predicate)
+        found = 0
+        for end in pod_class.ends:
+            if bits >> end & 1:
+                found |= self._space.families[self._space.ends[end].end.address.version]
+        return found
+
+    def _decide(self, chain: Chain, pod_class: PodClass, direction: Direction, own: Iterator[int]) -> dict[int, int]:
+        """Ends allowed → atoms, worked out piece by piece of the packets that the rules tell apart."""
+        stages = [
+            (stage, [self._terms(rule, pod_class, direction, next(own)) for rule in stage.rules])
+            for stage in chain.stages
+        ]
+        seen = self._space.seen_from(pod_class)
+        exempt = self._ends(self.engine.exempt[direction]) & seen
+        masks = {mask for _, rules in stages for _, terms in rules for mask, _ in terms}
+        found: dict[int, int] = {}
+        for piece in _partition(self._packets.everything, masks):
+            allowed = _walk(stages, chain, piece, seen) | exempt
+            found[allowed] = found.get(allowed, 0) | piece
+        return found
+
+    def _terms(
+        self, rule: Rule, pod_class: PodClass, direction: Direction, own: int
+    ) -> tuple[Action, list[tuple[int, int]]]:
+        """A rule as pairs of atoms and ends."""
+        peers = self._ends(rule.peer) & own
+        terms: list[tuple[int, int]] = []
+        for traffic in rule.traffic:
+            ends = peers if traffic.family is None else peers & self._space.families[traffic.family]
+            terms += self._traffic(traffic, ends, pod_class, direction)
+        return rule.action, [(atoms, ends) for atoms, ends in terms if atoms and ends]
+
+    def _traffic(self, traffic: Traffic, ends: int, pod_class: PodClass, direction: Direction) -> list[tuple[int, int]]:
+        """Atoms and ends; where a name is looked up in the peer, one pair for each set of numbers that peers have."""
+        ours = _names(traffic, own=True, ingress=direction is Direction.INGRESS)
+        theirs = _names(traffic, own=False, ingress=direction is Direction.INGRESS)
+        if not ours and not theirs:
+            return [(self._packets.mask(traffic, frozenset(), frozenset()), ends)]
+        found: list[tuple[int, int]] = []
+        for low, high in traffic.protocols or ():
+            for protocol in range(low, high + 1):
+                one = _only(traffic, protocol)
+                mine = _numbers(ours, protocol, pod_class.named_ports)
+                for numbers, owners in self._by_number(theirs, protocol).items():
+                    first, second = (mine, numbers) if direction is Direction.INGRESS else (numbers, mine)
+                    found.append((self._packets.mask(one, first, second), ends & owners))
+        return found
+
+    def _by_number(self, names: tuple[str, ...], protocol: int) -> dict[frozenset[int], int]:
+        """All ends by the numbers that these port names have there."""
+        if not names:
+            return {frozenset(): self._space.everything}
+        found = self._named.get((names, protocol))
+        if found is None:
+            found = {}
+            rest = self._space.everything
+            for pod_class in self._space.pod_classes:
+                numbers = _numbers(names, protocol, pod_class.named_ports)
+                for end in pod_class.ends:
+                    found[numbers] = found.get(numbers, 0) | 1 << end
+                    rest &= ~(1 << end)
+            found[frozenset()] = found.get(frozenset(), 0) | rest
+            self._named[names, protocol] = found
+        return found
+
+    def _ends(self, predicate: Predicate) -> int:
+        """The ends for which a predicate holds; places are as seen from any pod, ITSELF is nowhere."""
+        found = self._bits.get(predicate)
+        if found is None:
+            found = self._bits[predicate] = self._work_out(predicate)
+        return found
+
+    def _work_out(self, predicate: Predicate) -> int:
+        if isinstance(predicate, AllOf):
+            return self._all(self._ends(term) for term in predicate.terms)
+        if isinstance(predicate, AnyOf):
+            return _union(self._ends(term) for term in predicate.terms)
+        if isinstance(predicate, Except):
+            return self._space.everything & ~self._ends(predicate.term)
+        if isinstance(predicate, Pods):
+            return self._selected_by(predicate.selector)
+        if isinstance(predicate, Addresses):
+            return self._space.inside(predicate.addresses)
+        return self._space.at(predicate.place) if isinstance(predicate, At) else self._nodes(predicate.selector)
+
+    def _all(self, terms: Iterable[int]) -> int:
+        found = self._space.everything
+        for term in terms:
+            found &= term
+        return found
+
+    def _selected_by(self, selector: Selector) -> int:
+        """Pods by label, through the index of label values; no pod is looked at."""
+        if isinstance(selector, Requirement):
+            return self._space.with_label(selector)
+        if isinstance(selector, Not):
+            return self._space.pods & ~self._selected_by(selector.term)
+        if isinstance(selector, And):
+            return self._space.pods & self._all(self._selected_by(term) for term in selector.terms)
+        return _union(self._selected_by(term) for term in selector.terms)
+
+    def _nodes(self, selector: Selector) -> int:
+        return _union(
+            1 << index
+            for index, entry in enumerate(self._space.ends)
+            if entry.end.node is not None and matches(selector, entry.end.node)
+        )
+
+
+def _union(terms: Iterable[int]) -> int:
+    found = 0
+    for term in terms:
+        found |= term
+    return found
+
+
+def _walk(
+    stages: list[tuple[Stage, list[tuple[Action, list[tuple[int, int]]]]]], chain: Chain, piece: int, seen: int
+) -> int:
+    """The ends allowed for a piece of packets: first match in each stage, what passes goes on."""
+    incoming, allowed = seen, 0
+    for stage, rules in stages:
+        undecided, passed = incoming, 0
+        for action, terms in rules:
+            hit = 0
+            for atoms, ends in terms:
+                if atoms & piece:
+                    hit |= ends
+            hit &= undecided
+            undecided &= ~hit
+            if action is Action.ALLOW:
+                allowed |= hit
+            elif action is Action.PASS:
+                passed |= hit
+        if stage.end is Action.ALLOW:
+            allowed |= undecided
+        incoming = passed | undecided if stage.end is Action.PASS else passed
+    return allowed | incoming if chain.default is Action.ALLOW else allowed
+
+
+def _partition(everything: int, masks: set[int]) -> list[int]:
+    """The pieces that the masks cut everything into."""
+    pieces = [everything]
+    for mask in sorted(masks):
+        cut: list[int] = []
+        for piece in pieces:
+            inside = piece & mask
+            if inside and inside != piece:
+                cut += [inside, piece & ~mask]
+            else:
+                cut.append(piece)
+        pieces = cut
+    return pieces
+
+
+def _names(traffic: Traffic, *, own: bool, ingress: bool) -> tuple[str, ...]:
+    """Port names that are looked up in the class's own pod, or in the peer."""
+    destination = own is ingress
+    sets = (traffic.ports, traffic.not_ports) if destination else (traffic.source_ports, traffic.not_source_ports)
+    return tuple(sorted({name for ports in sets if ports is not None for name in ports.names}))
+
+
+def _numbers(names: tuple[str, ...], protocol: int, ports: frozenset[tuple[str, str, int]]) -> frozenset[int]:
+    wanted = PROTOCOL_NAMES.get(protocol)
+    return frozenset(number for name, kind, number in ports if name in names and kind == wanted)
+
+
+def _only(traffic: Traffic, protocol: int) -> Traffic:
+    return replace(traffic, protocols=IntervalSet(((protocol, protocol),)))

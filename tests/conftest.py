@@ -1,0 +1,89 @@
+"""Fixtures that every test may use."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from hypothesis import settings
+
+from tests import api_server as api_servers
+from tests.api_server import ApiServer
+from tests.engine_binaries import EngineUnavailableError, engine_binary, go_command
+from tests.policy_engines import PolicyEngine, policy_engine
+from tests.prerequisites import require
+
+# No test depends on how fast the machine is; every run draws the same examples.
+settings.register_profile("project", deadline=None, derandomize=True)
+settings.load_profile("project")
+
+
+class StartApiServer(Protocol):
+    """Starts an API server that ends with the test; see tests/api_server.py for the arguments."""
+
+    def __call__(self, *flags: str, preload: Path | None = None) -> ApiServer: ...
+
+
+def required_engine(name: str) -> Path:
+    """The program of an engine; without Go the test is skipped, or fails with CI=true."""
+    try:
+        return engine_binary(name)
+    except EngineUnavailableError as error:
+        require(False, str(error))
+        raise
+
+
+@pytest.fixture(scope="session")
+def go() -> str:
+    """The go program; without it the test is skipped, or fails with CI=true."""
+    try:
+        return go_command()
+    except EngineUnavailableError as error:
+        require(False, str(error))
+        raise
+
+
+@pytest.fixture(scope="session")
+def cilium_engine_118() -> PolicyEngine:
+    """Cilium 1.18's own policy engine."""
+    return policy_engine(required_engine("cilium-1.18"))
+
+
+@pytest.fixture(scope="session")
+def cilium_engine_120() -> PolicyEngine:
+    """Cilium 1.20's own policy engine."""
+    return policy_engine(required_engine("cilium-1.20"))
+
+
+@pytest.fixture(scope="session")
+def calico_engine() -> PolicyEngine:
+    """Calico's own policy engine."""
+    return policy_engine(required_engine("calico"))
+
+
+@pytest.fixture(scope="session")
+def api_server() -> Iterator[ApiServer]:
+    """One API server for the whole session: use names of your own, since objects of other tests are in it too."""
+    with ExitStack() as stack:
+        yield _starter(stack)()
+
+
+@pytest.fixture
+def start_api_server() -> Iterator[StartApiServer]:
+    """For tests that need a server with other flags, with preloaded objects, or one that they may stop."""
+    with ExitStack() as stack:
+        yield _starter(stack)
+
+
+def _starter(stack: ExitStack) -> StartApiServer:
+    program = required_engine("apiserver")
+
+    def start(*flags: str, preload: Path | None = None) -> ApiServer:
+        state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="migrate-")))
+        server = api_servers.start(program, state, flags, preload)
+        stack.callback(server.stop)
+        return server
+
+    return start

@@ -1,0 +1,68 @@
+"""Random policies, translated: the target's real engine gives every flow the verdict that it has today."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import pytest
+
+from tests.differential.generate import DIALECTS, Dialect, generate
+from tests.differential.harness import Comparison, Engines, Translated, compare
+from tests.differential.run import CASES, TARGETS, counterexample
+from tests.differential.translation import translate_case
+from tests.reference.cases import Case, read_case
+
+pytestmark = pytest.mark.engine
+
+CLUSTERS = int(os.environ.get("MIGRATE_DIFFERENTIAL_CLUSTERS", "60"))
+"""For each dialect and target, half of them always the same."""
+FRESH_SEED = os.environ.get("MIGRATE_DIFFERENTIAL_SEED") or secrets.token_hex(4)
+MOST_DECLARED = 0.4
+"""If more flows than this are declared, the comparison says little."""
+KEPT = sorted(CASES.glob("*.json"))
+
+
+@pytest.mark.parametrize("seed", ["fixed", "fresh"])
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_no_flow_changes_without_a_word(engines: Engines, dialect: Dialect, target: str, seed: str) -> None:
+    prefix = seed if seed == "fixed" else FRESH_SEED
+    total = Comparison()
+    for number in range(max(1, CLUSTERS // 2)):
+        case = generate(dialect, f"{prefix}-{number}")
+        found = compare(case, target, translate_case, engines)
+        assert found.holds, counterexample(case, target, found, engines)
+        total.add(found)
+    print(f"seed {prefix}: {total}")
+    assert total.equal > 0
+    assert total.share_declared < MOST_DECLARED, total
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+def test_differences_found_before_stay_away(engines: Engines, path: Path, target: str) -> None:
+    found = compare(read_case(path), target, translate_case, engines)
+    assert found.holds, "\n".join([*map(str, found.differences), *found.refused])
+
+
+def _without(key: str, value: object) -> object:
+    """The same object without a field, wherever it stands; what would be left empty goes too."""
+    if isinstance(value, dict):
+        return {name: _without(key, item) for name, item in value.items() if name != key}
+    if isinstance(value, list):
+        return [item for item in (_without(key, entry) for entry in value) if item != {}]
+    return value
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("field", ["endPort", "except", "toPorts", "matchExpressions", "fromEntities", "egress"])
+def test_a_translation_that_forgets_a_field_is_caught(engines: Engines, dialect: Dialect, field: str) -> None:
+    def forgetful(case: Case, target: str) -> Translated:
+        translated = translate_case(case, target)
+        objects = [_without(field, item) for item in translated.objects]
+        return Translated(tuple(item for item in objects if isinstance(item, dict)), translated.claims)
+
+    found = (compare(generate(dialect, f"fixed-{n}"), TARGETS[-1], forgetful, engines) for n in range(CLUSTERS))
+    assert any(comparison.differences for comparison in found)

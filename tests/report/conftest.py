@@ -1,0 +1,50 @@
+"""Working folders and a browser for the tests of the report."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from selenium.webdriver import Chrome
+
+from migrate.workflow import run_report
+from tests.prerequisites import require
+from tests.report.browser import start_browser
+from tests.report.sample import REALISTIC, Folder
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+MakePage = Callable[[Folder], Path]
+
+
+@pytest.fixture
+def make_page(tmp_path: Path) -> MakePage:
+    """Writes a working folder and its report; gives the path of the page."""
+
+    def make(folder: Folder) -> Path:
+        place = folder.write(tmp_path / "migration")
+        page = place / "report.html"
+        page.write_bytes(run_report(place, NOW).html())
+        return page
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def realistic_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report on a small cluster with every kind of result."""
+    place = REALISTIC.write(tmp_path_factory.mktemp("realistic"))
+    page = place / "report.html"
+    page.write_bytes(run_report(place, NOW).html())
+    return page
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    """Debian's Chromium without a window; one for the whole session."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    require(chromium is not None and driver is not None, "chromium and chromedriver (apt-get install chromium-driver)")
+    with start_browser(str(chromium), str(driver), tmp_path_factory.mktemp("profile")) as started:
+        yield started

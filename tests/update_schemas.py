@@ -1,0 +1,29 @@
+"""Writes the JSON schemas of the documents into reports/schemas.
+
+After a change of migrate/model/documents.py: python -m tests.update_schemas
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from migrate.model.documents import SnapshotHeader, Translation
+
+FOLDER = Path(__file__).parents[1] / "reports/schemas"
+DOCUMENTS = {"snapshot": SnapshotHeader, "translation": Translation}
+
+
+def path_of(name: str) -> Path:
+    """Where the schema of a document stands."""
+    return FOLDER / f"{name}.schema.json"
+
+
+def schema_text(name: str) -> str:
+    """The schema of a document as it should stand in its file."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(DOCUMENTS[name])}
+    return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode() + "\n"
+
+
+if __name__ == "__main__":
+    for document in DOCUMENTS:
+        path_of(document).write_text(schema_text(document), encoding="utf-8")
