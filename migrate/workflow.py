@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
+    from migrate.model.documents import Simulation
     from migrate.model.finding import Finding, Severity
     from migrate.readiness.rules import Rule
     from migrate.report.made import MadeReport
@@ -135,3 +136,14 @@ def difference_lines(folder: Path, done: Translated) -> list[str]:
     texts = {path: (folder / path).read_text() for path in sorted(earlier_files(folder)) if (folder / path).is_file()}
     after = {file.path: file.text for file in done.outcome.files}
     return list(differences(before, done.outcome.translation, texts, after))
+
+
+def run_simulate(engine: str, paths: Sequence[Path], target: str) -> Simulation:
+    """Put the flows of case files to an engine. Raises InputError for a file, a case or a target that is none."""
+    from migrate.scan.cases import read_cases
+    from migrate.translate.profiles import load_profile
+    from migrate.verify.simulation import simulate_cases
+
+    release = int(load_profile(target).crds.partition(".")[2])
+    cases, one_input = read_cases(paths)
+    return simulate_cases(cases, engine, release, one_input=one_input)

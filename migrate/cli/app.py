@@ -16,6 +16,7 @@ from migrate.cli.explain_rule import explain_rule
 from migrate.cli.report import report
 from migrate.cli.rules import rules
 from migrate.cli.scan import scan
+from migrate.cli.simulate import simulate
 from migrate.cli.translate import translate
 from migrate.errors import ExitStatus, MigrateError
 
@@ -46,6 +47,7 @@ def root(
 
 app.command()(scan)
 app.command()(translate)
+app.command()(simulate)
 app.command()(report)
 app.command()(rules)
 app.command()(demo)

@@ -119,3 +119,47 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
     results: tuple[TranslationResult, ...] = ()
     objects: tuple[EmittedObject, ...] = ()
     findings: tuple[Finding, ...] = ()
+
+
+class DecidedBy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The rule that decided a side of a flow. All None, with a `reason`, when no rule did.
+
+    `rule` is the field of the rule, such as spec.ingress[0]; `at` its file and line.
+    """
+
+    object: str | None = None
+    rule: str | None = None
+    at: str | None = None
+    reason: str = ""
+
+
+class SimulatedFlow(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine says of one flow. `unknown`: the answer rests on something that is not modelled."""
+
+    egress: Literal["allow", "deny", "unenforced", "unknown"]
+    ingress: Literal["allow", "deny", "unenforced", "unknown"]
+    verdict: Literal["allow", "deny", "unknown"]
+    decided_by: dict[Literal["egress", "ingress"], DecidedBy] = {}
+
+
+class SimulatedCase(msgspec.Struct, frozen=True, kw_only=True):
+    """The flows of one case, in its order. `left_out` are objects and fields that the engine does not model."""
+
+    name: str
+    flows: tuple[SimulatedFlow, ...]
+    left_out: tuple[str, ...] = ()
+
+
+class Simulation(msgspec.Struct, frozen=True, kw_only=True):
+    """What `migrate simulate` prints: `flows` for one input, `cases` for several."""
+
+    api_version: Literal["cilium-migrate/v1alpha1"] = msgspec.field(
+        default="cilium-migrate/v1alpha1", name="apiVersion"
+    )
+    kind: Literal["Simulation"] = "Simulation"
+    tool_version: str = msgspec.field(name="toolVersion")
+    engine: str
+    complete: bool = True
+    flows: tuple[SimulatedFlow, ...] | msgspec.UnsetType = msgspec.UNSET
+    cases: tuple[SimulatedCase, ...] | msgspec.UnsetType = msgspec.UNSET
+    left_out: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import PurePath
 
 import migrate
 from migrate.model.documents import SnapshotHeader, Translation
@@ -26,7 +27,17 @@ from migrate.report.document import (
 )
 from migrate.report.folder import Documents
 from migrate.report.policies import Levels, namespace_rows, policy_rows, standings
+from migrate.scan.inventory import AZURE_KIND
 from migrate.sources.cluster import read_cluster
+
+
+def _cluster_name(documents: Documents) -> str | None:
+    """What people call the cluster: its name in Azure, else the kubeconfig context or the last part of the path."""
+    header = documents.header
+    azure = next((raw.ref.name for raw in documents.objects if raw.ref.kind == AZURE_KIND), None)
+    if azure or header is None:
+        return azure
+    return PurePath(header.name).name if header.origin == "files" else header.name
 
 
 def build_view(documents: Documents, rules: Mapping[str, Rule], now: datetime) -> Report:
@@ -44,7 +55,7 @@ def build_view(documents: Documents, rules: Mapping[str, Rule], now: datetime) -
     return Report(
         tool_version=migrate.__version__,
         generated=moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        cluster=header.name if header else None,
+        cluster=_cluster_name(documents),
         engines=translation.engines if translation else _active_engines(header),
         target=translation.target if translation else None,
         networkpolicy=translation.networkpolicy if translation else None,

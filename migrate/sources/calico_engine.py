@@ -13,7 +13,7 @@ from math import inf
 from migrate.model.addresses import AddressSet
 from migrate.model.flow import ICMP, ICMPV6, PROTOCOL_NUMBERS, TCP, UDP, Direction
 from migrate.model.intervals import IntervalSet
-from migrate.model.labels import Scope
+from migrate.model.labels import Labels, Scope
 from migrate.model.ruleset import (
     ANY_END,
     Action,
@@ -33,8 +33,8 @@ from migrate.model.ruleset import (
     Subject,
     Traffic,
 )
-from migrate.model.selectors import EVERYTHING, And, Not, Operator, Requirement, Selector, matches
-from migrate.sources.calico import CalicoPolicy, CalicoRule, EntityMatch, IcmpMatch, NetworkSet, PortRange
+from migrate.model.selectors import EVERYTHING, NOTHING, And, Not, Operator, Or, Requirement, Selector, matches
+from migrate.sources.calico import ORCHESTRATOR, CalicoPolicy, CalicoRule, EntityMatch, IcmpMatch, NetworkSet, PortRange
 from migrate.sources.cluster import SERVICE_ACCOUNT_NAME
 from migrate.sources.kubernetes import NAMESPACE_NAME, NetworkPolicy
 from migrate.sources.kubernetes_engine import in_namespace, policy_rules
@@ -52,6 +52,14 @@ class Tier:
     name: str
     order: float | None
     passes: bool
+
+
+# The tiers that Calico makes itself: its own, and those of the Kubernetes kinds under today's and earlier names.
+_OWN_TIERS = (
+    Tier(DEFAULT_TIER, 1_000_000.0, passes=False),
+    *(Tier(name, 1_000.0, passes=True) for name in ("kube-admin", "adminnetworkpolicy")),
+    *(Tier(name, 10_000_000.0, passes=True) for name in ("kube-baseline", "baselineadminnetworkpolicy")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +85,9 @@ class CalicoEngine:
         tie_break: str = "legacy",
         vxlan_port: int = 4789,
     ) -> None:
-        known = {tier.name: tier for tier in tiers}
-        known.setdefault(DEFAULT_TIER, Tier(DEFAULT_TIER, 1_000_000.0, passes=False))
-        self._tiers = known
+        self._tiers = {tier.name: tier for tier in (*_OWN_TIERS, *tiers)}
         self._sets = tuple(sets)
-        enforced = [policy for policy in policies if isinstance(policy, NetworkPolicy) or not policy.staged]
-        self._entries = sorted((_entry(policy) for policy in enforced), key=self._place(tie_break))
+        self._entries = sorted((_entry(policy) for policy in policies if _polices_pods(policy)), key=self._place(tie_break))
         self.subjects: Sequence[Subject] = tuple(_subject(entry.policy) for entry in self._entries)
         self.exempt: dict[Direction, Predicate] = {
             Direction.INGRESS: AnyOf((At(Place.ITSELF), At(Place.OWN_NODE))),
@@ -93,13 +98,14 @@ class CalicoEngine:
         )
         self._vxlan = _vxlan_stage(vxlan_port)
 
-    def _place(self, tie_break: str) -> Callable[[_Entry], tuple[float, str, float, str]]:
+    def _place(self, tie_break: str) -> Callable[[_Entry], tuple[bool, float, str, float, str]]:
         """Order of policies: tier order, tier name, order, tie-break. A tier that does not exist comes last."""
 
-        def key(entry: _Entry) -> tuple[float, str, float, str]:
+        def key(entry: _Entry) -> tuple[bool, float, str, float, str]:
             tier = self._tiers.get(entry.tier)
-            tier_order = inf if tier is None or tier.order is None else tier.order
-            return (tier_order, entry.tier, entry.order, entry.legacy if tie_break == "legacy" else entry.current)
+            order = inf if tier is None or tier.order is None else tier.order
+            tie = entry.legacy if tie_break == "legacy" else entry.current
+            return (tier is None, order, entry.tier, entry.order, tie)
 
         return key
 
@@ -170,11 +176,30 @@ class CalicoEngine:
             within = And((namespaces, selector))
         elif namespace:
             within = in_namespace(selector, namespace)
-        return AnyOf((Pods(within), _in_sets([s for s in self._sets if matches(within, s)])))
+        return AnyOf((Pods(_of_pods(within)), _in_sets([s for s in self._sets if matches(within, s)])))
+
+
+def _of_pods(selector: Selector) -> Selector:
+    """The selector as it holds for pods, which all have the label ORCHESTRATOR with the value k8s."""
+    if isinstance(selector, Requirement):
+        if (selector.scope, selector.key) != (Scope.POD, ORCHESTRATOR):
+            return selector
+        return EVERYTHING if selector.matches(Labels(((ORCHESTRATOR, "k8s"),))) else NOTHING
+    if isinstance(selector, Not):
+        return Not(_of_pods(selector.term))
+    terms = tuple(_of_pods(term) for term in selector.terms)
+    return And(terms) if isinstance(selector, And) else Or(terms)
 
 
 def _in_sets(sets: Sequence[NetworkSet]) -> Predicate:
     return Addresses(AddressSet.of(net for network_set in sets for net in network_set.nets))
+
+
+def _polices_pods(policy: CalicoPolicy | NetworkPolicy) -> bool:
+    """Whether a policy is in force for pods: staged ones are never, untracked and pre-DNAT ones only on hosts."""
+    if isinstance(policy, NetworkPolicy):
+        return True
+    return not (policy.staged or policy.do_not_track or policy.pre_dnat)
 
 
 def _entry(policy: CalicoPolicy | NetworkPolicy) -> _Entry:
@@ -196,8 +221,8 @@ def _subject(policy: CalicoPolicy | NetworkPolicy) -> Subject:
     terms = [policy.selector, policy.namespace_selector, policy.account_selector]
     if policy.namespace:
         terms.append(Requirement(NAMESPACE_NAME, Operator.IN, (policy.namespace,), Scope.NAMESPACE))
-    given = tuple(term for term in terms if term is not None)
-    return Subject(And(given) if given else EVERYTHING, policy.directions)
+    given = tuple(_of_pods(term) for term in terms if term is not None)
+    return Subject(And(given), policy.directions)
 
 
 def _vxlan_stage(port: int) -> Stage:

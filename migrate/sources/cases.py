@@ -53,9 +53,8 @@ def read_case(raw: RawObject) -> Case:
         complete=True,
         ip_families=frozenset(a.version for found in (pods, nodes) for owner in found for a in owner.addresses),
     )
-    policies = tuple(
-        RawObject(item, raw.source, raw.lines) for item in root.items("policies") or () if isinstance(item, dict)
-    )
+    listed = enumerate(root.items("policies") or ())
+    policies = tuple(_policy(raw, item, index) for index, item in listed if isinstance(item, dict))
     flows = _Flows(cluster)
     read = [flows.read(fields) for fields in root.children("flows") or ()]
     root.close()
@@ -69,10 +68,16 @@ def read_case(raw: RawObject) -> Case:
     )
 
 
+def _policy(raw: RawObject, item: dict[str, Json], index: int) -> RawObject:
+    """One of the case's policies, with the lines of its own fields."""
+    prefix = ("policies", index)
+    return RawObject(item, raw.source, {path[2:]: line for path, line in raw.lines.items() if path[:2] == prefix})
+
+
 def _raise(reading: Reading, name: str) -> None:
     if reading.problems:
         source = reading.raw.source or "case"
-        lines = [f"{source}: case {name!r}: {problem.field}: {problem.message}" for problem in reading.problems]
+        lines = [f"{p.at or source}: case {name!r}: {p.field}: {p.message}" for p in reading.problems]
         raise InputError("\n".join(lines))
 
 
