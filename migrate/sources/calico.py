@@ -404,8 +404,8 @@ def _entity(fields: Fields, key: str) -> EntityMatch:
         namespaces=_namespaces(child),
         account_names=accounts.texts("names") if accounts else (),
         account_selector=_optional(accounts, "selector", account_requirement) if accounts else None,
-        nets=_networks(child, "nets"),
-        not_nets=_networks(child, "notNets"),
+        nets=_networks(child, "nets", bare=False),
+        not_nets=_networks(child, "notNets", bare=False),
         ports=_ports(child, "ports"),
         not_ports=_ports(child, "notPorts"),
         service=ServiceMatch(service.text("name"), service.text("namespace")) if service else None,
@@ -447,13 +447,18 @@ def _plain_namespace_selector(fields: Fields) -> Selector | None:
     return _optional(fields, "namespaceSelector", namespace_requirement)
 
 
-def _networks(fields: Fields, key: str) -> tuple[Network, ...]:
+def _networks(fields: Fields, key: str, *, bare: bool = True) -> tuple[Network, ...]:
+    """A list of CIDRs; network sets and host endpoints may hold bare addresses too, rules may not."""
     found: list[Network] = []
     for index, text in enumerate(fields.texts(key)):
         try:
-            found.append(parse_network(text))
+            network = parse_network(text) if bare or "/" in text else None
         except ValueError:
-            fields.invalid(f'"{text}" is not an address or a CIDR', key, index)
+            network = None
+        if network is None:
+            fields.invalid(f'"{text}" is not a CIDR such as 10.0.0.0/8', key, index)
+        else:
+            found.append(network)
     return tuple(found)
 
 

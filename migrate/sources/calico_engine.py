@@ -87,7 +87,9 @@ class CalicoEngine:
     ) -> None:
         self._tiers = {tier.name: tier for tier in (*_OWN_TIERS, *tiers)}
         self._sets = tuple(sets)
-        self._entries = sorted((_entry(policy) for policy in policies if _polices_pods(policy)), key=self._place(tie_break))
+        self._entries = sorted(
+            (_entry(policy) for policy in policies if _polices_pods(policy)), key=self._place(tie_break)
+        )
         self.subjects: Sequence[Subject] = tuple(_subject(entry.policy) for entry in self._entries)
         self.exempt: dict[Direction, Predicate] = {
             Direction.INGRESS: AnyOf((At(Place.ITSELF), At(Place.OWN_NODE))),

@@ -132,7 +132,7 @@ def _covered_nodes(blocks: Sequence[Block], addresses: AddressSet, place: str, c
     if not nodes and _may_be_inside(addresses):
         _say_unknown(blocks, "node", place, notes)
     whole, part = _split([node.addresses for node in nodes], addresses)
-    api_server = [address for address in context.cluster.api_server if address in addresses]
+    api_server = _covered_api_server(addresses, context)
     entities: tuple[str, ...] = ()
     if whole and len(whole) == len(nodes):
         entities = _NODES
@@ -143,7 +143,7 @@ def _covered_nodes(blocks: Sequence[Block], addresses: AddressSet, place: str, c
             place=place,
         )
         notes.assume("every node has its addresses inside the CIDR")
-    elif whole or part:
+    elif any(set(_inside(nodes[index].addresses, addresses)) - set(api_server) for index in (*whole, *part)):
         names = ", ".join(nodes[index].name for index in sorted({*whole, *part})[:3])
         notes.find(
             "POL-IPBLOCK-NODES",
@@ -154,16 +154,23 @@ def _covered_nodes(blocks: Sequence[Block], addresses: AddressSet, place: str, c
             on_intent=Effect.NARROWS,
             result=Result.CHANGED,
         )
-    if api_server and not entities and _inside_cluster(api_server, context):
+    if api_server and not entities:
         entities = ("kube-apiserver",)
         notes.find("POL-IPBLOCK-APISERVER", f"the CIDR covers the API server at {api_server[0]}", place=place)
+        notes.assume("the API server keeps its addresses")
     return Peers(entities=entities)
 
 
-def _inside_cluster(addresses: Sequence[Address], context: Context) -> bool:
-    """Whether all addresses of the API server are covered and one of them is a node's."""
+def _inside(owned: Sequence[Address], addresses: AddressSet) -> list[Address]:
+    return [address for address in owned if address in addresses]
+
+
+def _covered_api_server(addresses: AddressSet, context: Context) -> tuple[Address, ...]:
+    """The API server's addresses, when all are covered and one is a node's; outside the cluster the CIDR holds it."""
+    found = context.cluster.api_server
     on_nodes = {address for node in context.cluster.nodes for address in node.addresses}
-    return set(addresses) == set(context.cluster.api_server) and any(address in on_nodes for address in addresses)
+    covered = all(address in addresses for address in found) and any(address in on_nodes for address in found)
+    return found if covered else ()
 
 
 def _note_services(addresses: AddressSet, place: str, context: Context, notes: Notes) -> None:

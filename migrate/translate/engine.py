@@ -151,7 +151,8 @@ class _Run:
 
     def _supplement(self, policy: NetworkPolicy, notes: Notes) -> tuple[EmittedObject, ...]:
         namespace = policy.ref.namespace or "default"
-        added = kept.supplement(policy, f"{policy.ref.name}", self.context, notes)
+        added = kept.supplement(policy, policy.ref.name, self.context, notes)
+        kept.note_sctp(policy, self.context, notes)
         if added is None:
             if notes.result in (Result.EXACT, Result.EXACT_HERE):
                 notes.result = Result.KEPT
@@ -187,8 +188,8 @@ class _Run:
                 "POL-CALICO-TIER" if reason.startswith("tier") else "POL-CALICO-FIELD",
                 f"{reason} has no counterpart among Cilium's policies; nothing was written",
                 place="spec",
-                effect=self.context.changes(Effect.WIDENS),
-                on_intent=Effect.WIDENS,
+                effect=Effect.UNKNOWN,
+                on_intent=Effect.UNKNOWN,
                 result=Result.UNSUPPORTED,
             )
         return not any(reasons.values())

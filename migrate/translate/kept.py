@@ -13,7 +13,7 @@ from migrate.model.flow import Direction
 from migrate.model.selectors import NEGATIVE, disjuncts, requirements
 from migrate.sources.kubernetes import NetworkPolicy, PodPeer, Rule
 from migrate.translate.context import Context
-from migrate.translate.kubernetes import block_peers, selected_by
+from migrate.translate.kubernetes import block_peers, note_sctp_ports, selected_by
 from migrate.translate.notes import Notes
 from migrate.translate.objects import CiliumPolicy, CiliumRule, Peers, PolicySpec, Port
 from migrate.translate.selectors import filtered_labels, possible
@@ -68,8 +68,9 @@ def _named(direction: Direction, rule: Rule) -> bool:
 
 def keep(policy: NetworkPolicy, context: Context, notes: Notes) -> None:
     """The policy stays and nothing is written beside it; what Cilium then does otherwise is noted."""
-    added = supplement(policy, policy.ref.name, context, notes)
-    if added is not None:
+    wanted = Notes(notes.subject, notes.at)
+    added = supplement(policy, policy.ref.name, context, wanted)
+    if added is not None or wanted.result is Result.CHANGED:
         notes.find(
             "POL-IPBLOCK-PODS",
             "its CIDRs cover pods or nodes today and will not in Cilium; nothing was written, since the policy is kept",
@@ -77,6 +78,10 @@ def keep(policy: NetworkPolicy, context: Context, notes: Notes) -> None:
             on_intent=Effect.NARROWS,
             result=Result.CHANGED,
         )
+    else:
+        notes.findings += wanted.findings
+        notes.assumptions += wanted.assumptions
+    note_sctp(policy, context, notes)
     for effect, text in differences(policy, context):
         notes.find(
             "POL-SOURCE-STAYS",
@@ -111,6 +116,13 @@ def supplement(policy: NetworkPolicy, name: str, context: Context, notes: Notes)
         at=policy.at,
         description="only what its CIDRs cover inside the cluster; the NetworkPolicy stays",
     )
+
+
+def note_sctp(policy: NetworkPolicy, context: Context, notes: Notes) -> None:
+    """SCTP that the policy allows and the target drops."""
+    for direction in Direction:
+        for rule in policy.rules(direction):
+            note_sctp_ports(rule.ports or (), context, notes)
 
 
 def _ports(rule: Rule) -> tuple[Port, ...] | None:

@@ -85,7 +85,7 @@ def translate_rule(
     if rule.ports is None:
         return [CiliumRule(direction, peers)]
     plain, named = _ports(rule.ports, direction, context)
-    _note_sctp(rule.ports, context, notes)
+    note_sctp_ports(rule.ports, context, notes)
     found = [CiliumRule(direction, peers, plain)] if plain else []
     for match in named:
         targets = _targets(rule, policy, context)
@@ -109,7 +109,8 @@ def _ports(
     return tuple(plain), named
 
 
-def _note_sctp(matches: Sequence[PortMatch], context: Context, notes: Notes) -> None:
+def note_sctp_ports(matches: Sequence[PortMatch], context: Context, notes: Notes) -> None:
+    """Say that the target drops SCTP, where ports of it are allowed."""
     for match in matches:
         if match.protocol == "SCTP" and not context.profile.sctp:
             notes.find(

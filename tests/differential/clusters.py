@@ -79,7 +79,7 @@ def draw_cluster(chance: Chance, traits: Traits, name: str) -> Case:
         service_accounts=accounts,
         pods=pods,
         nodes=nodes,
-        options=_options(traits.families),
+        options=_options(chance, traits.families),
         api_server=_api_server(chance, nodes, traits.families),
     )
 
@@ -137,10 +137,11 @@ def _named_ports(chance: Chance) -> tuple[NamedPort, ...]:
     return tuple(NamedPort(name, *chance.pick(PORT_NAMES[name])) for name in names)
 
 
-def _options(families: Families) -> dict[str, object]:
-    if families == "dual":
-        return {}
-    return {"ipv6": False} if families == "IPv4" else {"ipv4": False}
+def _options(chance: Chance, families: Families) -> dict[str, object]:
+    options: dict[str, object] = {"sctp": False} if chance.happens(0.15) else {}
+    if families != "dual":
+        options["ipv6" if families == "IPv4" else "ipv4"] = False
+    return options
 
 
 def _api_server(chance: Chance, nodes: tuple[Node, ...], families: Families) -> ApiServer:

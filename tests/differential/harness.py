@@ -3,31 +3,60 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from tests.differential.shrink import shrink
 from tests.policy_engines import EngineAnswer, PolicyEngine
 from tests.reference import kubernetes
-from tests.reference.cases import Answer, Case, Directory, Flow, Word, own_node
+from tests.reference.cases import Answer, Case, Directory, Flow, Party, Word, own_node
 
 Object: TypeAlias = dict[str, object]
 Key: TypeAlias = tuple[str, str, str, str]
 """apiVersion, kind, namespace and name of an object."""
 
+Sides: TypeAlias = tuple[bool, bool]
+"""Something about the egress and the ingress side of a flow."""
+
+Reach: TypeAlias = Literal["any", "SCTP", "pods", "nodes"]
+"""Flows of any kind, of one protocol, or with one kind of peer."""
+
 POLICY_KINDS = ("NetworkPolicy", "GlobalNetworkPolicy")
 
 
 @dataclass(frozen=True, slots=True)
+class Excuse:
+    """A declared change: flows that a policy decides on these sides, and of these the ones within reach."""
+
+    effect: Literal["widens", "narrows"]
+    egress: bool = True
+    ingress: bool = True
+    reach: Reach = "any"
+
+    def covers(self, flow: Flow, source: Party, destination: Party) -> Sides:
+        """Which sides of a flow the excuse is about, if the policy decides them."""
+        return self.egress and self._reaches(flow, destination), self.ingress and self._reaches(flow, source)
+
+    def _reaches(self, flow: Flow, peer: Party) -> bool:
+        if self.reach == "SCTP":
+            return flow.protocol == "SCTP"
+        if self.reach == "pods":
+            return peer.pod is not None
+        return self.reach == "any" or peer.node != ""
+
+
+ANYTHING = frozenset({Excuse("widens"), Excuse("narrows")})
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
-    """What a translation says of one source: its result, and what it may do to flows that the policy decides."""
+    """What a translation says of one source: its result, and what it does to flows that the policy decides."""
 
     result: str
-    widens: bool = False
-    narrows: bool = False
+    excuses: frozenset[Excuse] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,20 +146,53 @@ def compare(case: Case, target: str, translator: Translator, engines: Engines) -
     document = engines.cilium[target](_after(case, translated.objects))
     found = Comparison(refused=_refused(document))
     found.policies.update(translated.claims[key_of(item)].result for item in case.policies if is_policy(item))
-    directory, excuses = Directory(case), _excuses(case, translated, engines)
-    for flow, was, becomes, excuse in zip(case.flows, truth(case, engines), answers(document), excuses, strict=True):
-        differs = [side for side in zip(_lets(was), _lets(becomes), *excuse, strict=True) if side[0] is not side[1]]
+    directory, excused = Directory(case), _excused(case, translated, engines)
+    for flow, was, becomes, excuse in zip(case.flows, truth(case, engines), answers(document), excused, strict=True):
+        differs = set(_changes(was, becomes))
         if _is_known(case, directory, flow):
             found.excluded += 1
-        elif not all(widens if after else narrows for _, after, widens, narrows in differs):
+        elif not excuse.issuperset(differs):
             found.differences.append(Difference(flow, was, becomes))
-        elif not any(map(any, excuse)):
+        elif not excuse:
             found.equal += 1
         elif differs:
             found.declared_different += 1
         else:
             found.declared_equal += 1
     return found
+
+
+Change: TypeAlias = tuple[Literal["egress", "ingress"], Literal["widens", "narrows"]]
+"""What happens to one side of a flow."""
+
+
+def _changes(before: Answer, after: Answer) -> Iterator[Change]:
+    if (before.egress == "deny") is not (after.egress == "deny"):
+        yield "egress", "widens" if before.egress == "deny" else "narrows"
+    if (before.ingress == "deny") is not (after.ingress == "deny"):
+        yield "ingress", "widens" if before.ingress == "deny" else "narrows"
+
+
+def _excused(case: Case, translated: Translated, engines: Engines) -> list[set[Change]]:
+    """The changes of each flow that the translation declared."""
+    found: list[set[Change]] = [set() for _ in case.flows]
+    directory = Directory(case)
+    claims = [(item, translated.claims[key_of(item)]) for item in case.policies if is_policy(item)]
+    for excuse in sorted({excuse for _, claim in claims for excuse in claim.excuses}, key=str):
+        decided = _decided(case, [item for item, claim in claims if excuse in claim.excuses], engines)
+        for flow, changes, answer in zip(case.flows, found, decided, strict=True):
+            egress, ingress = excuse.covers(flow, *directory.parties(flow))
+            if egress and answer.egress != "unenforced":
+                changes.add(("egress", excuse.effect))
+            if ingress and answer.ingress != "unenforced":
+                changes.add(("ingress", excuse.effect))
+    return found
+
+
+def _decided(case: Case, policies: list[Object], engines: Engines) -> list[Answer]:
+    """What the engine says with some of the policies only: the sides that are not `unenforced` are theirs."""
+    others = [item for item in case.policies if not is_policy(item)]
+    return truth(msgspec.structs.replace(case, policies=(*policies, *others)), engines)
 
 
 def smallest(case: Case, difference: Difference, target: str, translator: Translator, engines: Engines) -> Case:
@@ -162,32 +224,6 @@ def truth(case: Case, engines: Engines) -> list[Answer]:
 def _after(case: Case, objects: Sequence[Object]) -> Object:
     """The case as the target's engine sees it: the sources are gone, what was emitted is there."""
     return msgspec.structs.replace(case, policies=tuple(objects)).document()
-
-
-Sides: TypeAlias = tuple[bool, bool]
-"""Something about the egress and the ingress side of a flow."""
-
-
-def _lets(answer: Answer) -> Sides:
-    """Which sides let the flow through."""
-    return answer.egress != "deny", answer.ingress != "deny"
-
-
-def _excuses(case: Case, translated: Translated, engines: Engines) -> list[tuple[Sides, Sides]]:
-    """For each flow, which sides may be wider and which narrower than before."""
-
-    def sides(policies: list[Object]) -> list[Sides]:
-        """The sides that one of the policies decides: the engine tells, asked with those policies only."""
-        if not policies:
-            return [(False, False)] * len(case.flows)
-        others = [item for item in case.policies if not is_policy(item)]
-        said = truth(msgspec.structs.replace(case, policies=(*policies, *others)), engines)
-        return [(answer.egress != "unenforced", answer.ingress != "unenforced") for answer in said]
-
-    claims = [(item, translated.claims[key_of(item)]) for item in case.policies if is_policy(item)]
-    widening = sides([item for item, claim in claims if claim.widens])
-    narrowing = sides([item for item, claim in claims if claim.narrows])
-    return list(zip(widening, narrowing, strict=True))
 
 
 def _is_known(case: Case, directory: Directory, flow: Flow) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.differential.flows import VXLAN
 from tests.differential.generate import DIALECTS, Dialect, generate
-from tests.differential.harness import Claim, Engines, Object, Translated, compare, key_of, smallest, unchanged
+from tests.differential.harness import Claim, Engines, Excuse, Object, Translated, compare, key_of, smallest, unchanged
 from tests.reference.cases import Case, End, Flow, NamedPort, Namespace, Node, Pod
 
 pytestmark = pytest.mark.engine
@@ -121,7 +121,7 @@ def test_a_pod_to_its_own_node_is_a_known_difference(engines: Engines) -> None:
 
 def _gives_up(case: Case, target: str) -> Translated:
     """Nothing is emitted, and said so."""
-    return Translated((), {key_of(item): Claim("unsupported", widens=True) for item in case.policies})
+    return Translated((), {key_of(item): Claim("unsupported", frozenset({Excuse("widens")})) for item in case.policies})
 
 
 def test_a_declaration_covers_the_pods_that_the_policy_selects_in_its_direction(engines: Engines) -> None:
@@ -134,7 +134,9 @@ def test_a_declaration_covers_the_pods_that_the_policy_selects_in_its_direction(
 
 def test_a_difference_of_the_other_kind_is_not_declared(engines: Engines) -> None:
     def claims_to_narrow(case: Case, target: str) -> Translated:
-        return Translated((), {key_of(item): Claim("changed", narrows=True) for item in case.policies})
+        return Translated(
+            (), {key_of(item): Claim("changed", frozenset({Excuse("narrows")})) for item in case.policies}
+        )
 
     case = _case(_ingress({"podSelector": {}}), Flow(OTHER, SERVER, "TCP", 1))
     assert len(compare(case, "cilium-1.20", claims_to_narrow, engines).differences) == 1

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias, cast
 
 import msgspec
 import yaml
 
 from migrate.model.documents import Result, Translation, TranslationResult
-from migrate.model.finding import Effect
+from migrate.model.finding import Effect, Finding
 from migrate.model.raw import Json, RawObject
 from migrate.translate import translate
 from migrate.translate.profiles import load_profile
-from tests.differential.harness import Claim, Key, Object, Translated, is_policy, key_of
+from tests.differential.harness import ANYTHING, Claim, Excuse, Key, Object, Reach, Translated, is_policy, key_of
 from tests.reference.cases import Case, Node, Pod
 
-Mode: TypeAlias = Literal["rewrite", "supplement", "keep"]
-"""What becomes of NetworkPolicies: all are rewritten and deleted, or they stay and get what they lack, or they stay."""
+Mode: TypeAlias = Literal["rewrite", "supplement"]
+"""What becomes of NetworkPolicies: all are rewritten and deleted, or they stay and get what they lack."""
 
 
 def translate_case(case: Case, target: str, mode: Mode = "rewrite", cluster: Case | None = None) -> Translated:
@@ -28,7 +28,7 @@ def translate_case(case: Case, target: str, mode: Mode = "rewrite", cluster: Cas
     """
     engines = ("calico",) if case.engine == "calico" else ()
     given = [*cluster_objects(cluster or case), *case.policies]
-    objects, translation = translate_objects(given, target, engines, mode)
+    objects, translation = translate_objects(given, target, engines, mode, sctp=case.options.get("sctp") is not False)
     claims = {_source(result): _claim(result) for result in translation.results}
     return Translated((*objects, *_staying(case, translation)), claims)
 
@@ -53,28 +53,54 @@ def _staying(case: Case, translation: Translation) -> list[Object]:
     if translation.networkpolicy == "rewrite":
         return []
     replaced = {_source(r) for r in translation.results if any(f.id == "POL-SOURCE-STAYS" for f in r.findings)}
-    keep_all = translation.networkpolicy == "keep"
     kubernetes = [item for item in case.policies if item["apiVersion"] == "networking.k8s.io/v1"]
-    return [item for item in kubernetes if keep_all or key_of(item) not in replaced]
+    return [item for item in kubernetes if key_of(item) not in replaced]
+
+
+_REACH: dict[str, Reach] = {
+    "POL-SCTP": "SCTP",
+    "POL-IPBLOCK-PODS": "pods",
+    "POL-IPBLOCK-NODES": "nodes",
+}
+"""Which flows a finding is about, where it is not about all that its policy decides."""
 
 
 def _claim(result: TranslationResult) -> Claim:
-    """A changed policy is excused in the ways that its findings say, an unsupported one (it is just gone) in both."""
-    word = result.result.value
+    """A changed policy is excused as far as its findings say, an unsupported one, which is just gone, wholly."""
     if result.result is Result.UNSUPPORTED:
-        return Claim(word, widens=True, narrows=True)
-    effects = {finding.effect_on_intent for finding in result.findings if result.result is Result.CHANGED}
-    widens = not effects.isdisjoint({Effect.WIDENS, Effect.UNKNOWN})
-    narrows = not effects.isdisjoint({Effect.NARROWS, Effect.UNKNOWN})
-    return Claim(word, widens=widens, narrows=narrows)
+        return Claim(result.result.value, ANYTHING)
+    if result.result is not Result.CHANGED:
+        return Claim(result.result.value)
+    findings = (finding for finding in result.findings if finding.id != "POL-EGRESS-OWN-NODE")
+    return Claim(result.result.value, frozenset(excuse for finding in findings for excuse in _excuses(finding)))
+
+
+def _excuses(finding: Finding) -> Iterator[Excuse]:
+    """What a finding declares against the policies' text, in the direction of the field that it names."""
+    place = finding.field or ""
+    egress, ingress = not place.startswith("spec.ingress"), not place.startswith("spec.egress")
+    reach: Reach = _REACH.get(finding.id, "any")
+    if finding.effect_on_intent in (Effect.WIDENS, Effect.UNKNOWN):
+        yield Excuse("widens", egress, ingress, reach)
+    if finding.effect_on_intent in (Effect.NARROWS, Effect.UNKNOWN):
+        yield Excuse("narrows", egress, ingress, reach)
 
 
 def translate_objects(
-    objects: Sequence[Object], target: str, engines: tuple[str, ...] = (), mode: Mode = "rewrite"
+    objects: Sequence[Object],
+    target: str,
+    engines: tuple[str, ...] = (),
+    mode: Mode = "rewrite",
+    *,
+    sctp: bool = True,
 ) -> tuple[list[Object], Translation]:
-    """The objects that the translation writes, read back from its files, and its document."""
+    """The objects that the translation writes, read back from its files, and its document.
+
+    `sctp` is whether the agents of the target have SCTP support switched on, which is not the default.
+    """
     raw = [RawObject(cast("dict[str, Json]", item)) for item in objects]
-    outcome = translate(raw, profile=load_profile(target), engines=engines, networkpolicy=mode)
+    profile = msgspec.structs.replace(load_profile(target), sctp=sctp)
+    outcome = translate(raw, profile=profile, engines=engines, networkpolicy=mode)
     emitted = [item for file in outcome.files for item in yaml.safe_load_all(file.text)]
     return emitted, outcome.translation
 

@@ -33,8 +33,8 @@ Object: TypeAlias = dict[str, object]
 STORED, V3 = "crd.projectcalico.org/v1", "projectcalico.org/v3"
 ORDERS = (None, None, -5, 10, 10.5, 100, 100, 1000, 1000, 2000)
 TIERS = ("default", "default", "alpha", "security", "zeta")
-PORTS: tuple[int | str, ...] = (53, 80, 443, 8080, "80:90", "8000:8100", "1:65535", "0:79", "9999")
-SOURCE_PORTS: tuple[int | str, ...] = (1024, "1024:65535", 40000, "0:1023", "0", "http")
+PORTS: tuple[int | str, ...] = (53, 80, 443, 8080, "80:90", "8000:8100", "1:65535", "1:79", "9999")
+SOURCE_PORTS: tuple[int | str, ...] = (1024, "1024:65535", 40000, "1:1023", "http")
 ACTIONS = ("Allow", "Allow", "Allow", "Deny", "Deny", "Pass", "Log")
 PROTOCOLS = ("", "", "", "TCP", "TCP", "UDP", "SCTP", "ICMP", "ICMP", "UDPLite", 6, 17, 132, 136, 47)
 WITH_PORTS = ("TCP", "UDP", "SCTP", 6, 17, 132)
@@ -184,7 +184,7 @@ class CalicoPolicies:
                 rule[side] = entity
         if chance.happens(0.05):
             rule["metadata"] = {"annotations": {"why": "because"}}
-        if rule["action"] == "Allow" and protocol in ("", "TCP", 6) and chance.happens(0.08):
+        if rule["action"] == "Allow" and protocol in ("", "TCP") and chance.happens(0.08):
             rule["http"] = {"methods": ["GET"], "paths": [{"exact": "/a"}, {"prefix": "/b"}]}
         return rule
 

@@ -162,9 +162,7 @@ class CiliumPolicies:
         return self._selector({"kubernetes.io/hostname": ("node-0", "node-1"), "role": ("worker", "infra")})
 
     def _address(self) -> object:
-        block = draw_block(self._chance, self._traits, self._case)
-        bare = self._chance.happens(0.2)
-        return str(block.network_address) if bare else str(block)
+        return str(draw_block(self._chance, self._traits, self._case))
 
     def _cidr(self) -> object:
         chance = self._chance

@@ -250,7 +250,6 @@ def test_service_accounts_and_services() -> None:
     ("text", "network"),
     [
         pytest.param("10.1.2.3/8", "10.0.0.0/8", id="host bits do not count"),
-        pytest.param("10.1.2.3", "10.1.2.3/32", id="an address is a net of one"),
         pytest.param("fd00::1/64", "fd00::/64", id="IPv6"),
     ],
 )
@@ -366,6 +365,7 @@ def test_http_is_seen() -> None:
             {"source": {"serviceAccounts": {"selector": "role"}}}, "source.serviceAccounts.selector", id="in accounts"
         ),
         pytest.param({"source": {"nets": ["10.0.0.0/33"]}}, "source.nets[0]", id="in nets"),
+        pytest.param({"source": {"nets": ["10.1.2.3"]}}, "source.nets[0]", id="an address in nets, which take CIDRs"),
         pytest.param({"source": {"notNets": ["10.0.0.0/8", "x"]}}, "source.notNets[1]", id="in notNets"),
     ],
 )

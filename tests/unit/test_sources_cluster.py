@@ -14,10 +14,10 @@ from migrate.sources.kubernetes import NAMESPACE_NAME
 
 
 def _object(kind: str, name: str, namespace: str | None = None, version: str = "v1", **fields: Json) -> dict[str, Json]:
-    metadata: dict[str, Json] = {"name": name} if namespace is None else {"name": name, "namespace": namespace}
     given = fields.pop("metadata", {})
     assert isinstance(given, dict)
-    return {"apiVersion": version, "kind": kind, "metadata": metadata | given} | fields
+    metadata: Json = {"name": name, "namespace": namespace, **given}
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, **fields}
 
 
 def _cluster(*objects: dict[str, Json]) -> Cluster:

@@ -65,8 +65,8 @@ class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def verdicts(self, *, after: bool) -> dict[str, str]:
         """The verdict of each flow, before or after the move."""
-        changed = {flow: "allow" if after else "deny" for flow in self.newly_allowed}
-        changed |= {flow: "deny" if after else "allow" for flow in self.newly_denied}
+        changed = dict.fromkeys(self.newly_allowed, "allow" if after else "deny")
+        changed |= dict.fromkeys(self.newly_denied, "deny" if after else "allow")
         return dict.fromkeys(self.allowed, "allow") | dict.fromkeys(self.denied, "deny") | changed
 
 
@@ -184,7 +184,8 @@ def cluster_document(data: list[Data]) -> dict[str, object]:
     return {
         "name": "case",
         "namespaces": [
-            {"name": name, "labels": labels | {"kubernetes.io/metadata.name": name}} for name, labels in namespaces.items()
+            {"name": name, "labels": labels | {"kubernetes.io/metadata.name": name}}
+            for name, labels in namespaces.items()
         ],
         "serviceAccounts": [
             {"namespace": _meta(item, "namespace"), "name": _meta(item, "name"), "labels": _labels(item)}
@@ -197,7 +198,9 @@ def cluster_document(data: list[Data]) -> dict[str, object]:
             for item in data
             if item["kind"] == "Node"
         ],
-        "kubeAPIServer": {"ips": [ip for item in slices for e in _list(item, "endpoints") for ip in _list(e, "addresses")]},
+        "kubeAPIServer": {
+            "ips": [ip for item in slices for e in _list(item, "endpoints") for ip in _list(e, "addresses")]
+        },
     }
 
 
