@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from migrate.model.documents import Simulation
+    from migrate.compared import VerifyRequest
+    from migrate.model.documents import Simulation, Verification
     from migrate.model.finding import Finding, Severity
     from migrate.readiness.rules import Rule
     from migrate.report.made import MadeReport
@@ -147,3 +148,13 @@ def run_simulate(engine: str, paths: Sequence[Path], target: str) -> Simulation:
     release = int(load_profile(target).crds.partition(".")[2])
     cases, one_input = read_cases(paths)
     return simulate_cases(cases, engine, release, one_input=one_input)
+
+
+def run_verify(request: VerifyRequest) -> Verification:
+    """Compare two policy states over the whole flow space. Raises InputError when an input is missing."""
+    from migrate.compared import folders, translation
+    from migrate.verify.verification import verify
+
+    read = folders if request.before is not None and request.after is not None else translation
+    compared = read(request)
+    return verify(compared.before, compared.after, compared.cluster, complete=compared.complete)

@@ -18,6 +18,7 @@ from migrate.cli.rules import rules
 from migrate.cli.scan import scan
 from migrate.cli.simulate import simulate
 from migrate.cli.translate import translate
+from migrate.cli.verify import verify
 from migrate.errors import ExitStatus, MigrateError
 
 app = typer.Typer(
@@ -47,6 +48,7 @@ def root(
 
 app.command()(scan)
 app.command()(translate)
+app.command()(verify)
 app.command()(simulate)
 app.command()(report)
 app.command()(rules)

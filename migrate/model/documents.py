@@ -163,3 +163,56 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
     flows: tuple[SimulatedFlow, ...] | msgspec.UnsetType = msgspec.UNSET
     cases: tuple[SimulatedCase, ...] | msgspec.UnsetType = msgspec.UNSET
     left_out: tuple[str, ...] = ()
+
+
+class FlowExample(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One concrete flow. Ends read "pod shop/web-0", "node n1" or "outside 203.0.113.7", with the address.
+
+    `port` is the destination port, for ICMP the type.
+    """
+
+    source: str
+    source_address: str
+    destination: str
+    destination_address: str
+    protocol: str
+    port: int
+    source_port: int = 0
+    icmp_code: int = 0
+
+
+class Cause(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Changed flows that have the same deciding rules, with one flow as the counterexample.
+
+    `source_pods` and `destination_pods` count the pods at either end, `namespaces` those of all of them.
+    """
+
+    change: Literal["newly_denied", "newly_allowed"]
+    side: Literal["egress", "ingress"]
+    before: DecidedBy
+    after: DecidedBy
+    counterexample: FlowExample
+    source_pods: int
+    destination_pods: int
+    namespaces: tuple[str, ...]
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Two policy states compared over the whole flow space of a cluster.
+
+    "undecided": no difference was found, but not everything could be read or is modelled (`left_out`). `classes`,
+    `ends` and `packets` are the pieces that the space was cut into.
+    """
+
+    api_version: Literal["cilium-migrate/v1alpha1"] = "cilium-migrate/v1alpha1"
+    kind: Literal["Verification"] = "Verification"
+    tool_version: str
+    before: str
+    after: str
+    result: Literal["equivalent", "different", "undecided"]
+    complete: bool
+    classes: int
+    ends: int
+    packets: int
+    causes: tuple[Cause, ...] = ()
+    left_out: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 
 from migrate.model.refs import Location
 from migrate.scan import json_reader, yaml_reader
-from migrate.scan.live import collector_off
+from migrate.scan.collector import collector_off
 from migrate.scan.manifests import HELM_TEMPLATE, Collector, FileReading, Origin
 from migrate.scan.tree import UnreadableError
 

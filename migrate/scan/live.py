@@ -1,28 +1,24 @@
 """Reading a live cluster: every kind of migrate.scan.kinds, with get and list only, and a word on each that could not
 be read.
-
-What was read is held as compact JSON, one byte string an object (0.6 KB a pod), and decoded when it is looked at: as
-Python objects a large cluster would not fit into the memory that a scan may take.
 """
 
 from __future__ import annotations
 
-import gc
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Literal, overload
+from typing import Literal
 
 import msgspec
 
 from migrate.errors import ClusterError, InputError
 from migrate.model.documents import KindCount
 from migrate.model.finding import Effect, Finding
-from migrate.model.raw import RawObject
+from migrate.scan.collector import collector_off
 from migrate.scan.connection import Connection, RequestError
 from migrate.scan.discovery import Discovery, discover
+from migrate.scan.encoded import EncodedObjects
 from migrate.scan.kinds import (
     CALICO_API,
     CALICO_STORAGE,
@@ -44,29 +40,6 @@ DEFAULT_PATIENCE = Patience()
 _NAMESPACE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
-class EncodedObjects(Sequence[RawObject]):
-    """Objects of a cluster that are decoded anew each time they are looked at, so that few are in memory at once."""
-
-    def __init__(self, encoded: Sequence[bytes]) -> None:
-        self._encoded = encoded
-
-    @overload
-    def __getitem__(self, index: int) -> RawObject: ...
-    @overload
-    def __getitem__(self, index: slice) -> EncodedObjects: ...
-    def __getitem__(self, index: int | slice) -> RawObject | EncodedObjects:
-        if isinstance(index, slice):
-            return EncodedObjects(self._encoded[index])
-        return RawObject(msgspec.json.decode(self._encoded[index]))
-
-    def __iter__(self) -> Iterator[RawObject]:
-        decode = msgspec.json.Decoder().decode
-        return (RawObject(decode(data)) for data in self._encoded)
-
-    def __len__(self) -> int:
-        return len(self._encoded)
-
-
 @dataclass(frozen=True, slots=True)
 class LiveReading:
     """A cluster as it was read; objects are sorted by apiVersion, kind, namespace and name.
@@ -74,7 +47,7 @@ class LiveReading:
     `complete` is False when a kind, or part of one, could not be read.
     """
 
-    objects: Sequence[RawObject]
+    objects: EncodedObjects
     kinds: tuple[KindCount, ...]
     findings: tuple[Finding, ...]
     server_version: str | None
@@ -119,7 +92,7 @@ def read_cluster(
         reading.objects.sort()
     findings = sorted((finding for reading in readings for finding in reading.findings), key=Finding.sort_key)
     return LiveReading(
-        objects=EncodedObjects([entry.data for reading in readings for entry in reading.objects]),
+        objects=EncodedObjects([entry.line for reading in readings for entry in reading.objects]),
         kinds=tuple(reading.count for reading in readings),
         findings=tuple(findings),
         server_version=version,
@@ -132,18 +105,6 @@ def _checked_names(namespaces: tuple[str, ...]) -> tuple[str, ...]:
         if not _NAMESPACE_NAME.fullmatch(name):
             raise InputError(f"{name!r} cannot be a namespace: names have small letters, digits and -; see --namespace")
     return tuple(sorted(set(namespaces)))
-
-
-@contextmanager
-def collector_off() -> Iterator[None]:
-    """No cyclic garbage collection in the block: it would cost more than the parsing, and JSON has no cycles."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol, TypeAlias, cast
 import msgspec
 
 from migrate.model.raw import Json
+from migrate.scan.encoded import HEAD, TAIL
 
 KEEP = None
 """A field that is kept as it is, whatever it holds."""
@@ -39,11 +40,11 @@ _KEPT_ANNOTATIONS = (
 
 
 class EncodedObject(NamedTuple):
-    """One object as compact JSON; sorts by namespace and name."""
+    """One object as a line of a snapshot; sorts by namespace and name."""
 
     namespace: str
     name: str
-    data: bytes
+    line: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Cutter:
         self._shape = shape
         self._detailed = detailed
         head = msgspec.json.encode({"apiVersion": api_version, "kind": kind})
-        self._head = head[:-1] + b","
+        self._head = HEAD + head[:-1] + b","
         self._fast = None if shape is None or detailed is not None else _page_decoder(shape)
         self._plain = msgspec.json.Decoder(_PlainPage)
 
@@ -120,7 +121,7 @@ class Cutter:
     def _cut_page(self, page: _CutPage) -> Page:
         encode = msgspec.json.Encoder().encode
         objects = [
-            EncodedObject(item.metadata.namespace, item.metadata.name, self._head + encode(item)[1:])
+            EncodedObject(item.metadata.namespace, item.metadata.name, self._line(encode(item)))
             for item in page.items or ()
         ]
         return _with_list_meta(Page(objects), page.metadata)
@@ -139,9 +140,13 @@ class Cutter:
             odd_fields: list[str] = []
             shape = self._shape_of(place)
             kept = _whole(item, metadata) if shape is None else _prune(item, shape, "", odd_fields)
-            cut.objects.append(EncodedObject(namespace, name, self._head + msgspec.json.encode(kept)[1:]))
+            cut.objects.append(EncodedObject(namespace, name, self._line(msgspec.json.encode(kept))))
             cut.odd.extend(f"{place}: {oddity}; it was left out" for oddity in odd_fields)
         return _with_list_meta(cut, page.metadata)
+
+    def _line(self, body: bytes) -> bytes:
+        """The line of an object, which gets its apiVersion and kind: items of a list have none of their own."""
+        return self._head + body[1:] + TAIL
 
     def _shape_of(self, place: str) -> Mapping[str, Shape] | None:
         if self._detailed is not None and place.startswith(self._detailed[0]):

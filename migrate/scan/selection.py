@@ -10,6 +10,7 @@ from functools import cache
 import msgspec
 
 from migrate.model.raw import Json
+from migrate.scan.encoded import decoded
 from migrate.scan.kinds import CONFIG_MAP, KINDS, SETTINGS, SETTINGS_NAMESPACE, Kind
 from migrate.scan.prune import Cutter
 
@@ -43,11 +44,10 @@ def is_namespaced(api_version: str, kind: str) -> bool | None:
 def cut(data: dict[str, Json], api_version: str, kind: str) -> tuple[dict[str, Json], list[str]]:
     """The fields of an object that later stages use, and what of it had another type than it should."""
     page = _cutter(api_version, kind).single(msgspec.json.encode(data))
-    kept: dict[str, Json] = msgspec.json.decode(page.objects[0].data)
-    return kept, page.odd
+    return decoded(page.objects[0].line).data, page.odd
 
 
 @cache
 def _cutter(api_version: str, kind: str) -> Cutter:
     found = CONFIG_MAP if kind == CONFIG_MAP.kind else known(api_version, kind)
-    return Cutter(api_version, kind, None if found is None else found.shape)
+    return Cutter(api_version, kind, None) if found is None else Cutter(api_version, kind, found.shape, found.detailed)

@@ -123,11 +123,10 @@ class Comparison:
             )
 
     def flow(self, change: Change) -> Flow:
-        """One concrete flow of a box: its first source, destination and packet."""
+        """One concrete flow of a box: its first source and destination, its most usual packet."""
         source = self.space.ends[_lowest(change.sources)]
         destination = self.space.ends[_lowest(change.destinations)]
-        packet = self.packets.atoms[_lowest(change.packets)].packet()
-        return Flow(*self._concrete(source, destination), packet)
+        return Flow(*self._concrete(source, destination), self.packets.example(change.packets))
 
     def _concrete(self, source: SpaceEnd, destination: SpaceEnd) -> tuple[End, End]:
         """Ends that exist together: another pod of the same class, and the node that is meant by its place."""
@@ -148,7 +147,7 @@ class Comparison:
         own = entry.place is Place.OWN_NODE
         nodes = self.space.node_classes[entry.owner].nodes
         node = next(node for node in nodes if (node.name == pod_end.node_name) is own)
-        address = next(a for a in node.addresses if a.version == entry.end.address.version)
+        address = next(a for a in node.addresses if self.space.alike(a, entry.end.address))
         return End(EndKind.NODE, address, node=node, api_server=entry.end.api_server)
 
 

@@ -23,7 +23,10 @@ _CILIUM_POLICIES = ("CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy")
 
 @dataclass(frozen=True)
 class Built:
-    """An engine, and the objects among its input that it was not made from: their flows are not known."""
+    """An engine, and the objects that might take part and are not modelled.
+
+    Objects of other engines (Calico's for Cilium, and so on) are neither: this engine does not read them.
+    """
 
     engine: Engine
     left_out: tuple[Provenance, ...] = ()
@@ -61,9 +64,7 @@ def build_engine(
     }
     if name not in makers:
         raise InputError(f"unknown engine {name}; take one of {', '.join(ENGINE_NAMES)}")
-    foreign = [Provenance(policy.ref, "", policy.at) for policy in sorted_objects.calico_policies]
-    foreign += [Provenance(policy.ref, "", policy.at) for policy in sorted_objects.cilium_policies]
-    return Built(makers[name](sorted_objects.kubernetes_policies), (*sorted_objects.others, *foreign))
+    return Built(makers[name](sorted_objects.kubernetes_policies), tuple(sorted_objects.others))
 
 
 def _calico(found: _Sorted, policies: Sequence[RawObject], options: Mapping[str, Json]) -> Built:
@@ -78,12 +79,12 @@ def _calico(found: _Sorted, policies: Sequence[RawObject], options: Mapping[str,
         tie_break=str(tie_break),
         vxlan_port=felix.vxlan_port,
     )
-    return Built(engine, (*found.others, *(Provenance(p.ref, "", p.at) for p in found.cilium_policies)))
+    return Built(engine, tuple(found.others))
 
 
 def _cilium(found: _Sorted, cluster: Cluster, settings: CiliumSettings) -> Built:
     engine = CiliumEngine([*found.kubernetes_policies, *found.cilium_policies], found.groups, cluster, settings)
-    return Built(engine, (*found.others, *(Provenance(p.ref, "", p.at) for p in found.calico_policies)))
+    return Built(engine, tuple(found.others))
 
 
 def cilium_settings(release: int, options: Mapping[str, Json]) -> CiliumSettings:

@@ -14,6 +14,7 @@ from migrate.model.intervals import IntervalSet
 from migrate.model.ruleset import PortSet, Traffic
 
 WITH_PORTS = (6, 17, 132)
+_USUAL = {6: 0, 17: 1, ICMP: 2, ICMPV6: 3, 132: 4}
 _FAMILY = {ICMP: 4, ICMPV6: 6}
 
 
@@ -56,17 +57,19 @@ def _cut(cuts: set[int], numbers: IntervalSet, top: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Atom:
-    """A box of packets: `low` corners, and how many packets it holds."""
+    """A box of packets: its lowest corner, its highest port, and how many packets it holds."""
 
     protocol: int
     port: int
+    last_port: int
     source_port: int
     code: int
     size: int
 
     def packet(self) -> Packet:
-        """Its first packet."""
-        return Packet(self.protocol, self.port, self.source_port, self.code)
+        """One packet of it; not one to port 0, which nobody uses, if there is another."""
+        port = 1 if self.port == 0 < self.last_port and self.protocol in WITH_PORTS else self.port
+        return Packet(self.protocol, port, self.source_port, self.code)
 
 
 class Packets:
@@ -91,20 +94,25 @@ class Packets:
     def _boxes(self, protocol: int, count: int) -> list[Atom]:
         if protocol in WITH_PORTS:
             return [
-                Atom(protocol, port, source, 0, ports * sources)
+                Atom(protocol, port, port + ports - 1, source, 0, ports * sources)
                 for port, ports in _sizes(self._ports, 65536)
                 for source, sources in _sizes(self._sources, 65536)
             ]
         if protocol in _FAMILY:
             return [
-                Atom(protocol, kind, 0, code, kinds * codes)
+                Atom(protocol, kind, kind + kinds - 1, 0, code, kinds * codes)
                 for kind, kinds in _sizes(self._types, 256)
                 for code, codes in _sizes(self._codes, 256)
             ]
-        return [Atom(protocol, 0, 0, 0, count)]
+        return [Atom(protocol, 0, 0, 0, 0, count)]
 
     def _family_mask(self, family: int) -> int:
         return _bits(i for i, atom in enumerate(self.atoms) if _FAMILY.get(atom.protocol, family) == family)
+
+    def example(self, atoms: int) -> Packet:
+        """The packet by which a person knows best what some atoms are about: TCP before UDP before all others."""
+        chosen = (atom for index, atom in enumerate(self.atoms) if atoms >> index & 1)
+        return min(chosen, key=lambda atom: _USUAL.get(atom.protocol, 9)).packet()
 
     def where(self, packet: Packet) -> int:
         """The index of the atom that holds a packet."""

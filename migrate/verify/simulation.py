@@ -52,13 +52,14 @@ def _flow(answer: Answer, flow: Flow, *, certain: bool) -> SimulatedFlow:
         ingress=answer.ingress.value,
         verdict="deny" if answer.verdict == "deny" else "allow",
         decided_by={
-            "egress": _decided_by(*sides[Direction.EGRESS]),
-            "ingress": _decided_by(*sides[Direction.INGRESS]),
+            "egress": decided_by(*sides[Direction.EGRESS]),
+            "ingress": decided_by(*sides[Direction.INGRESS]),
         },
     )
 
 
-def _decided_by(word: Word, decision: Decision | None) -> DecidedBy:
+def decided_by(word: Word, decision: Decision | None) -> DecidedBy:
+    """What decided one side of a flow, in words."""
     if word is Word.UNENFORCED or decision is None:
         return DecidedBy(reason="nothing polices this end in this direction")
     if decision.rule is None:

@@ -130,13 +130,18 @@ class Space:
         self._add_nodes()
         self._add_outside()
 
-    def _piece(self, address: Address) -> int:
-        return bisect_right(self._inside[address.version], int(address))
+    def alike(self, first: Address, second: Address) -> bool:
+        """Whether no rule can tell two addresses of pods or nodes apart."""
+        return self._trait(first) == self._trait(second)
+
+    def _trait(self, address: Address) -> tuple[int, int, bool]:
+        piece = bisect_right(self._inside[address.version], int(address))
+        return (address.version, piece, address in self._api_server)
 
     def _group_nodes(self, keys: Sequence[str]) -> tuple[NodeClass, ...]:
         groups: dict[object, list[Node]] = {}
         for node in self.cluster.nodes:
-            addresses = tuple(sorted((a.version, self._piece(a), a in self._api_server) for a in node.addresses))
+            addresses = frozenset(self._trait(address) for address in node.addresses)
             labels = tuple(node.labels.get(key) for key in keys)
             groups.setdefault((addresses, labels), []).append(node)
         return tuple(NodeClass(tuple(nodes)) for nodes in groups.values())
@@ -153,7 +158,7 @@ class Space:
                 read = tuple(pod.labels_of(scope).get(key) for scope, key in self._keys)
                 seen[labels] = read
             first = {a.version: a for a in reversed(pod.addresses)}
-            places = tuple((v, self._piece(a), a in self._api_server) for v, a in sorted(first.items()))
+            places = tuple(sorted(self._trait(address) for address in first.values()))
             key = (read, places, self._ports(pod), self._class_of_node.get(pod.node or ""))
             groups.setdefault(key, []).append(pod)
         return tuple(self._pod_class(pods) for pods in groups.values())
@@ -175,8 +180,8 @@ class Space:
     def _add_nodes(self) -> None:
         for index, group in enumerate(self.node_classes):
             for place in (Place.OWN_NODE, Place.OTHER_NODE):
-                for family in sorted({address.version for address in group.sample.addresses}):
-                    address = next(a for a in group.sample.addresses if a.version == family)
+                first = {self._trait(address): address for address in reversed(group.sample.addresses)}
+                for _, address in sorted(first.items()):
                     end = End(EndKind.NODE, address, node=group.sample, api_server=address in self._api_server)
                     self.ends.append(SpaceEnd(end, place, len(group.nodes), index))
 
