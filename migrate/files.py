@@ -18,7 +18,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=".migrate-", dir=path.parent)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}; choose another place") from error
     try:

@@ -31,6 +31,11 @@ class AddressSet:
         return cls(IntervalSet.of(v4), IntervalSet.of(v6))
 
     @classmethod
+    def of_addresses(cls, addresses: Iterable[Address]) -> AddressSet:
+        """The set of single addresses."""
+        return cls.of(ipaddress.ip_network(address) for address in addresses)
+
+    @classmethod
     def everything(cls) -> AddressSet:
         """All addresses of both families."""
         return cls(IntervalSet(((0, 2**32 - 1),)), IntervalSet(((0, 2**128 - 1),)))

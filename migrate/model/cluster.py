@@ -111,8 +111,9 @@ class ServiceAccount:
 class Cluster:
     """Everything the policies may refer to. Each tuple is sorted by namespace and name.
 
-    `complete` is False when something could not be read or only files were given: then what is not here may
-    still exist. `api_server` are the addresses behind the Service default/kubernetes.
+    `complete` is False when something could not be read: then what is not here may still exist. `accounts_given`:
+    ServiceAccount objects were read, so that their labels are known. `api_server` are the addresses behind the
+    Service default/kubernetes.
     """
 
     namespaces: tuple[Namespace, ...] = ()
@@ -120,6 +121,7 @@ class Cluster:
     nodes: tuple[Node, ...] = ()
     services: tuple[Service, ...] = ()
     accounts: tuple[ServiceAccount, ...] = ()
+    accounts_given: bool = False
     api_server: tuple[Address, ...] = ()
     pod_networks: AddressSet = AddressSet()
     service_networks: AddressSet = AddressSet()

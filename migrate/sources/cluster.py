@@ -44,6 +44,7 @@ def read_cluster(objects: Iterable[RawObject], *, complete: bool) -> Cluster:
         nodes=nodes,
         services=tuple(services),
         accounts=_all_accounts(accounts, pods),
+        accounts_given=bool(accounts),
         api_server=_api_server(by_kind.get("EndpointSlice", ())),
         pod_networks=pod_networks,
         complete=complete,

@@ -42,6 +42,15 @@ def split_blocks(blocks: Sequence[Block], addresses: AddressSet, place: str, con
     if _covers_everything(addresses, families or frozenset({4})):
         if not (addresses.v4 and addresses.v6):
             notes.assume(f"the cluster has IPv{4 if addresses.v4 else 6} addresses only")
+        if not families and not addresses.v6:
+            notes.find(
+                "POL-CIDR-UNKNOWN",
+                "all IPv4 addresses: without pods and nodes it is not known whether the cluster has IPv6 too, which "
+                "the entity all would also admit",
+                place=place,
+                effect=Effect.UNKNOWN,
+                on_intent=Effect.UNKNOWN,
+            )
         return ANYONE
     peers = Peers(blocks=tuple(blocks))
     _note_services(addresses, place, context, notes)

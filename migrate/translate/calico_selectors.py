@@ -50,11 +50,11 @@ def pod_conjunctions(
             on_intent=Effect.UNKNOWN,
         )
         return None
-    if not context.cluster.pods and any(_needs_today(r) for alternative in alternatives for r in alternative):
+    if any(not _known_today(requirement, context) for alternative in alternatives for requirement in alternative):
         notes.find(
             "POL-SELECTOR-SUBSTRING",
             "the selector asks for parts of label values or for labels of service accounts, which Cilium cannot; "
-            "without the cluster's pods it cannot be written as the values of today either",
+            "without the cluster's pods and service accounts it cannot be written as the values of today either",
             place=place,
             effect=context.changes(Effect.UNKNOWN),
             on_intent=Effect.UNKNOWN,
@@ -77,6 +77,14 @@ def _needs_today(requirement: Requirement) -> bool:
     """Whether Cilium has no word for a requirement, so that today's objects must stand for it."""
     by_label = requirement.scope is Scope.SERVICE_ACCOUNT and requirement.key != SERVICE_ACCOUNT_NAME
     return by_label or requirement.operator not in _PLAIN
+
+
+def _known_today(requirement: Requirement, context: Context) -> bool:
+    """Whether what stands for a requirement that Cilium has no word for was given."""
+    if not _needs_today(requirement):
+        return True
+    by_label = requirement.scope is Scope.SERVICE_ACCOUNT and requirement.key != SERVICE_ACCOUNT_NAME
+    return context.cluster.accounts_given if by_label else bool(context.cluster.pods)
 
 
 def hidden_keys(conjunctions: Iterable[Conjunction], context: Context) -> str:
@@ -106,6 +114,8 @@ def _values(conjunction: Conjunction, place: str, context: Context, notes: Notes
             "POL-SELECTOR-SUBSTRING",
             f"{asked}: written as the label values that exist today",
             place=place,
+            effect=Effect.NONE if context.cluster.complete else Effect.UNKNOWN,
+            on_intent=Effect.NONE if context.cluster.complete else Effect.UNKNOWN,
         )
         notes.assume(f"no new value of label {requirement.key} appears")
     return tuple(kept)

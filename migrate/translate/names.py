@@ -12,23 +12,25 @@ from migrate.model.refs import ObjectRef
 from migrate.translate.objects import CCNP, CIDR_GROUP, CNP
 
 MAX_NAME = 253
+_MAX_STEM = 240
 _LEGAL = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
 CLUSTER_FOLDER = "_cluster"
 
 
 def file_of(kind: str, namespace: str | None, name: str) -> str:
     """Where an object is written, relative to the output folder; no namespace can be called like the last two."""
+    stem = _shortened(name, _MAX_STEM)
     if namespace:
-        return f"cilium/{namespace}/{name}.yaml"
+        return f"cilium/{namespace}/{stem}.yaml"
     if kind == CIDR_GROUP:
-        return f"cilium/{CLUSTER_FOLDER}/cidrgroups/{name}.yaml"
-    return f"cilium/{CLUSTER_FOLDER}/{name}.yaml"
+        return f"cilium/{CLUSTER_FOLDER}/cidrgroups/{stem}.yaml"
+    return f"cilium/{CLUSTER_FOLDER}/{stem}.yaml"
 
 
 def is_legal(ref: ObjectRef) -> bool:
     """Whether an API server takes the object's name and namespace, so that they can be used for ours."""
     parts = [ref.name] if ref.namespace is None else [ref.name, ref.namespace]
-    return all(_LEGAL.fullmatch(part) and ".." not in part for part in parts)
+    return all(len(part) <= MAX_NAME and _LEGAL.fullmatch(part) and ".." not in part for part in parts)
 
 
 @dataclass(slots=True)
@@ -54,9 +56,9 @@ class Names:
         return candidate
 
 
-def _shortened(name: str) -> str:
+def _shortened(name: str, longest: int = MAX_NAME) -> str:
     """A name that is too long, cut, with a hash of the whole."""
-    if len(name) <= MAX_NAME:
+    if len(name) <= longest:
         return name
     digest = sha256(name.encode()).hexdigest()[:10]
-    return f"{name[: MAX_NAME - 11].rstrip('.-')}-{digest}"
+    return f"{name[: longest - 11].rstrip('.-')}-{digest}"

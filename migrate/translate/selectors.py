@@ -43,7 +43,8 @@ def possible(conjunction: Conjunction) -> Conjunction | None:
             if negative:
                 continue
             return None
-        if requirement.key == NAMESPACE_NAME and requirement.operator is Operator.DOES_NOT_EXIST:
+        names_itself = requirement.key == NAMESPACE_NAME and requirement.scope is not Scope.POD
+        if names_itself and requirement.operator is Operator.DOES_NOT_EXIST:
             return None
         if requirement.operator in (Operator.IN, Operator.NOT_IN):
             values = tuple(value for value in requirement.values if _VALUE.fullmatch(value))

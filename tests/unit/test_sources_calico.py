@@ -10,7 +10,7 @@ from migrate.model.cluster import Pod
 from migrate.model.flow import Direction
 from migrate.model.labels import Labels
 from migrate.model.raw import Json, RawObject
-from migrate.model.selectors import Selector, matches
+from migrate.model.selectors import Selector, matches, requirements
 from migrate.sources import calico
 from migrate.sources.calico import CalicoPolicy, CalicoRule, IcmpMatch, NetworkSet, PortRange, ServiceMatch
 from migrate.sources.cluster import SERVICE_ACCOUNT_NAME
@@ -43,7 +43,7 @@ def _global(
 
 
 def _rule(rule: dict[str, Json]) -> CalicoRule:
-    policy = _policy({"ingress": [{"action": "Allow"} | rule]})
+    policy = _policy({"ingress": [{"action": "Allow", **rule}]})
     assert policy.problems == ()
     return policy.ingress[0]
 
@@ -54,7 +54,7 @@ def _problems(spec: Json) -> list[tuple[str, str]]:
 
 def _rule_problems(rule: dict[str, Json]) -> list[tuple[str, str]]:
     prefix = "spec.ingress[0]."
-    found = _problems({"ingress": [{"action": "Allow"} | rule]})
+    found = _problems({"ingress": [{"action": "Allow", **rule}]})
     assert all(place.startswith(prefix) for _, place in found)
     return [(kind, place.removeprefix(prefix)) for kind, place in found]
 
@@ -488,6 +488,4 @@ def test_every_pod_has_the_orchestrator_label() -> None:
 
 
 def _reads_only(selector: Selector, key: str) -> bool:
-    from migrate.model.selectors import requirements
-
     return {requirement.key for requirement in requirements(selector)} == {key}

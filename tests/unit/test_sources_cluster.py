@@ -25,7 +25,7 @@ def _cluster(*objects: dict[str, Json]) -> Cluster:
 
 
 def _pod(**fields: Json) -> Pod:
-    (found,) = _cluster(_object("Pod", "web", "shop", **fields)).pods
+    (found,) = _cluster(_object("Pod", "web", "shop", "v1", **fields)).pods
     return found
 
 

@@ -239,9 +239,9 @@ def _labels(item: Data) -> dict[str, str]:
     return {key: str(value) for key, value in _map(_map(item, "metadata"), "labels").items()}
 
 
-def _map(owner: Json, key: str | None = None) -> Mapping[str, Json]:
+def _map(owner: Json | Mapping[str, Json], key: str | None = None) -> Mapping[str, Json]:
     value = owner if key is None else _map(owner).get(key)
-    return value if isinstance(value, dict) else {}
+    return value if isinstance(value, Mapping) else {}
 
 
 def _list(owner: Json | Mapping[str, Json], key: str) -> list[Json]:
