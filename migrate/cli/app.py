@@ -3,12 +3,15 @@
 An uncaught exception would exit with 1 and look like "findings", so each kind is mapped here and nowhere else.
 """
 
+import errno
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Annotated, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 import migrate
 from migrate.cli.demo import demo
@@ -58,19 +61,48 @@ app.command("explain-rule")(explain_rule)
 
 def main() -> NoReturn:
     """Run the command line and end the process with the exit status of docs/architecture.md."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    """Every way to end, as an exit status. Typer's own mapping would make a closed pipe 1, which means findings."""
     try:
-        status = app(standalone_mode=True)
+        status = app(standalone_mode=False)
+        sys.stdout.flush()
+    except TyperException as error:
+        show: Callable[[], None] | None = getattr(error, "show", None)
+        if show is not None:
+            show()
+        return ExitStatus.INPUT
+    except SystemExit as error:
+        # Only Typer and rich end like this, and with 1 only when a pipe closes under the text of --help.
+        return ExitStatus.CLOSED_PIPE if error.code == 1 else ExitStatus.INPUT
     except MigrateError as error:
         typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(ExitStatus.CLOSED_PIPE)
-    except KeyboardInterrupt:
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted; nothing was left half-written", err=True)
-        sys.exit(ExitStatus.INTERRUPTED)
+        return ExitStatus.INTERRUPTED
+    except OSError as error:
+        return _broken_output(error)
     except Exception:  # noqa: BLE001 - the one place where a bug of ours gets its own exit status
-        traceback.print_exc()
-        typer.echo("error: this is a bug in migrate, please report it with the lines above", err=True)
-        sys.exit(ExitStatus.BUG)
-    sys.exit(status)
+        return _bug()
+    return status if isinstance(status, int) else ExitStatus.FINE
+
+
+def _broken_output(error: OSError) -> int:
+    """Text that Typer itself wrote (help, version) and that nobody could take; anything else is a bug."""
+    if error.errno not in (errno.EPIPE, errno.ENOSPC):
+        return _bug()
+    # Python flushes stdout once more as it ends, which must not fail again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:
+        return ExitStatus.CLOSED_PIPE
+    typer.echo("error: standard output: no space left; free space or choose another place", err=True)
+    return ExitStatus.INPUT
+
+
+def _bug() -> int:
+    traceback.print_exc()
+    typer.echo("error: this is a bug in migrate, please report it with the lines above", err=True)
+    return ExitStatus.BUG

@@ -27,13 +27,14 @@ def explain_rule(rule_id: RuleId, output: Format = RuleFormat.TEXT) -> None:
     """Explain a finding: why it matters, what to do, and the sources."""
     import msgspec
 
+    from migrate.cli.emit import emit
     from migrate.readiness.rules import find_rule
 
     rule = find_rule(rule_id)
     if output is RuleFormat.JSON:
-        typer.echo(msgspec.json.format(msgspec.json.encode(rule)))
+        emit(msgspec.json.format(msgspec.json.encode(rule), indent=2).decode() + "\n")
     else:
-        typer.echo("\n".join(_lines(rule)))
+        emit("\n".join(_lines(rule)) + "\n")
 
 
 def _lines(rule: "Rule") -> list[str]:

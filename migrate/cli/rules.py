@@ -20,12 +20,12 @@ def rules(output: Format = RulesFormat.TABLE) -> None:
     """List what migrate can find; `migrate explain-rule ID` says more about one of them."""
     import msgspec
 
+    from migrate.cli.emit import emit
     from migrate.readiness.rules import load_rules
 
     found = load_rules().values()
     if output is RulesFormat.JSON:
-        typer.echo(msgspec.json.format(msgspec.json.encode(list(found))))
+        emit(msgspec.json.format(msgspec.json.encode(list(found)), indent=2).decode() + "\n")
         return
     width = max(len(rule.id) for rule in found)
-    for rule in found:
-        typer.echo(f"{rule.id:<{width}}  {rule.severity.value:<7}  {rule.title}")
+    emit("".join(f"{rule.id:<{width}}  {rule.severity.value:<7}  {rule.title}\n" for rule in found))

@@ -117,7 +117,9 @@ def _note_selected(endpoints: tuple[Conjunction, ...], count: int, place: str, c
     notes.find(
         "POL-IPBLOCK-PODS",
         f"the CIDR covers {count} of {len(context.pods)} pods; Cilium matches pods by label only, so "
-        f"{len(endpoints)} selector{'s' if len(endpoints) > 1 else ''} for today's pods were added",
+        + (
+            "a selector for today's pods was added" if len(endpoints) == 1 else f"{len(endpoints)} selectors were added"
+        ),
         place=place,
     )
 
@@ -147,7 +149,7 @@ def _covered_nodes(blocks: Sequence[Block], addresses: AddressSet, place: str, c
         entities = _NODES
         notes.find(
             "POL-IPBLOCK-NODES",
-            f"the CIDR covers all {len(nodes)} nodes; in Cilium it does not, so the entities host and remote-node "
+            f"the CIDR covers every node ({len(nodes)}); in Cilium it does not, so the entities host and remote-node "
             "were added",
             place=place,
         )

@@ -143,11 +143,13 @@ class _Run:
         differs = kept.differences(policy, self.context)
         if self.mode == "supplement" and not differs:
             return self._supplement(policy, notes)
-        for _, text in differs:
-            notes.find("POL-SOURCE-STAYS", f"{text}: delete the original once the translated policy is in force")
         name = self.names.give("CiliumNetworkPolicy", raw.ref.namespace or "default", raw.ref.name, "migrated")
         written = translate_policy(policy, name, self.context, notes)
-        return () if written is None else self._write_policy(written, notes)
+        if written is None:
+            return ()
+        for _, text in differs:
+            notes.find("POL-SOURCE-STAYS", f"{text}: delete the original once the translated policy is in force")
+        return self._write_policy(written, notes)
 
     def _supplement(self, policy: NetworkPolicy, notes: Notes) -> tuple[EmittedObject, ...]:
         namespace = policy.ref.namespace or "default"
