@@ -1,9 +1,11 @@
-"""What reading 50,000 pods costs: this program's whole scan, beside the typed client and beside no parsing at all.
+"""What a scan of 50,000 pods costs, beside the typed client and beside no parsing at all.
 
     python -m benchmarks.scan_cluster [PODS]
 
 Starts the test API server with the pods preloaded (3 GB of memory for 50,000), then runs each way in a process of its
-own and prints the CPU time, wall time and peak memory of that process, imports included.
+own and prints the CPU time, wall time and peak memory of that process, imports included. The scan is the complete
+command, which reads every kind, takes the inventory and writes the snapshot; the others only list pods. Last comes the
+translation of that snapshot.
 """
 
 from __future__ import annotations
@@ -34,15 +36,6 @@ class Cost:
     memory_mib: float
 
 
-def scan(kubeconfig: str) -> int:
-    """The whole scan: every kind, kept as the snapshot needs it; the number of objects."""
-    from migrate.scan.connection import ConnectionOptions, connect
-    from migrate.scan.live import read_cluster
-
-    reading = read_cluster(connect(ConnectionOptions(kubeconfig=kubeconfig)), None, lambda *step: None)
-    return len(reading.objects)
-
-
 def typed_client(kubeconfig: str) -> int:
     """Only the pods, as models of the Kubernetes client."""
     from kubernetes import client, config
@@ -58,7 +51,7 @@ def typed_client(kubeconfig: str) -> int:
 
 
 def bytes_only(kubeconfig: str) -> int:
-    """Only the pods, downloaded and unpacked as the scan does and thrown away; the number of bytes."""
+    """Only the pods, downloaded and unpacked as by the scan and thrown away; the number of bytes."""
     from urllib.parse import urlencode
 
     from migrate.scan.connection import ConnectionOptions, connect
@@ -73,17 +66,25 @@ def bytes_only(kubeconfig: str) -> int:
     return read
 
 
-WAYS: dict[str, Callable[[str], int]] = {"scan": scan, "typed client": typed_client, "bytes only": bytes_only}
+LISTINGS: dict[str, Callable[[str], int]] = {"typed client": typed_client, "bytes only": bytes_only}
 
 
-def measure(way: Callable[[str], int], kubeconfig: str) -> Cost:
-    """The cost of one way in a fresh process. Raises RuntimeError when the process fails."""
+def commands(kubeconfig: Path, folder: Path) -> dict[str, list[str]]:
+    """What is measured, in its order: the translation needs what the scan wrote."""
+    listings = {name: ["benchmarks.scan_cluster", "--list", name, str(kubeconfig)] for name in LISTINGS}
+    scan = ["migrate", "scan", "--kubeconfig", str(kubeconfig), "--output-dir", str(folder), "-o", "json"]
+    translate = ["migrate", "translate", "--output-dir", str(folder), "-o", "json", "--fail-on", "never"]
+    return {"scan": scan, **listings, "translate": translate}
+
+
+def measure(name: str, module: list[str]) -> Cost:
+    """The cost of one module as a fresh process. Raises RuntimeError when it fails."""
     started = time.monotonic()
-    command = [sys.executable, "-m", "benchmarks.scan_cluster", "--way", way.__name__, kubeconfig]
-    process = os.posix_spawn(sys.executable, command, os.environ)
+    quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+    process = os.posix_spawn(sys.executable, [sys.executable, "-m", *module], os.environ, file_actions=quiet)
     _, status, usage = os.wait4(process, 0)
     if status != 0:
-        raise RuntimeError(f"{way.__name__} failed")
+        raise RuntimeError(f"{name} failed: {' '.join(module)}")
     return Cost(usage.ru_utime + usage.ru_stime, time.monotonic() - started, usage.ru_maxrss / 1024)
 
 
@@ -103,13 +104,13 @@ def filled_server(size: Size) -> Iterator[api_server.ApiServer]:
 
 def main() -> int:
     """Print one line for each way, and how the scan compares."""
-    if sys.argv[1:2] == ["--way"]:
-        way = next(way for way in WAYS.values() if way.__name__ == sys.argv[2])
-        print(f"  {way.__name__}: {way(sys.argv[3])}", file=sys.stderr)
+    if sys.argv[1:2] == ["--list"]:
+        print(f"  {sys.argv[2]}: {LISTINGS[sys.argv[2]](sys.argv[3])}", file=sys.stderr)
         return 0
     pods = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
     with filled_server(Size(max(1, pods // 250), pods, pods // 25)) as server:
-        costs = {name: measure(way, str(server.admin)) for name, way in WAYS.items()}
+        found = commands(server.admin, server.state / "migration")
+        costs = {name: measure(name, command) for name, command in found.items()}
     print(f"{pods} pods, Python {platform.python_version()}, {os.cpu_count()} CPUs")
     print(f"{'':14}{'CPU s':>8}{'wall s':>8}{'MiB':>8}{'CPU ratio':>11}{'MiB ratio':>11}")
     ours = costs["scan"]

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from migrate.scan.taking import ScanInputs
     from migrate.translate.engine import Outcome
 
-TRANSLATION = "translation.json"
-
 
 def run_report(folder: Path, now: datetime) -> MadeReport:
     """The report on whatever documents a working folder holds. Raises InputError when it holds none."""
@@ -87,14 +85,15 @@ def run_translate(
     from migrate.translate import translate
     from migrate.translate.profiles import load_profile, profile_for
 
+    asked = None if request.target is None else load_profile(request.target)
     if request.snapshot is not None:
         source = snapshot.read(request.snapshot)
     else:
         source = take_snapshot(request.inputs, stdin, taken, progress)
-    name, reason = (request.target, "as asked") if request.target else profile_for(source.header.facts)
+    name, reason = (asked.name, "as asked") if asked else profile_for(source.header.facts)
     outcome = translate(
         source.objects,
-        profile=load_profile(name),
+        profile=asked or load_profile(name),
         engines=engines(source.header.facts) if request.engines is None else request.engines,
         networkpolicy=request.networkpolicy,
         complete=source.header.complete and source.header.namespaces is None,
@@ -103,50 +102,31 @@ def run_translate(
 
 
 def write_translation(folder: Path, done: Translated) -> None:
-    """Write cilium/ and translation.json, the latter last; files of the run before that are gone now are removed."""
-    from migrate.files import write_atomic
-    from migrate.translate.documents import encode
+    """Write cilium/ and translation.json into a folder. Raises InputError when that cannot be."""
+    from migrate.translate import output
 
-    before = earlier_files(folder)
-    for file in done.outcome.files:
-        write_atomic(folder / file.path, file.text.encode())
-    write_atomic(folder / TRANSLATION, encode(done.outcome.translation))
-    for path in before - {file.path for file in done.outcome.files}:
-        (folder / path).unlink(missing_ok=True)
-
-
-def earlier_files(folder: Path) -> set[str]:
-    """The files below cilium/ that the translation in a folder names; empty when there is none."""
-    from migrate.translate.documents import read_translation
-
-    path = folder / TRANSLATION
-    if not path.is_file():
-        return set()
-    translation = read_translation(path)
-    emitted = [*translation.objects, *(item for result in translation.results for item in result.objects)]
-    root = (folder / "cilium").resolve()
-    return {item.file for item in emitted if (folder / item.file).resolve().is_relative_to(root)}
+    output.write_translation(folder, done.outcome)
 
 
 def difference_lines(folder: Path, done: Translated) -> list[str]:
     """What changed against the translation in a folder. Raises InputError when there is none."""
+    from migrate.translate import output
     from migrate.translate.difference import differences
     from migrate.translate.documents import read_translation
 
-    before = read_translation(folder / TRANSLATION)
-    texts = {path: (folder / path).read_text() for path in sorted(earlier_files(folder)) if (folder / path).is_file()}
+    before, texts = read_translation(folder / output.TRANSLATION), output.earlier_files(folder)
     after = {file.path: file.text for file in done.outcome.files}
     return list(differences(before, done.outcome.translation, texts, after))
 
 
-def run_simulate(engine: str, paths: Sequence[Path], target: str) -> Simulation:
+def run_simulate(engine: str, paths: Sequence[Path], target: str, *, stdin: BinaryIO | None = None) -> Simulation:
     """Put the flows of case files to an engine. Raises InputError for a file, a case or a target that is none."""
     from migrate.scan.cases import read_cases
     from migrate.translate.profiles import load_profile
     from migrate.verify.simulation import simulate_cases
 
     release = int(load_profile(target).crds.partition(".")[2])
-    cases, one_input = read_cases(paths)
+    cases, one_input = read_cases(paths, stdin)
     return simulate_cases(cases, engine, release, one_input=one_input)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from migrate.model.documents import SnapshotHeader, Translation
+from migrate.model.documents import Simulation, SnapshotHeader, Translation
 
 FOLDER = Path(__file__).parents[1] / "reports/schemas"
-DOCUMENTS = {"snapshot": SnapshotHeader, "translation": Translation}
+DOCUMENTS = {"snapshot": SnapshotHeader, "translation": Translation, "simulation": Simulation}
 
 
 def path_of(name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,7 @@ from migrate.cli import options
 from migrate.errors import ExitStatus
 
 if TYPE_CHECKING:
-    from migrate.model.documents import SimulatedFlow, Simulation
+    from migrate.model.documents import DecidedBy, SimulatedCase, SimulatedFlow, Simulation
 
 
 class EngineName(Enum):
@@ -27,7 +28,12 @@ class EngineName(Enum):
 
 EngineOption = Annotated[EngineName, typer.Option("--engine", help="Whose meaning the policies are given.")]
 CaseFile = Annotated[
-    list[Path], typer.Option("--filename", "-f", help="A case, or a document with cases; JSON or YAML; repeat it.")
+    list[Path],
+    typer.Option(
+        "--filename",
+        "-f",
+        help="A case, or a document with cases, as JSON or YAML: a file, a folder, or - for standard input. Repeat it.",
+    ),
 ]
 Target = Annotated[str, typer.Option("--target", help="Profile that says which release of Cilium is meant.")]
 
@@ -46,7 +52,8 @@ def simulate(
     from migrate.cli.emit import document_text, emit
     from migrate.workflow import run_simulate
 
-    done = run_simulate(engine.value, filename, target)
+    stdin = None if sys.stdin is None else sys.stdin.buffer
+    done = run_simulate(engine.value, filename, target, stdin=stdin)
     emit(_table(done) if output is options.OutputFormat.TABLE else document_text(done, output))
     if not done.complete:
         raise typer.Exit(ExitStatus.INCOMPLETE)
@@ -58,24 +65,44 @@ def _table(done: Simulation) -> str:
 
     from migrate.cli.emit import plain, table_text
 
-    table = Table("case", "flow", "egress", "ingress", "verdict", "decided by", box=box.SIMPLE_HEAD)
-    for name, number, flow in _rows(done):
-        table.add_row(plain(name), str(number), flow.egress, flow.ingress, flow.verdict, plain(_why(flow)))
-    return table_text(table)
+    cases = _cases(done)
+    several = isinstance(done.cases, tuple)
+    headings = ("flow", "egress", "ingress", "verdict", "decided by")
+    table = Table(*(("case", *headings) if several else headings), box=box.SIMPLE_HEAD)
+    for case in cases:
+        for flow in case.flows:
+            words = (flow.egress, flow.ingress, flow.verdict)
+            names = (plain(case.name), plain(flow.flow)) if several else (plain(flow.flow),)
+            table.add_row(*names, *words, plain(_why(flow)))
+    return table_text(table, *(plain(_left_out(case)) for case in cases if case.left_out))
 
 
-def _rows(done: Simulation) -> list[tuple[str, int, SimulatedFlow]]:
-    cases = done.cases if isinstance(done.cases, tuple) else ()
-    flows = done.flows if isinstance(done.flows, tuple) else ()
-    single = [("", index, flow) for index, flow in enumerate(flows)]
-    return single + [(case.name, index, flow) for case in cases for index, flow in enumerate(case.flows)]
+def _cases(done: Simulation) -> tuple[SimulatedCase, ...]:
+    from migrate.model.documents import SimulatedCase
+
+    if isinstance(done.flows, tuple):
+        return (SimulatedCase(name="", flows=done.flows, left_out=done.left_out),)
+    return done.cases if isinstance(done.cases, tuple) else ()
+
+
+def _left_out(case: SimulatedCase) -> str:
+    name = f"case {case.name}: " if case.name else ""
+    return f"{name}all answers are unknown, since these are not modelled or cannot be read: {', '.join(case.left_out)}"
 
 
 def _why(flow: SimulatedFlow) -> str:
-    """The side that denies, else the one that allows by a rule."""
-    for side, word in (("egress", flow.egress), ("ingress", flow.ingress)):
-        decided = flow.decided_by.get("egress" if side == "egress" else "ingress")
-        if decided is not None and (word == "deny" or (flow.verdict == "allow" and decided.object)):
-            rule = f"{decided.object} {decided.rule}" if decided.object else decided.reason
-            return f"{side}: {rule}"
-    return ""
+    """The sides that deny; else, for an allowed flow, every side that something polices."""
+    words = {side: getattr(flow, side) for side in flow.decided_by}
+    deciding = [side for side, word in words.items() if word == "deny"]
+    policed = deciding or [side for side, word in words.items() if word == "allow"]
+    if flow.verdict == "allow" and not policed:
+        return "nothing polices either end"
+    return "; ".join(f"{side}: {_decided_by(flow.decided_by[side])}" for side in policed)
+
+
+def _decided_by(decided: DecidedBy) -> str:
+    if decided.object is None:
+        return decided.reason
+    place = f" ({decided.at})" if decided.at else ""
+    note = f", {decided.reason}" if decided.reason else ""
+    return f"{decided.object} {decided.rule}{place}{note}"

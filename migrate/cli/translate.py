@@ -35,6 +35,9 @@ class FailOn(Enum):
     NEVER = "never"
 
 
+_FAILING = {FailOn.BLOCKER: ("blocker",), FailOn.WARNING: ("warning", "blocker"), FailOn.NEVER: ()}
+
+
 class Engine(Enum):
     """What enforces policy today."""
 
@@ -73,14 +76,17 @@ BeforeEngine = Annotated[
 FailOnOption = Annotated[FailOn, typer.Option("--fail-on", help="Findings of this severity make the exit status 1.")]
 OutputDir = Annotated[
     Path | None,
-    typer.Option("--output-dir", help="Folder that gets cilium/ and translation.json [default: migration]."),
+    typer.Option("--output-dir", help="Folder that gets cilium/ and translation.json; default: migration."),
 ]
 OutputOption = Annotated[
     Output | None,
-    typer.Option("--output", "-o", help="table: a summary; json: translation.json; yaml: all objects, no folder."),
+    typer.Option(
+        "--output", "-o", help="table: a summary; json: translation.json; yaml: all objects, and no default folder."
+    ),
 ]
 Diff = Annotated[
-    Path | None, typer.Option("--diff", help="Show what changed against the output of an earlier run in this folder.")
+    Path | None,
+    typer.Option("--diff", help="Print what changed against an earlier run's output in this folder, in place of -o."),
 ]
 
 
@@ -105,18 +111,23 @@ def translate(
 ) -> None:
     """Translate policies to Cilium's; each source object gets a result and its findings.
 
-    Without -f, --snapshot or a cluster option the snapshot of the working folder is taken. Exit status 1 with
-    findings at --fail-on, 4 when something could not be read.
+    Without -f, --snapshot and cluster options it reads the snapshot in --output-dir.
+
+    Exit status 1 with findings at --fail-on, 4 when something could not be read.
     """
     from migrate.workflow import TranslateRequest
 
-    live = bool(context or kubeconfig or as_user or as_group)
-    if snapshot is not None and (filename or live):
-        raise InputError("--snapshot stands for the input; give it without -f and without cluster options")
+    read = bool(filename or context or kubeconfig or namespace or all_namespaces or as_user or as_group)
+    if snapshot is not None and read:
+        raise InputError("--snapshot is the whole input; give it without -f, -n, -A and the options for a cluster")
+    if az_json is not None and not read:
+        raise InputError("--az-json goes with -f or a cluster; for a snapshot give it to migrate scan")
+    if diff is not None and output is not None:
+        raise InputError("--diff and -o both say what to print; give one of them")
     folder = output_dir or options.WORKING_FOLDER
     inputs = options.scan_inputs(filename, context, kubeconfig, namespace, all_namespaces, as_user, as_group, az_json)
     request = TranslateRequest(
-        snapshot=snapshot if filename or live or snapshot else folder / "snapshot.jsonl.gz",
+        snapshot=None if read else snapshot or folder / "snapshot.jsonl.gz",
         inputs=inputs,
         target=target,
         networkpolicy=networkpolicy.value,
@@ -173,32 +184,31 @@ def _tables(done: Translated) -> str:
 
 def _findings(done: Translated) -> list[Table]:
     from rich import box
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from migrate.cli.emit import plain
 
-    rows = [(done.severity(f), f) for f in done.findings()]
+    found = sorted(done.findings(), key=lambda finding: (done.severity(finding).rank, finding.sort_key()))
+    rows = dict.fromkeys((done.severity(f).value, f.id, str(f.subject or ""), f.detail) for f in found)
     if not rows:
         return []
-    table = Table("severity", "id", "object", "what", title="Findings", title_justify="left", box=box.SIMPLE_HEAD)
-    for severity, finding in sorted(rows, key=lambda row: (row[0].rank, row[1].sort_key())):
-        subject = "" if finding.subject is None else str(finding.subject)
-        table.add_row(plain(severity.value), plain(finding.id), plain(subject), plain(finding.detail))
+    columns = [Column(name, overflow="fold") for name in ("severity", "id", "object", "what")]
+    table = Table(*columns, title="Findings", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(plain, row))
     return [table]
 
 
 def _status(done: Translated, fail_on: FailOn, quiet: bool) -> ExitStatus:
     """What is proved bad goes before incomplete."""
     from migrate.cli.emit import hint
-    from migrate.model.finding import Severity
 
-    if fail_on is not FailOn.NEVER:
-        limit = Severity(fail_on.value).rank
-        failing = [finding for finding in done.findings() if done.severity(finding).rank <= limit]
-        if failing:
-            hint(f"{len(failing)} findings at {fail_on.value} or above; migrate explain-rule ID says what to do", quiet)
-            return ExitStatus.FINDINGS
+    failing = [finding for finding in done.findings() if done.severity(finding).value in _FAILING[fail_on]]
+    if failing:
+        severities, plural = " or ".join(_FAILING[fail_on]), "s"[: len(failing) != 1]
+        hint(f"{len(failing)} finding{plural} of severity {severities}; migrate explain-rule ID says what to do", quiet)
+        return ExitStatus.FINDINGS
     if not done.outcome.translation.complete:
-        hint("incomplete: not everything of the cluster could be read", quiet)
+        hint("incomplete: not everything of the cluster was read", quiet)
         return ExitStatus.INCOMPLETE
     return ExitStatus.FINE

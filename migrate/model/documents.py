@@ -134,8 +134,12 @@ class DecidedBy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class SimulatedFlow(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine says of one flow. `unknown`: the answer rests on something that is not modelled."""
+    """What an engine says of one flow. `unknown`: the answer rests on something that is not modelled.
 
+    `flow` names the ends and the packet for people to read.
+    """
+
+    flow: str
     egress: Literal["allow", "deny", "unenforced", "unknown"]
     ingress: Literal["allow", "deny", "unenforced", "unknown"]
     verdict: Literal["allow", "deny", "unknown"]

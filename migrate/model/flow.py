@@ -58,6 +58,11 @@ class End:
             return self.node.name
         return self.pod.node if self.pod is not None else None
 
+    def __str__(self) -> str:
+        if self.pod is not None:
+            return str(self.pod)
+        return str(self.address) if self.node is None else f"node {self.node.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class Packet:
@@ -68,6 +73,14 @@ class Packet:
     source_port: int = 0
     code: int = 0
 
+    def __str__(self) -> str:
+        name = PROTOCOL_NAMES.get(self.protocol, f"IP protocol {self.protocol}")
+        if self.protocol in (ICMP, ICMPV6):
+            return f"{name} type {self.port}" + (f" code {self.code}" if self.code else "")
+        if self.protocol not in PROTOCOL_NAMES:
+            return name
+        return f"{name}/{self.port}" + (f" from port {self.source_port}" if self.source_port else "")
+
 
 @dataclass(frozen=True, slots=True)
 class Flow:
@@ -76,3 +89,7 @@ class Flow:
     source: End
     destination: End
     packet: Packet
+
+    def __str__(self) -> str:
+        family = " over IPv6" if self.source.address.version == 6 and self.packet.protocol != ICMPV6 else ""
+        return f"{self.source} → {self.destination} {self.packet}{family}"

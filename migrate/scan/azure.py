@@ -12,7 +12,7 @@ import msgspec
 from migrate.errors import InputError
 from migrate.model.documents import API_VERSION
 from migrate.model.raw import Json, RawObject
-from migrate.scan.inventory.look import AZURE_KIND
+from migrate.scan.inventory import AZURE_KIND
 
 _COMMAND = "az aks show --resource-group GROUP --name CLUSTER -o json"
 
@@ -38,6 +38,7 @@ _SHAPE: Mapping[str, _Kept] = {
         "dnsServiceIp": None,
         "ipFamilies": None,
         "outboundType": None,
+        "kubeProxyConfig": {"enabled": None, "mode": None},
         "advancedNetworking": {
             "enabled": None,
             "observability": {"enabled": None},
@@ -61,6 +62,7 @@ _SHAPE: Mapping[str, _Kept] = {
             "currentOrchestratorVersion": None,
             "nodeImageVersion": None,
             "upgradeSettings": None,
+            "localDnsProfile": {"mode": None, "state": None},
         }
     ],
     "nodeProvisioningProfile": {"mode": None},

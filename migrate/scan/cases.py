@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from migrate.errors import InputError
 from migrate.model.raw import Json, RawObject
@@ -12,16 +13,20 @@ from migrate.scan import json_reader, yaml_reader
 from migrate.scan.tree import Document, UnreadableError
 from migrate.sources.cases import Case, read_case
 
+STDIN = Path("-")
+_SUFFIXES = (".json", ".yaml", ".yml")
 
-def read_cases(paths: Sequence[Path]) -> tuple[list[Case], bool]:
-    """All cases of the files in their order, and whether there was just one input with one case.
+
+def read_cases(paths: Sequence[Path], stdin: BinaryIO | None = None) -> tuple[list[Case], bool]:
+    """All cases of files, folders and standard input (-) in their order, and whether there was just one case's file.
 
     Raises InputError that names the file, the line and the field of whatever cannot be used.
     """
     found: list[Case] = []
-    several = len(paths) > 1
-    for path in paths:
-        for document in _documents(path):
+    files = [file for path in paths for file in _files(path)]
+    several = len(files) > 1 or any(path.is_dir() for path in paths)
+    for path in files:
+        for document in _documents(path, stdin):
             listed = document.value.get("cases") if isinstance(document.value, dict) else None
             several = several or isinstance(listed, list)
             for value in listed if isinstance(listed, list) else [document.value]:
@@ -32,25 +37,39 @@ def read_cases(paths: Sequence[Path]) -> tuple[list[Case], bool]:
 
 
 def _case(value: Json, document: Document, path: Path) -> Case:
-    if not isinstance(value, dict) or "flows" not in value:
+    if not isinstance(value, dict) or value.get("flows") is None:
         raise InputError(f"{path}:{document.line}: no case: it has no flows; docs/simulate.md describes the format")
     return read_case(RawObject(value, str(path), document.lines(value, document.line)))
 
 
-def _documents(path: Path) -> Iterator[Document]:
+def _files(path: Path) -> list[Path]:
+    """A file itself, or the JSON and YAML files of a folder by name."""
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
+
+
+def _documents(path: Path, stdin: BinaryIO | None) -> Iterator[Document]:
+    body = _body(path, stdin)
+    json = path.suffix == ".json" or (path == STDIN and body.lstrip().startswith(b"{"))
     try:
-        body = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    try:
-        if path.suffix == ".json":
-            yield from json_reader.read(body)
-        else:
-            yield from (found for chunk in yaml_reader.split(_stream(body)) if (found := yaml_reader.read(chunk)))
+        yield from json_reader.read(body) if json else _yaml(body)
     except UnreadableError as error:
         place = path if error.line is None else f"{path}:{error.line}"
         raise InputError(f"{place}: {error}") from error
 
 
-def _stream(body: bytes) -> io.BufferedReader:
-    return io.BufferedReader(io.BytesIO(body))
+def _body(path: Path, stdin: BinaryIO | None) -> bytes:
+    if path == STDIN:
+        return b"" if stdin is None else stdin.read()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _yaml(body: bytes) -> Iterable[Document]:
+    for chunk in yaml_reader.split(io.BufferedReader(io.BytesIO(body))):
+        document = yaml_reader.read(chunk)
+        if document is not None:
+            yield document

@@ -63,7 +63,8 @@ class EncodedObjects(Sequence[RawObject]):
 def decoded(line: bytes) -> RawObject:
     """The object of a line. Raises msgspec.DecodeError and ValueError when there is none."""
     entry = _decode(line)
-    return RawObject(cast("dict[str, Json]", entry.data), entry.source, dict(map(_place, entry.lines)))
+    lines = dict(map(_place, entry.lines)) if entry.lines else {}
+    return RawObject(cast("dict[str, Json]", entry.data), entry.source, lines)
 
 
 def _encoded(raw: RawObject) -> bytes:

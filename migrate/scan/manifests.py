@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -15,10 +15,7 @@ from migrate.scan.tree import DEEPEST, Document, UnreadableError
 
 HELM_TEMPLATE = "a Helm template; render it first: helm template CHART | migrate ... -f -"
 
-_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _LONGEST_NAME = 253
-_LONGEST_NAMESPACE = 63
 _SHOWN = 60
 
 
@@ -209,21 +206,26 @@ def _text(manifest: _Manifest, metadata: dict[str, Json], key: str, kind: str) -
 
 
 def _check_names(ref: ObjectRef, manifest: _Manifest) -> None:
-    """Names become paths of files that are written later, so nothing but Kubernetes' own form may pass."""
+    """Names become parts of paths, so what could lead elsewhere is refused; names that no API server takes are not."""
     metadata = manifest.data["metadata"]
-    for key, name, longest in (("name", ref.name, _LONGEST_NAME), ("namespace", ref.namespace, _LONGEST_NAMESPACE)):
-        dots_are_wrong = key == "namespace" and name is not None and "." in name
-        if name is None or (len(name) <= longest and not dots_are_wrong and _NAME.fullmatch(name)):
+    for key, name in (("name", ref.name), ("namespace", ref.namespace)):
+        wrong = None if name is None else _unfit_for_paths(name)
+        if name is None or wrong is None:
             continue
         line = manifest.document.line_of(metadata, key)
         if "{{" in name:
             raise UnreadableError(line, HELM_TEMPLATE)
         shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..."
-        raise UnreadableError(
-            line,
-            f"metadata.{key} {shown!r} of {ref.kind} is no Kubernetes name; use at most {longest} of a-z, 0-9 and -"
-            + (" and ." if key == "name" else ""),
-        )
+        raise UnreadableError(line, f"metadata.{key} {shown!r} of {ref.kind} {wrong}; use a-z, 0-9, - and .")
+
+
+def _unfit_for_paths(name: str) -> str | None:
+    """Why a name cannot be a part of a path, None when it can."""
+    if len(name) > _LONGEST_NAME:
+        return f"has more than {_LONGEST_NAME} characters"
+    if name in (".", "..") or any(char in "/\\" or unicodedata.category(char) == "Cc" for char in name):
+        return "cannot be a part of a path"
+    return "is a template" if "{{" in name else None
 
 
 def _is_kept(ref: ObjectRef) -> bool:

@@ -105,7 +105,7 @@ class Cutter:
 
     def page(self, body: bytes) -> Page:
         """The objects of one page. Raises msgspec.DecodeError when the body is not a whole list."""
-        _check_utf8(body)
+        body = _one_line(body)
         if self._fast is not None:
             try:
                 return self._cut_page(self._fast.decode(body))
@@ -115,8 +115,7 @@ class Cutter:
 
     def single(self, body: bytes) -> Page:
         """One object that was asked for by name, as a page."""
-        _check_utf8(body)
-        return self._cut_one_by_one(_PlainPage([msgspec.Raw(body)]))
+        return self._cut_one_by_one(_PlainPage([msgspec.Raw(_one_line(body))]))
 
     def _cut_page(self, page: _CutPage) -> Page:
         encode = msgspec.json.Encoder().encode
@@ -154,13 +153,14 @@ class Cutter:
         return self._shape
 
 
-def _check_utf8(body: bytes) -> None:
-    """Fields that are kept unread are not checked by the parser, so the whole body is."""
+def _one_line(body: bytes) -> bytes:
+    """The body as one line of UTF-8: fields that are kept unread are neither checked nor compacted by the parser."""
     if not body.isascii():
         try:
             body.decode()
         except UnicodeDecodeError as error:
             raise msgspec.DecodeError(str(error)) from error
+    return body.replace(b"\n", b"")
 
 
 def _with_list_meta(page: Page, metadata: _ListMeta | None) -> Page:

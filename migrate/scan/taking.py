@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -17,8 +16,9 @@ from migrate.model.finding import Finding
 from migrate.model.raw import RawObject
 from migrate.scan.azure import read_az
 from migrate.scan.connection import ConnectionOptions, connect
+from migrate.scan.encoded import EncodedObjects
 from migrate.scan.files import read_files, shown
-from migrate.scan.inventory import assess, detect
+from migrate.scan.inventory import Inventory, assess, detect
 from migrate.scan.live import Progress, read_cluster
 from migrate.scan.snapshot import Snapshot
 
@@ -41,7 +41,7 @@ class _Reading:
     """Objects and how they were read, before anything is concluded from them."""
 
     header: SnapshotHeader
-    objects: Sequence[RawObject]
+    objects: EncodedObjects
 
 
 def take_snapshot(inputs: ScanInputs, stdin: BinaryIO | None, taken: str, progress: Progress) -> Snapshot:
@@ -49,11 +49,12 @@ def take_snapshot(inputs: ScanInputs, stdin: BinaryIO | None, taken: str, progre
 
     Raises InputError and ClusterError as the readers do.
     """
-    azure = () if inputs.az_json is None else (read_az(inputs.az_json),)
+    azure = None if inputs.az_json is None else read_az(inputs.az_json)
     reading = _from_files(inputs, stdin) if inputs.paths else _from_cluster(inputs, taken, progress)
-    objects = (*reading.objects, *azure) if azure else reading.objects
-    facts = detect(objects, reading.header.kinds, inputs.namespaces)
-    findings = sorted((*reading.header.findings, *assess(facts, objects)), key=Finding.sort_key)
+    objects = reading.objects if azure is None else reading.objects.with_object(azure)
+    inventory = Inventory.of(objects, reading.header.kinds, every_namespace=inputs.namespaces is None)
+    facts = detect(inventory)
+    findings = sorted((*reading.header.findings, *assess(facts, inventory)), key=Finding.sort_key)
     return Snapshot(msgspec.structs.replace(reading.header, facts=facts, findings=tuple(findings)), objects)
 
 
@@ -87,7 +88,7 @@ def _from_files(inputs: ScanInputs, stdin: BinaryIO | None) -> _Reading:
         kinds=tuple(KindCount(version, kind, "read", counts[version, kind]) for version, kind in sorted(counts)),
         findings=reading.findings,
     )
-    return _Reading(header, objects)
+    return _Reading(header, EncodedObjects.of(objects))
 
 
 def _in_namespaces(objects: tuple[RawObject, ...], namespaces: tuple[str, ...] | None) -> tuple[RawObject, ...]:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from migrate.model.addresses import AddressSet, Network, parse_network
+from migrate.model.addresses import Network, parse_network
 from migrate.model.flow import Direction
 from migrate.model.labels import Labels, Scope
 from migrate.model.raw import RawObject
 from migrate.model.refs import Location, ObjectRef
 from migrate.model.selectors import Selector
 from migrate.sources.fields import Fields, Problem, Reading, dotted
-from migrate.sources.kubernetes import read_label_selector
+from migrate.sources.kubernetes import is_port_name, read_label_selector
 
 CNP = "CiliumNetworkPolicy"
 CCNP = "CiliumClusterwideNetworkPolicy"
 PROTOCOLS = ("TCP", "UDP", "SCTP", "ANY")
+EXTENDED_PROTOCOLS = {"VRRP": 112, "IGMP": 2, "GRE": 47, "IPIP": 4, "IPV6": 41, "ESP": 50, "AH": 51}
+"""Protocols without ports, since 1.20 (VRRP and IGMP 1.19), by number."""
+_NAMESPACE_KEY = "k8s:io.kubernetes.pod.namespace"
 _IPV4_TYPES = {
     "EchoReply": 0,
     "DestinationUnreachable": 3,
@@ -79,11 +82,15 @@ class CidrRule:
 
 @dataclass(frozen=True, slots=True)
 class PortRule:
-    """A port: number (0 all) with an optional end, or a name. `protocol` ANY is TCP, UDP and SCTP."""
+    """A port: number (0 and None all) with an optional end, or a name. `protocol` ANY is TCP, UDP and SCTP.
 
-    port: int | str
+    `proxies` are the kinds of L7 rules (http, dns ...) by which a proxy then judges what it lets through.
+    """
+
+    port: int | str | None
     protocol: str
     end: int | None = None
+    proxies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,26 +102,32 @@ class IcmpRule:
 
 
 @dataclass(frozen=True, slots=True)
-class CiliumRule:
-    """One item of ingress, ingressDeny, egress or egressDeny. None: the list is missing, which is not empty."""
+class Peers:
+    """The peers of a rule. `lists` are those with entries, by their names in the API without from or to.
 
-    endpoints: tuple[Selector, ...] | None
-    cidrs: tuple[CidrRule, ...] | None
-    entities: tuple[str, ...] | None
-    nodes: tuple[Selector, ...] | None
+    `nobody`: a list is there without any entry, and then the rule is about nobody.
+    """
+
+    lists: tuple[str, ...] = ()
+    nobody: bool = False
+    endpoints: tuple[Selector, ...] = ()
+    nodes: tuple[Selector, ...] = ()
+    entities: tuple[str, ...] = ()
+    cidrs: tuple[CidrRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CiliumRule:
+    """One item of ingress, ingressDeny, egress or egressDeny. `ports` and `icmp` are None when not limited."""
+
+    peers: Peers
     ports: tuple[PortRule, ...] | None
     icmp: tuple[IcmpRule, ...] | None
     deny: bool
     direction: Direction
-    proxied: bool
     unmodelled: tuple[str, ...]
     field: str
     at: Location | None
-
-    @property
-    def has_peers(self) -> bool:
-        """Whether any list of peers is there, be it empty."""
-        return any(part is not None for part in (self.endpoints, self.cidrs, self.entities, self.nodes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +158,7 @@ class CidrGroup:
 
     name: str
     labels: Labels
-    addresses: AddressSet
+    nets: tuple[Network, ...]
 
 
 _LISTS = {
@@ -163,8 +176,8 @@ def read_policy(raw: RawObject) -> CiliumPolicy:
     root.ignore("apiVersion", "kind", "metadata", "status")
     one, many = root.child("spec"), root.children("specs")
     root.close()
-    found = [_read_spec(fields) for fields in ((one,) if one else ()) + (many or ())]
     namespace = (raw.ref.namespace or "default") if raw.ref.kind == CNP else None
+    found = [_read_spec(fields, namespace) for fields in ((one,) if one else ()) + (many or ())]
     return CiliumPolicy(raw.ref, raw.at(), namespace, tuple(found), tuple(reading.problems))
 
 
@@ -175,10 +188,10 @@ def read_group(raw: RawObject) -> CidrGroup:
     nets = [_network(spec, text) for text in spec.texts("externalCIDRs")] if spec else []
     metadata = reading.root().child("metadata")
     labels = Labels.of(metadata.string_map("labels")) if metadata else Labels()
-    return CidrGroup(raw.ref.name, labels, AddressSet.of(net for net in nets if net is not None))
+    return CidrGroup(raw.ref.name, labels, tuple(net for net in nets if net is not None))
 
 
-def _read_spec(fields: Fields) -> CiliumSpec:
+def _read_spec(fields: Fields, namespace: str | None) -> CiliumSpec:
     fields.ignore("description", "labels", "log")
     default = fields.child("enableDefaultDeny")
     given: dict[Direction, bool] = {}
@@ -193,6 +206,8 @@ def _read_spec(fields: Fields) -> CiliumSpec:
             present.add(direction)
         rules += [_read_rule(item, direction, deny) for item in items or ()]
     subject, nodes = fields.child("endpointSelector"), fields.child("nodeSelector")
+    if subject is not None and namespace is not None:
+        subject = _without_namespace(subject)
     fields.close()
     return CiliumSpec(
         endpoint_selector=None if subject is None else read_label_selector(subject, Scope.POD),
@@ -203,50 +218,59 @@ def _read_spec(fields: Fields) -> CiliumSpec:
     )
 
 
+def _without_namespace(subject: Fields) -> Fields:
+    """A CNP's endpointSelector: Cilium overwrites the namespace in matchLabels when it has the prefix k8s."""
+    labels = subject.raw("matchLabels")
+    if not isinstance(labels, dict) or _NAMESPACE_KEY not in labels:
+        return subject
+    kept = {key: value for key, value in labels.items() if key != _NAMESPACE_KEY}
+    rest = {key: subject.raw(key) for key in subject.keys()}  # noqa: SIM118
+    return Fields(subject.reading, {**rest, "matchLabels": kept}, subject.path)
+
+
 def _read_rule(fields: Fields, direction: Direction, deny: bool) -> CiliumRule:
     side = "from" if direction is Direction.INGRESS else "to"
-    endpoints, nodes = fields.children(f"{side}Endpoints"), fields.children(f"{side}Nodes")
-    entities = fields.items(f"{side}Entities")
-    names = None if entities is None else fields.texts(f"{side}Entities")
-    ports, proxied = _read_ports(fields)
+    others = ("toFQDNs", "toServices", f"{side}Groups", f"{side}Requires")
     rule = CiliumRule(
-        endpoints=None if endpoints is None else tuple(read_label_selector(e, Scope.POD) for e in endpoints),
-        cidrs=_read_cidrs(fields, side),
-        entities=names,
-        nodes=None if nodes is None else tuple(read_label_selector(n, Scope.POD) for n in nodes),
-        ports=ports,
+        peers=_read_peers(fields, side),
+        ports=_read_ports(fields),
         icmp=_read_icmp(fields),
         deny=deny,
         direction=direction,
-        proxied=proxied,
-        unmodelled=tuple(k for k in ("toFQDNs", "toServices", f"{side}Groups", f"{side}Requires") if fields.has(k)),
+        unmodelled=tuple(key for key in others if fields.has(key)),
         field=dotted(fields.path),
         at=fields.reading.raw.at(*fields.path),
     )
-    fields.ignore("toFQDNs", "toServices", f"{side}Groups", f"{side}Requires", "authentication")
+    fields.ignore(*others, "authentication")
     fields.close()
     return rule
 
 
-def _read_cidrs(fields: Fields, side: str) -> tuple[CidrRule, ...] | None:
-    plain, sets = fields.items(f"{side}CIDR"), fields.children(f"{side}CIDRSet")
-    if plain is None and sets is None:
-        return None
-    found = [CidrRule(_network(fields, text)) for text in fields.texts(f"{side}CIDR")]
-    for entry in sets or ():
-        selector = entry.child("cidrGroupSelector")
-        text = entry.text("cidr")
-        excepts = [_network(entry, hole) for hole in entry.texts("except")]
-        found.append(
-            CidrRule(
-                cidr=_network(entry, text) if text else None,
-                excepts=tuple(hole for hole in excepts if hole is not None),
-                group=entry.text("cidrGroupRef") or None,
-                groups=None if selector is None else read_label_selector(selector, Scope.POD),
-            )
-        )
-        entry.close()
-    return tuple(found)
+def _read_peers(fields: Fields, side: str) -> Peers:
+    endpoints, nodes = fields.children(f"{side}Endpoints"), fields.children(f"{side}Nodes")
+    sizes = {name: fields.items(f"{side}{name}") for name in ("Endpoints", "Nodes", "Entities", "CIDR", "CIDRSet")}
+    plain = [CidrRule(_network(fields, text)) for text in fields.texts(f"{side}CIDR")]
+    return Peers(
+        lists=tuple(name for name, items in sizes.items() if items),
+        nobody=any(items == [] for items in sizes.values()),
+        endpoints=tuple(read_label_selector(entry, Scope.POD) for entry in endpoints or ()),
+        nodes=tuple(read_label_selector(entry, Scope.POD) for entry in nodes or ()),
+        entities=fields.texts(f"{side}Entities"),
+        cidrs=(*plain, *map(_read_cidr, fields.children(f"{side}CIDRSet") or ())),
+    )
+
+
+def _read_cidr(entry: Fields) -> CidrRule:
+    selector, text = entry.child("cidrGroupSelector"), entry.text("cidr")
+    excepts = [_network(entry, hole) for hole in entry.texts("except")]
+    found = CidrRule(
+        cidr=_network(entry, text) if text else None,
+        excepts=tuple(hole for hole in excepts if hole is not None),
+        group=entry.text("cidrGroupRef") or None,
+        groups=None if selector is None else read_label_selector(selector, Scope.POD),
+    )
+    entry.close()
+    return found
 
 
 def _network(fields: Fields, text: str) -> Network | None:
@@ -257,42 +281,44 @@ def _network(fields: Fields, text: str) -> Network | None:
         return None
 
 
-def _read_ports(fields: Fields) -> tuple[tuple[PortRule, ...] | None, bool]:
-    """The ports of all toPorts items together, and whether a proxy judges what they let through."""
+def _read_ports(fields: Fields) -> tuple[PortRule, ...] | None:
+    """The ports of all toPorts items together."""
     items = fields.children("toPorts")
-    if items is None:
-        return None, False
+    if not items:
+        return None
     found: list[PortRule] = []
-    proxied = False
     for item in items:
-        proxied = proxied or item.has("rules")
-        item.ignore("rules", "terminatingTLS", "originatingTLS", "serverNames", "listener")
+        rules = item.child("rules")
+        proxies = tuple(kind for kind in rules.keys() if rules.items(kind)) if rules else ()  # noqa: SIM118
+        item.ignore("terminatingTLS", "originatingTLS", "serverNames", "listener")
         for entry in item.children("ports") or ():
-            port = _read_port(entry)
+            port = _read_port(entry, proxies)
             if port is not None:
                 found.append(port)
         item.close()
-    return (tuple(found) if items else None), proxied
+    return tuple(found)
 
 
-def _read_port(fields: Fields) -> PortRule | None:
-    text = str(fields.scalar("port") or "0")
+def _read_port(fields: Fields, proxies: tuple[str, ...]) -> PortRule | None:
+    text = str(fields.scalar("port") or "")
     protocol, end = fields.text("protocol", "ANY"), fields.integer("endPort")
     fields.close()
-    if protocol not in PROTOCOLS:
-        fields.invalid(f'protocol "{protocol}" is not modelled', "protocol")
+    if protocol not in PROTOCOLS and protocol not in EXTENDED_PROTOCOLS:
+        fields.invalid(f'protocol "{protocol}" is not known', "protocol")
         return None
+    if not text:
+        return PortRule(None, protocol, proxies=proxies)
+    if is_port_name(text.lower()):
+        return PortRule(text.lower(), protocol, proxies=proxies)
     number = _port_number(text)
-    if number is None:
-        return PortRule(text.lower(), protocol)
-    if not 0 <= number <= 65535:
-        fields.invalid(f"{number} is not a port", "port")
+    if number is None or not 0 <= number <= 65535:
+        fields.invalid(f"{text} is not a port", "port")
         return None
-    return PortRule(number, protocol, end)
+    return PortRule(number, protocol, end, proxies)
 
 
 def _port_number(text: str) -> int | None:
-    """Go's ParseUint with base 0: a leading 0 means octal, 0x hexadecimal; None for a name."""
+    """Go's ParseUint with base 0: a leading 0 means octal; None for what is no number."""
     octal = len(text) > 1 and text[0] == "0" and text.isascii() and text.isdigit()
     try:
         return int(text, 8) if octal else int(text, 0)

@@ -34,7 +34,6 @@ ACCOUNT = "io.cilium.k8s.policy.serviceaccount"
 CLUSTER = "io.cilium.k8s.policy.cluster"
 _EVERY_V4 = AddressSet(v4=AddressSet.everything().v4)
 _EVERY_V6 = AddressSet(v6=AddressSet.everything().v6)
-NOT_A_POD = Except(At(Place.POD))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +45,18 @@ class _Other:
 
 
 class IdentitySelectors:
-    """Turns selectors over identity labels into peers, for one agent's settings."""
+    """Turns selectors over identity labels into peers, for one agent's settings.
 
-    def __init__(self, settings: CiliumSettings, cluster: Cluster) -> None:
+    `prefixes` are the addresses outside that have an identity of their own, because something names their prefix.
+    """
+
+    def __init__(self, settings: CiliumSettings, cluster: Cluster, prefixes: AddressSet) -> None:
         self._settings = settings
-        self._others = tuple(_others(settings, cluster))
+        self.api_server = _api_server(cluster)
+        self._others = (
+            *_others(settings, cluster, self.api_server),
+            *_aggregates(settings, AnyOf((Addresses(prefixes), self.api_server))),
+        )
 
     def peers(self, selector: Selector, namespace: str | None) -> Predicate:
         """Whom an entry of fromEndpoints or toEndpoints means, in a CNP of a namespace or (None) in a CCNP."""
@@ -118,12 +124,35 @@ class IdentitySelectors:
         return replace(requirement, key=key)
 
 
-def _others(settings: CiliumSettings, cluster: Cluster) -> Iterator[_Other]:
+def _api_server(cluster: Cluster) -> Predicate:
+    """The API server: by address, but a pod's own node is it with all its addresses, and a pod is never."""
+    here = set(cluster.api_server)
+    nodes = [node for node in cluster.nodes if here.intersection(node.addresses)]
+    every = Addresses(AddressSet.of_addresses(address for node in nodes for address in node.addresses))
+    found: list[Predicate] = [AllOf((At(Place.API_SERVER), Except(At(Place.POD))))]
+    if nodes:
+        found.append(AllOf((At(Place.OWN_NODE), every)))
+    return AnyOf(tuple(found))
+
+
+def _others(settings: CiliumSettings, cluster: Cluster, server: Predicate) -> Iterator[_Other]:
     """Every kind of end beside pods: nodes and the outside, each with and without the API server."""
-    server = At(Place.API_SERVER)
     for where, labels in [*_node_identities(settings, cluster), *_world_identities(settings)]:
         yield _Other(AllOf((where, Except(server))), labels)
         yield _Other(AllOf((where, server)), (*labels, ("reserved:kube-apiserver", "")))
+
+
+def _aggregates(settings: CiliumSettings, named: Predicate) -> Iterator[_Other]:
+    """The identities under which 1.20 looks up others a second time, with hardly any labels.
+
+    A selector of nothing but negations finds them too, and with them all that they stand for (pkg/policy/aggregate.go).
+    """
+    if settings.release < 20:
+        return
+    yield _Other(At(Place.POD), (("reserved:aggregate-cluster", ""),))
+    yield _Other(AllOf((At(Place.OUTSIDE), named)), (("reserved:aggregate-world", ""),))
+    if settings.node_labels or "nodes" in settings.cidr_match_modes:
+        yield _Other(At(Place.OTHER_NODE), (("reserved:aggregate-remote-node", ""),))
 
 
 _Identity = tuple[Predicate, tuple[tuple[str, str], ...]]

@@ -7,7 +7,7 @@ engines.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -55,7 +55,6 @@ class CiliumSettings:
     nodes_match_everything: bool = False
     host_needs_a_rule: bool = True
     group_labels_add_up: bool = True
-    empty_icmp_is_everything: bool = True
     label_patterns: tuple[str, ...] = LABEL_PATTERNS
     extra_labels: tuple[str, ...] = ()
     sctp: bool = True
@@ -82,7 +81,6 @@ class CiliumSettings:
             nodes_match_everything=minor <= 18,
             host_needs_a_rule=minor >= 19,
             group_labels_add_up=minor >= 19,
-            empty_icmp_is_everything=minor >= 19,
             label_patterns=tuple(p for p in LABEL_PATTERNS if minor >= 18 or p != _TOPOLOGY),
         )
 
@@ -94,8 +92,8 @@ class CiliumSettings:
         return settings
 
     def _with_flag(self, name: str, value: Json) -> CiliumSettings:
-        if name in _BOOLEANS and isinstance(value, bool):
-            return replace(self, **{_BOOLEANS[name]: value})
+        if name in _SWITCHES and isinstance(value, bool):
+            return _SWITCHES[name](self, value)
         if name in ("enable-ipv4", "enable-ipv6") and isinstance(value, bool):
             family = frozenset({int(name[-1])})
             return replace(self, families=self.families | family if value else self.families - family)
@@ -118,15 +116,15 @@ class CiliumSettings:
         return _is_kept(key, self.label_patterns, self.extra_labels)
 
 
-_BOOLEANS = {
-    "enable-extended-ip-protocols": "extended_protocols",
-    "enable-host-firewall": "host_firewall",
-    "enable-icmp-rules": "icmp_rules",
-    "enable-l7-proxy": "l7_proxy",
-    "enable-node-selector-labels": "node_labels",
-    "enable-non-default-deny-policies": "default_deny_can_be_off",
-    "enable-sctp": "sctp",
-    "policy-default-local-cluster": "local_cluster",
+_SWITCHES: dict[str, Callable[[CiliumSettings, bool], CiliumSettings]] = {
+    "enable-extended-ip-protocols": lambda settings, on: replace(settings, extended_protocols=on),
+    "enable-host-firewall": lambda settings, on: replace(settings, host_firewall=on),
+    "enable-icmp-rules": lambda settings, on: replace(settings, icmp_rules=on),
+    "enable-l7-proxy": lambda settings, on: replace(settings, l7_proxy=on),
+    "enable-node-selector-labels": lambda settings, on: replace(settings, node_labels=on),
+    "enable-non-default-deny-policies": lambda settings, on: replace(settings, default_deny_can_be_off=on),
+    "enable-sctp": lambda settings, on: replace(settings, sctp=on),
+    "policy-default-local-cluster": lambda settings, on: replace(settings, local_cluster=on),
 }
 
 

@@ -22,4 +22,6 @@ def read_translation(path: Path) -> Translation:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; run migrate translate first") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: no translation ({error}); run migrate translate again") from error
+        raise InputError(
+            f"{path}: no translation ({error}); move it and cilium/ away, then run migrate translate again"
+        ) from error

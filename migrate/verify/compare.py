@@ -1,19 +1,21 @@
 """Two engines over one space: equal, or the flows for which their answers differ.
 
-Equal numbers of forms prove equality. Else only destinations whose ingress form changed, and sources whose egress
-form did, are looked at; a difference that the other direction hides in both states is none.
+Equal numbers of forms prove equality. Else only groups of ends whose form changed are looked at, each with all groups
+at the other side; a difference that the other side hides in both states is none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from migrate.model.cluster import Cluster
-from migrate.model.flow import End, EndKind, Flow
+from migrate.model.flow import Direction, End, EndKind, Flow
 from migrate.model.ruleset import Engine, Place
+from migrate.verify.bits import bits, lowest
 from migrate.verify.compile import Compiled, Form, Forms, read_engine, read_named_ports
+from migrate.verify.groups import Group, Groups, within
 from migrate.verify.packets import PacketReads, Packets
 from migrate.verify.space import Reads, Space, SpaceEnd
 
@@ -25,27 +27,22 @@ class ChangeKind(Enum):
     NEWLY_ALLOWED = "newly_allowed"
 
 
+NEWLY_DENIED, NEWLY_ALLOWED = ChangeKind.NEWLY_DENIED, ChangeKind.NEWLY_ALLOWED
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A box of changed flows: every source with every destination for every packet, as bits of the space."""
+    """A box of changed flows: every source with every destination for every packet, as bits of the space.
+
+    Flows of a pod to itself are none. `side` is the direction whose answer changed: in an EGRESS box policies that
+    select the sources did, the same ones for all sources; in an INGRESS box those that select the destinations.
+    """
 
     kind: ChangeKind
+    side: Direction
     sources: int
     destinations: int
     packets: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Sources with one pair of egress forms; None: they are no pods, and nothing limits what they send."""
-
-    sources: int
-    before: Form | None
-    after: Form | None
-
-    @property
-    def changed(self) -> bool:
-        return self.before is not self.after
 
 
 class Comparison:
@@ -71,62 +68,75 @@ class Comparison:
         """All changed flows as disjoint boxes; none when both states admit the same flows."""
         if self.equal:
             return
-        groups = self._groups()
-        yield from self._to_others(groups)
+        for family in (4, 6):
+            senders, receivers = self._groups(Direction.EGRESS, family), self._groups(Direction.INGRESS, family)
+            for sender in senders.changed:
+                for receiver in receivers.merged:
+                    yield from self._boxes(Direction.EGRESS, sender, receiver)
+            for receiver in receivers.changed:
+                for sender in senders.merged:
+                    yield from self._boxes(Direction.INGRESS, sender, receiver)
+
+    def _boxes(self, side: Direction, sender: Group, receiver: Group) -> Iterator[Change]:
+        """What one side loses and gains, as far as the other side lets it through.
+
+        When egress loses a flow, it is lost if ingress allowed it before, and gained alike. When egress allows it in
+        both states, ingress decides.
+        """
+        if side is Direction.EGRESS:
+            pairs = ((NEWLY_DENIED, sender.lost, receiver.before), (NEWLY_ALLOWED, sender.gained, receiver.after))
+        else:
+            pairs = ((NEWLY_DENIED, sender.kept, receiver.lost), (NEWLY_ALLOWED, sender.kept, receiver.gained))
+        for kind, sent, received in pairs:
+            for atoms, ends in sent:
+                destinations = ends & receiver.ends
+                if destinations:
+                    for other_atoms, other_ends in received:
+                        sources, packets = other_ends & sender.ends, atoms & other_atoms
+                        if sources and packets and not self._alone(sources, destinations):
+                            yield Change(kind, side, sources, destinations, packets)
+
+    def _alone(self, sources: int, destinations: int) -> bool:
+        """Whether both are one and the same pod."""
+        return sources == destinations and not sources & sources - 1 and self.space.ends[lowest(sources)].size == 1
+
+    def _groups(self, direction: Direction, family: int) -> Groups:
+        """Ends of one family by their forms in both states. What is no pod has one group: nothing polices it."""
+        merged: dict[tuple[int, int], list[int]] = {}
+        changed: dict[tuple[tuple[int, int], object], list[int]] = {}
         for index, pod_class in enumerate(self.space.pod_classes):
-            before = self._forms.forms[self.before.classes[index].ingress]
-            after = self._forms.forms[self.after.classes[index].ingress]
-            chosen = groups if before is not after else [group for group in groups if group.changed]
-            for end in pod_class.ends:
-                for group in chosen:
-                    yield from self._to_pod(end, len(pod_class.pods), before, after, group)
+            forms = self.before.form(index, direction), self.after.form(index, direction)
+            ends = [end for end in pod_class.ends if self.space.ends[end].end.address.version == family]
+            merged.setdefault(forms, []).extend(ends)
+            if forms[0] != forms[1]:
+                policies = self.before.policies(index, direction), self.after.policies(index, direction)
+                changed.setdefault((forms, policies), []).extend(ends)
+        free = self._free(family)
+        groups = {forms: self._group(forms, bits(ends), family) for forms, ends in merged.items()}
+        by_policies = (replace(groups[forms], ends=bits(ends)) for (forms, _), ends in changed.items())
+        return Groups((*groups.values(), free), tuple(group for group in by_policies if group.lost or group.gained))
 
-    def _groups(self) -> list[_Group]:
-        """All sources by their pair of egress forms."""
-        found: dict[tuple[int, int], int] = {}
-        for index, pod_class in enumerate(self.space.pod_classes):
-            key = (self.before.classes[index].egress, self.after.classes[index].egress)
-            for end in pod_class.ends:
-                found[key] = found.get(key, 0) | 1 << end
-        forms = self._forms.forms
-        groups = [_Group(bits, forms[before], forms[after]) for (before, after), bits in found.items()]
-        return [*groups, _Group(self.space.everything & ~self.space.pods, None, None)]
+    def _group(self, forms: tuple[int, int], ends: int, family: int) -> Group:
+        peers, packets = self.space.families[family], self.packets.of_family[family]
+        before, after = (within(self._forms.forms[number], packets, peers) for number in forms)
+        return Group.of(ends, before, after)
 
-    def _to_others(self, groups: Sequence[_Group]) -> Iterator[Change]:
-        """Changes towards nodes and the outside, which police nothing themselves."""
-        others = self.space.everything & ~self.space.pods
-        for group in groups:
-            if group.before is None or group.after is None or not group.changed:
-                continue
-            for family in (4, 6):
-                sources = group.sources & self.space.families[family]
-                wanted = others & self.space.families[family]
-                packets = self.packets.of_family[family]
-                if sources:
-                    for kind, ends, atoms in _differences(group.before, group.after, wanted, packets):
-                        yield Change(kind, sources, ends, atoms)
-
-    def _to_pod(self, end: int, size: int, before: Form, after: Form, group: _Group) -> Iterator[Change]:
-        family = self.space.ends[end].end.address.version
-        sources = group.sources & self.space.families[family]
-        if size == 1:
-            sources &= ~(1 << end)
-        packets = self.packets.of_family[family]
-        sent_before, sent_after = (
-            packets if form is None else packets & _atoms_to(form, end) for form in (group.before, group.after)
-        )
-        for first, first_ends, second_ends in _overlaps(before, after):
-            yield from _box(
-                end,
-                (first & sent_before, first_ends & sources),
-                (first & sent_after, second_ends & sources),
-            )
+    def _free(self, family: int) -> Group:
+        everyone = self.space.families[family]
+        anything: Form = ((self.packets.of_family[family], everyone),)
+        return Group.of(everyone & ~self.space.pods, anything, anything)
 
     def flow(self, change: Change) -> Flow:
         """One concrete flow of a box: its first source and destination, its most usual packet."""
-        source = self.space.ends[_lowest(change.sources)]
-        destination = self.space.ends[_lowest(change.destinations)]
-        return Flow(*self._concrete(source, destination), self.packets.example(change.packets))
+        source, destination = lowest(change.sources), lowest(change.destinations)
+        if self._alone(1 << source, 1 << destination):
+            others = change.destinations & change.destinations - 1
+            if others:
+                destination = lowest(others)
+            else:
+                source = lowest(change.sources & change.sources - 1)
+        ends = self._concrete(self.space.ends[source], self.space.ends[destination])
+        return Flow(*ends, self.packets.example(change.packets))
 
     def _concrete(self, source: SpaceEnd, destination: SpaceEnd) -> tuple[End, End]:
         """Ends that exist together: another pod of the same class, and the node that is meant by its place."""
@@ -139,7 +149,7 @@ class Comparison:
         return source.end, destination.end
 
     def _second_pod(self, entry: SpaceEnd) -> End:
-        pod = next(c for c in self.space.pod_classes if c.sample == entry.end.pod).pods[1]
+        pod = self.space.pod_classes[entry.owner].pods[1]
         address = next(a for a in pod.addresses if a.version == entry.end.address.version)
         return End(EndKind.POD, address, pod=pod, api_server=entry.end.api_server)
 
@@ -149,55 +159,3 @@ class Comparison:
         node = next(node for node in nodes if (node.name == pod_end.node_name) is own)
         address = next(a for a in node.addresses if self.space.alike(a, entry.end.address))
         return End(EndKind.NODE, address, node=node, api_server=entry.end.api_server)
-
-
-def _atoms_to(form: Form, end: int) -> int:
-    """The packets that an egress form lets through to one end."""
-    found = 0
-    for atoms, ends in form:
-        if ends >> end & 1:
-            found |= atoms
-    return found
-
-
-def _overlaps(before: Form, after: Form) -> Iterator[tuple[int, int, int]]:
-    """Packets with the ends allowed before and after, for packets with any; disjoint."""
-    rest = 0
-    for atoms, _ in after:
-        rest |= atoms
-    for atoms, ends in before:
-        for other, other_ends in after:
-            if atoms & other:
-                yield atoms & other, ends, other_ends
-        if atoms & ~rest:
-            yield atoms & ~rest, ends, 0
-    for atoms, _ in before:
-        rest &= ~atoms
-    for other, other_ends in after:
-        if other & rest:
-            yield other & rest, 0, other_ends
-
-
-def _differences(before: Form, after: Form, wanted: int, packets: int) -> Iterator[tuple[ChangeKind, int, int]]:
-    for atoms, ends, other_ends in _overlaps(before, after):
-        common = atoms & packets
-        if common and ends & ~other_ends & wanted:
-            yield ChangeKind.NEWLY_DENIED, ends & ~other_ends & wanted, common
-        if common and other_ends & ~ends & wanted:
-            yield ChangeKind.NEWLY_ALLOWED, other_ends & ~ends & wanted, common
-
-
-def _box(end: int, before: tuple[int, int], after: tuple[int, int]) -> Iterator[Change]:
-    """What differs between two boxes (packets, sources) towards one end."""
-    for kind, (packets, sources), (other_packets, other_sources) in (
-        (ChangeKind.NEWLY_DENIED, before, after),
-        (ChangeKind.NEWLY_ALLOWED, after, before),
-    ):
-        if packets & ~other_packets and sources:
-            yield Change(kind, sources, 1 << end, packets & ~other_packets)
-        if packets & other_packets and sources & ~other_sources:
-            yield Change(kind, sources & ~other_sources, 1 << end, packets & other_packets)
-
-
-def _lowest(bits: int) -> int:
-    return (bits & -bits).bit_length() - 1

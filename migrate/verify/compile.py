@@ -6,7 +6,7 @@ canonical and interned: two classes, or two engines, mean the same exactly where
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -14,6 +14,7 @@ from migrate.model.cluster import Pod
 from migrate.model.flow import PROTOCOL_NAMES, Direction
 from migrate.model.intervals import IntervalSet
 from migrate.model.ruleset import (
+    ANY_END,
     Action,
     Addresses,
     AllOf,
@@ -23,17 +24,22 @@ from migrate.model.ruleset import (
     Engine,
     Except,
     Pods,
+    PortSet,
     Predicate,
     Rule,
     Stage,
     Traffic,
 )
 from migrate.model.selectors import And, Not, Requirement, Selector, matches
+from migrate.verify.bits import bits, members, union
 from migrate.verify.packets import PacketReads, Packets
-from migrate.verify.space import PodClass, Reads, Space
+from migrate.verify.space import NamedPorts, PodClass, Reads, Space
 
 Form: TypeAlias = tuple[tuple[int, int], ...]
 """Pieces: (atoms, ends allowed for them), disjoint, ascending, without pieces for which nobody is allowed."""
+
+NamedNumbers: TypeAlias = frozenset[tuple[str, int]]
+"""Numbers that a pod gives to port names, for one protocol."""
 
 
 class Forms:
@@ -92,6 +98,15 @@ class ClassForms:
     egress: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The chain of some policies, with what of a pod's own it looks at: predicates on its end, names of its ports."""
+
+    chain: Chain
+    own: tuple[Predicate, ...]
+    names: frozenset[str]
+
+
 class Compiled:
     """One engine over one space."""
 
@@ -101,76 +116,87 @@ class Compiled:
         self._packets = packets
         self._forms = forms
         self._bits: dict[Predicate, int] = {}
-        self._named: dict[tuple[tuple[str, ...], int], dict[frozenset[int], int]] = {}
+        self._named: dict[tuple[frozenset[str], int], dict[NamedNumbers, int]] = {}
         self._memo: dict[object, int] = {}
-        self._chains: dict[tuple[Direction, tuple[int, ...]], Chain] = {}
+        self._plans: dict[tuple[Direction, tuple[int, ...]], _Plan] = {}
+        self._exempt = {direction: self._ends(predicate) for direction, predicate in engine.exempt.items()}
         self._selected = self._select()
         self.classes = tuple(self._class_forms(index) for index in range(len(space.pod_classes)))
 
-    def _select(self) -> list[dict[Direction, tuple[int, ...]]]:
-        """For each class the policies that select it, by direction."""
-        chosen: list[list[int]] = [[] for _ in self._space.pod_classes]
+    def form(self, index: int, direction: Direction) -> int:
+        """The number of a class's form."""
+        return self.classes[index].ingress if direction is Direction.INGRESS else self.classes[index].egress
+
+    def policies(self, index: int, direction: Direction) -> tuple[int, ...]:
+        """The policies that select a class for a direction."""
+        return self._selected[direction][index]
+
+    def _select(self) -> dict[Direction, list[tuple[int, ...]]]:
+        classes = self._space.pod_classes
+        first = {pod_class.ends[0]: number for number, pod_class in enumerate(classes)}
+        firsts = bits(first)
+        chosen: dict[Direction, list[list[int]]] = {direction: [[] for _ in classes] for direction in Direction}
         for index, subject in enumerate(self.engine.subjects):
-            bits = self._ends(Pods(subject.selector))
-            for number, pod_class in enumerate(self._space.pod_classes):
-                if bits >> pod_class.ends[0] & 1:
-                    chosen[number].append(index)
-        subjects = self.engine.subjects
-        return [{d: tuple(i for i in indexes if d in subjects[i].directions) for d in Direction} for indexes in chosen]
+            for end in members(self._ends(Pods(subject.selector)) & firsts):
+                for direction in subject.directions:
+                    chosen[direction][first[end]].append(index)
+        return {direction: [tuple(indexes) for indexes in lists] for direction, lists in chosen.items()}
 
     def _class_forms(self, index: int) -> ClassForms:
-        return ClassForms(self._form(index, Direction.INGRESS), self._form(index, Direction.EGRESS))
+        return ClassForms(self._work_out_form(index, Direction.INGRESS), self._work_out_form(index, Direction.EGRESS))
 
-    def chain(self, index: int, direction: Direction) -> Chain:
-        """The chain of a class."""
-        key = (direction, self._selected[index][direction])
-        found = self._chains.get(key)
-        if found is None:
-            found = self._chains[key] = self.engine.chain(*key)
-        return found
-
-    def _form(self, index: int, direction: Direction) -> int:
-        pod_class = self._space.pod_classes[index]
-        chain = self.chain(index, direction)
-        rules = [rule for stage in chain.stages for rule in stage.rules]
-        own = tuple(self._own(rule.own, pod_class) for rule in rules)
-        key = (direction, self._selected[index][direction], pod_class.named_ports, pod_class.node_class, own)
+    def _work_out_form(self, index: int, direction: Direction) -> int:
+        pod_class, policies = self._space.pod_classes[index], self._selected[direction][index]
+        plan = self._plan(direction, policies)
+        ports = frozenset(port for port in pod_class.named_ports if port[0] in plan.names)
+        own = tuple(self._own(predicate, pod_class) for predicate in plan.own)
+        key = (direction, policies, ports, pod_class.node_class, own)
         found = self._memo.get(key)
         if found is None:
-            found = self._memo[key] = self._forms.number(self._decide(chain, pod_class, direction, iter(own)))
+            masks = dict(zip(plan.own, own, strict=True))
+            found = self._memo[key] = self._forms.number(self._decide(plan, pod_class, direction, masks))
+        return found
+
+    def _plan(self, direction: Direction, policies: tuple[int, ...]) -> _Plan:
+        found = self._plans.get((direction, policies))
+        if found is None:
+            chain = self.engine.chain(direction, policies)
+            rules = [rule for stage in chain.stages for rule in stage.rules]
+            own = dict.fromkeys(rule.own for rule in rules if rule.own != ANY_END)
+            names = (_names(traffic, own=True, direction=direction) for rule in rules for traffic in rule.traffic)
+            found = self._plans[direction, policies] = _Plan(chain, tuple(own), frozenset().union(*names))
         return found
 
     def _own(self, predicate: Predicate, pod_class: PodClass) -> int:
         """The families (as a mask of all ends of them) for which a class's own end satisfies a predicate."""
-        if predicate == AllOf():
-            return self._space.everything
-        bits = self._ends(predicate)
-        found = 0
-        for end in pod_class.ends:
-            if bits >> end & 1:
-                found |= self._space.families[self._space.ends[end].end.address.version]
-        return found
+        holding = self._ends(predicate)
+        addresses = (self._space.ends[end].end.address for end in pod_class.ends if holding >> end & 1)
+        return union(self._space.families[address.version] for address in addresses)
 
-    def _decide(self, chain: Chain, pod_class: PodClass, direction: Direction, own: Iterator[int]) -> dict[int, int]:
+    def _decide(
+        self, plan: _Plan, pod_class: PodClass, direction: Direction, own: dict[Predicate, int]
+    ) -> dict[int, int]:
         """Ends allowed → atoms, worked out piece by piece of the packets that the rules tell apart."""
         stages = [
-            (stage, [self._terms(rule, pod_class, direction, next(own)) for rule in stage.rules])
-            for stage in chain.stages
+            (stage, [self._terms(rule, pod_class, direction, own) for rule in stage.rules])
+            for stage in plan.chain.stages
         ]
         seen = self._space.seen_from(pod_class)
-        exempt = self._ends(self.engine.exempt[direction]) & seen
+        exempt = self._exempt[direction] & seen
         masks = {mask for _, rules in stages for _, terms in rules for mask, _ in terms}
         found: dict[int, int] = {}
         for piece in _partition(self._packets.everything, masks):
-            allowed = _walk(stages, chain, piece, seen) | exempt
+            allowed = _walk(stages, plan.chain, piece, seen) | exempt
             found[allowed] = found.get(allowed, 0) | piece
         return found
 
     def _terms(
-        self, rule: Rule, pod_class: PodClass, direction: Direction, own: int
+        self, rule: Rule, pod_class: PodClass, direction: Direction, own: dict[Predicate, int]
     ) -> tuple[Action, list[tuple[int, int]]]:
         """A rule as pairs of atoms and ends."""
-        peers = self._ends(rule.peer) & own
+        peers = self._ends(rule.peer)
+        if own and rule.own != ANY_END:
+            peers &= own[rule.own]
         terms: list[tuple[int, int]] = []
         for traffic in rule.traffic:
             ends = peers if traffic.family is None else peers & self._space.families[traffic.family]
@@ -179,35 +205,29 @@ class Compiled:
 
     def _traffic(self, traffic: Traffic, ends: int, pod_class: PodClass, direction: Direction) -> list[tuple[int, int]]:
         """Atoms and ends; where a name is looked up in the peer, one pair for each set of numbers that peers have."""
-        ours = _names(traffic, own=True, ingress=direction is Direction.INGRESS)
-        theirs = _names(traffic, own=False, ingress=direction is Direction.INGRESS)
+        ours = _names(traffic, own=True, direction=direction)
+        theirs = _names(traffic, own=False, direction=direction)
         if not ours and not theirs:
-            return [(self._packets.mask(traffic, frozenset(), frozenset()), ends)]
+            return [(self._packets.mask(traffic), ends)]
         found: list[tuple[int, int]] = []
         for low, high in traffic.protocols or ():
             for protocol in range(low, high + 1):
-                one = _only(traffic, protocol)
                 mine = _numbers(ours, protocol, pod_class.named_ports)
                 for numbers, owners in self._by_number(theirs, protocol).items():
-                    first, second = (mine, numbers) if direction is Direction.INGRESS else (numbers, mine)
-                    found.append((self._packets.mask(one, first, second), ends & owners))
+                    pair = (mine, numbers) if direction is Direction.INGRESS else (numbers, mine)
+                    found.append((self._packets.mask(_numbered(traffic, protocol, *pair)), ends & owners))
         return found
 
-    def _by_number(self, names: tuple[str, ...], protocol: int) -> dict[frozenset[int], int]:
+    def _by_number(self, names: frozenset[str], protocol: int) -> dict[NamedNumbers, int]:
         """All ends by the numbers that these port names have there."""
         if not names:
             return {frozenset(): self._space.everything}
         found = self._named.get((names, protocol))
         if found is None:
-            found = {}
-            rest = self._space.everything
-            for pod_class in self._space.pod_classes:
-                numbers = _numbers(names, protocol, pod_class.named_ports)
-                for end in pod_class.ends:
-                    found[numbers] = found.get(numbers, 0) | 1 << end
-                    rest &= ~(1 << end)
-            found[frozenset()] = found.get(frozenset(), 0) | rest
-            self._named[names, protocol] = found
+            found = self._named[names, protocol] = {}
+            for ports, ends in self._space.by_named_ports.items():
+                numbers = _numbers(names, protocol, ports)
+                found[numbers] = found.get(numbers, 0) | ends
         return found
 
     def _ends(self, predicate: Predicate) -> int:
@@ -221,7 +241,7 @@ class Compiled:
         if isinstance(predicate, AllOf):
             return self._all(self._ends(term) for term in predicate.terms)
         if isinstance(predicate, AnyOf):
-            return _union(self._ends(term) for term in predicate.terms)
+            return union(self._ends(term) for term in predicate.terms)
         if isinstance(predicate, Except):
             return self._space.everything & ~self._ends(predicate.term)
         if isinstance(predicate, Pods):
@@ -244,21 +264,14 @@ class Compiled:
             return self._space.pods & ~self._selected_by(selector.term)
         if isinstance(selector, And):
             return self._space.pods & self._all(self._selected_by(term) for term in selector.terms)
-        return _union(self._selected_by(term) for term in selector.terms)
+        return union(self._selected_by(term) for term in selector.terms)
 
     def _nodes(self, selector: Selector) -> int:
-        return _union(
-            1 << index
+        return bits(
+            index
             for index, entry in enumerate(self._space.ends)
             if entry.end.node is not None and matches(selector, entry.end.node)
         )
-
-
-def _union(terms: Iterable[int]) -> int:
-    found = 0
-    for term in terms:
-        found |= term
-    return found
 
 
 def _walk(
@@ -300,17 +313,31 @@ def _partition(everything: int, masks: set[int]) -> list[int]:
     return pieces
 
 
-def _names(traffic: Traffic, *, own: bool, ingress: bool) -> tuple[str, ...]:
+def _names(traffic: Traffic, *, own: bool, direction: Direction) -> frozenset[str]:
     """Port names that are looked up in the class's own pod, or in the peer."""
-    destination = own is ingress
+    destination = own is (direction is Direction.INGRESS)
     sets = (traffic.ports, traffic.not_ports) if destination else (traffic.source_ports, traffic.not_source_ports)
-    return tuple(sorted({name for ports in sets if ports is not None for name in ports.names}))
+    return frozenset(name for ports in sets if ports is not None for name in ports.names)
 
 
-def _numbers(names: tuple[str, ...], protocol: int, ports: frozenset[tuple[str, str, int]]) -> frozenset[int]:
+def _numbers(names: frozenset[str], protocol: int, ports: NamedPorts) -> NamedNumbers:
     wanted = PROTOCOL_NAMES.get(protocol)
-    return frozenset(number for name, kind, number in ports if name in names and kind == wanted)
+    return frozenset((name, number) for name, kind, number in ports if name in names and kind == wanted)
 
 
-def _only(traffic: Traffic, protocol: int) -> Traffic:
-    return replace(traffic, protocols=IntervalSet(((protocol, protocol),)))
+def _numbered(traffic: Traffic, protocol: int, destination: NamedNumbers, source: NamedNumbers) -> Traffic:
+    """The value for one protocol, with numbers in place of port names."""
+    return replace(
+        traffic,
+        protocols=IntervalSet(((protocol, protocol),)),
+        ports=_known(traffic.ports, destination),
+        not_ports=_known(traffic.not_ports, destination),
+        source_ports=_known(traffic.source_ports, source),
+        not_source_ports=_known(traffic.not_source_ports, source),
+    )
+
+
+def _known(ports: PortSet | None, numbers: NamedNumbers) -> PortSet | None:
+    if ports is None:
+        return None
+    return PortSet(ports.numbers | IntervalSet.of((number, number) for name, number in numbers if name in ports.names))

@@ -18,6 +18,7 @@ from migrate.sources.kubernetes_engine import KubernetesEngine
 from migrate.sources.npm_engine import NpmLinuxEngine, NpmWindowsEngine
 
 ENGINE_NAMES = ("kubernetes", "npm", "npm-windows", "calico", "cilium")
+_TIE_BREAK = "tieBreak"
 _CILIUM_POLICIES = ("CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy")
 
 
@@ -48,15 +49,16 @@ class _Sorted:
 def build_engine(
     name: str, policies: Sequence[RawObject], cluster: Cluster, options: Mapping[str, Json], release: int = 20
 ) -> Built:
-    """The engine of that name; `release` is the minor of Cilium 1.x, `options` its flags or Calico's tieBreak.
+    """The engine of that name; `release` is the minor of Cilium 1.x, `options` its flags and Calico's tieBreak.
 
-    Raises InputError for an unknown engine or option.
+    Raises InputError for an unknown engine, and for an option that no engine knows.
     """
+    settings = cilium_settings(release, {name: value for name, value in options.items() if name != _TIE_BREAK})
     sorted_objects = _sort(policies, cluster)
     if name == "calico":
         return _calico(sorted_objects, policies, options)
     if name == "cilium":
-        return _cilium(sorted_objects, cluster, cilium_settings(release, options))
+        return _cilium(sorted_objects, cluster, settings)
     makers: dict[str, Callable[[Sequence[kubernetes.NetworkPolicy]], Engine]] = {
         "kubernetes": KubernetesEngine,
         "npm": NpmLinuxEngine,
@@ -68,9 +70,9 @@ def build_engine(
 
 
 def _calico(found: _Sorted, policies: Sequence[RawObject], options: Mapping[str, Json]) -> Built:
-    tie_break = options.get("tieBreak", "legacy")
+    tie_break = options.get(_TIE_BREAK, "legacy")
     if tie_break not in ("legacy", "current"):
-        raise InputError(f"option tieBreak {tie_break!r} is not legacy or current")
+        raise InputError(f"option {_TIE_BREAK}: {tie_break!r} is not legacy or current")
     felix = read_felix(policies)
     engine = CalicoEngine(
         [*found.kubernetes_policies, *found.calico_policies],
@@ -104,7 +106,7 @@ def cilium_settings(release: int, options: Mapping[str, Json]) -> CiliumSettings
         elif name == "cluster-name" and isinstance(value, str):
             settings = replace(settings, cluster_name=value)
         else:
-            raise InputError(f"option {name}: {value!r} is not modelled for Cilium")
+            raise InputError(f"option {name}: {value!r} is not modelled; docs/simulate.md lists the options")
     return settings
 
 

@@ -5,13 +5,13 @@ An atom is one bit; the atoms of a protocol lie side by side, destination ports 
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 
 from migrate.model.flow import ICMP, ICMPV6, Packet
 from migrate.model.intervals import IntervalSet
 from migrate.model.ruleset import PortSet, Traffic
+from migrate.verify.bits import bits, members, union
 
 WITH_PORTS = (6, 17, 132)
 _USUAL = {6: 0, 17: 1, ICMP: 2, ICMPV6: 3, 132: 4}
@@ -89,7 +89,7 @@ class Packets:
             self.atoms += self._boxes(protocol, end - protocol)
         self.everything = (1 << len(self.atoms)) - 1
         self.of_family = {family: self._family_mask(family) for family in (4, 6)}
-        self._ranges: dict[tuple[int, IntervalSet, bool], int] = {}
+        self._masks: dict[Traffic, int] = {}
 
     def _boxes(self, protocol: int, count: int) -> list[Atom]:
         if protocol in WITH_PORTS:
@@ -107,11 +107,11 @@ class Packets:
         return [Atom(protocol, 0, 0, 0, 0, count)]
 
     def _family_mask(self, family: int) -> int:
-        return _bits(i for i, atom in enumerate(self.atoms) if _FAMILY.get(atom.protocol, family) == family)
+        return bits(i for i, atom in enumerate(self.atoms) if _FAMILY.get(atom.protocol, family) == family)
 
     def example(self, atoms: int) -> Packet:
         """The packet by which a person knows best what some atoms are about: TCP before UDP before all others."""
-        chosen = (atom for index, atom in enumerate(self.atoms) if atoms >> index & 1)
+        chosen = (self.atoms[index] for index in members(atoms))
         return min(chosen, key=lambda atom: _USUAL.get(atom.protocol, 9)).packet()
 
     def where(self, packet: Packet) -> int:
@@ -126,36 +126,38 @@ class Packets:
             return start + row * len(self._codes) + bisect_right(self._codes, packet.code) - 1
         return start
 
-    def mask(self, traffic: Traffic, named: frozenset[int], named_sources: frozenset[int]) -> int:
-        """The atoms of a value, when its port names stand for these numbers at this pair of ends."""
-        found = 0
-        for protocol in self.protocols:
-            if traffic.protocols is None or protocol in traffic.protocols:
-                found |= self._protocol_mask(protocol, traffic, named, named_sources)
+    def mask(self, traffic: Traffic) -> int:
+        """The atoms of a value without port names."""
+        found = self._masks.get(traffic)
+        if found is None:
+            wanted = (p for p in self.protocols if traffic.protocols is None or p in traffic.protocols)
+            found = self._masks[traffic] = union(self._of_protocol(protocol, traffic) for protocol in wanted)
         return found
 
-    def _protocol_mask(
-        self, protocol: int, traffic: Traffic, named: frozenset[int], named_sources: frozenset[int]
-    ) -> int:
+    def _of_protocol(self, protocol: int, traffic: Traffic) -> int:
         start = self._start[protocol]
         if protocol in WITH_PORTS:
-            if traffic.icmp is not None:
-                return 0
-            ports = _wanted(self._ports, traffic.ports, traffic.not_ports, named)
-            sources = _wanted(self._sources, traffic.source_ports, traffic.not_source_ports, named_sources)
-            return _grid(start, len(self._sources), ports, sources)
-        limited = traffic.ports is not None or traffic.source_ports is not None
+            return 0 if traffic.icmp is not None else self._grid(traffic) << start
+        if traffic.ports is not None or traffic.source_ports is not None:
+            return 0
         if protocol in _FAMILY:
-            return 0 if limited else self._icmp_mask(start, traffic)
-        return 0 if limited or traffic.icmp is not None else 1 << start
+            return self._messages(traffic) << start
+        return 0 if traffic.icmp is not None else 1 << start
 
-    def _icmp_mask(self, start: int, traffic: Traffic) -> int:
+    def _grid(self, traffic: Traffic) -> int:
+        """The atoms of one protocol with ports, the first at bit 0."""
+        ports = _pieces(self._ports, traffic.ports, traffic.not_ports)
+        sources = _pieces(self._sources, traffic.source_ports, traffic.not_source_ports)
+        return union(sources << row * len(self._sources) for row in members(ports))
+
+    def _messages(self, traffic: Traffic) -> int:
+        """The atoms of one ICMP protocol, the first at bit 0."""
         found = 0
         for row, kind in enumerate(self._types):
             for column, code in enumerate(self._codes):
                 wanted = traffic.icmp is None or _icmp(traffic.icmp, kind, code)
                 if wanted and not (traffic.not_icmp and _icmp(traffic.not_icmp, kind, code)):
-                    found |= 1 << (start + row * len(self._codes) + column)
+                    found |= 1 << (row * len(self._codes) + column)
         return found
 
 
@@ -163,32 +165,17 @@ def _icmp(pairs: tuple[tuple[int, int | None], ...], kind: int, code: int) -> bo
     return any(kind == wanted and number in (None, code) for wanted, number in pairs)
 
 
-def _wanted(cuts: list[int], ports: PortSet | None, forbidden: PortSet | None, named: frozenset[int]) -> list[int]:
-    """Indexes of the pieces that are wanted and not forbidden."""
-    found: list[int] = []
-    for index, low in enumerate(cuts):
-        inside = ports is None or low in ports.numbers or (bool(ports.names) and low in named)
-        outside = forbidden is not None and (low in forbidden.numbers or (bool(forbidden.names) and low in named))
-        if inside and not outside:
-            found.append(index)
-    return found
+def _pieces(cuts: list[int], ports: PortSet | None, forbidden: PortSet | None) -> int:
+    """The pieces between cuts that are wanted and not forbidden, as bits."""
+    wanted = (1 << len(cuts)) - 1 if ports is None else _inside(cuts, ports.numbers)
+    return wanted if forbidden is None else wanted & ~_inside(cuts, forbidden.numbers)
 
 
-def _grid(start: int, width: int, rows: list[int], columns: list[int]) -> int:
-    line = _bits(columns)
-    found = 0
-    for row in rows:
-        found |= line << (start + row * width)
-    return found
+def _inside(cuts: list[int], numbers: IntervalSet) -> int:
+    ranges = ((bisect_left(cuts, low), bisect_right(cuts, high)) for low, high in numbers)
+    return union((1 << last) - (1 << first) for first, last in ranges if first < last)
 
 
 def _sizes(cuts: list[int], top: int) -> list[tuple[int, int]]:
     ends = [*cuts[1:], top]
     return [(low, end - low) for low, end in zip(cuts, ends, strict=True)]
-
-
-def _bits(indexes: Iterable[int]) -> int:
-    found = 0
-    for index in indexes:
-        found |= 1 << index
-    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import migrate
+from migrate.errors import InputError
 from migrate.model.documents import DecidedBy, SimulatedCase, SimulatedFlow, Simulation
 from migrate.model.flow import Direction, Flow, Word
 from migrate.model.ruleset import Action, Decision, Provenance
@@ -33,7 +34,10 @@ def simulate_cases(cases: Sequence[Case], engine: str, release: int, *, one_inpu
 
 def simulate_case(case: Case, engine: str, release: int) -> SimulatedCase:
     """One case. Where the engine does not model a policy of it, every answer is unknown: it might decide."""
-    built = build_engine(engine, case.policies, case.cluster, case.options, release)
+    try:
+        built = build_engine(engine, case.policies, case.cluster, case.options, release)
+    except InputError as error:
+        raise InputError(f"{case.options_at or 'options'}: case {case.name!r}: {error}") from error
     left_out = tuple(sorted(str(place).strip() for place in (*built.left_out, *built.engine.unknown)))
     simulator = Simulator(built.engine, case.cluster)
     flows = tuple(_flow(simulator.answer(flow), flow, certain=not left_out) for flow in case.flows)
@@ -42,12 +46,13 @@ def simulate_case(case: Case, engine: str, release: int) -> SimulatedCase:
 
 def _flow(answer: Answer, flow: Flow, *, certain: bool) -> SimulatedFlow:
     if not certain:
-        return SimulatedFlow(egress="unknown", ingress="unknown", verdict="unknown")
+        return SimulatedFlow(flow=str(flow), egress="unknown", ingress="unknown", verdict="unknown")
     sides = {
         Direction.EGRESS: (answer.egress, answer.egress_decision),
         Direction.INGRESS: (answer.ingress, answer.ingress_decision),
     }
     return SimulatedFlow(
+        flow=str(flow),
         egress=answer.egress.value,
         ingress=answer.ingress.value,
         verdict="deny" if answer.verdict == "deny" else "allow",

@@ -12,13 +12,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
+from typing import TypeAlias
 
 from migrate.model.addresses import Address, AddressSet
 from migrate.model.cluster import Cluster, Node, Pod
 from migrate.model.flow import End, EndKind
 from migrate.model.labels import Labels, Scope
 from migrate.model.ruleset import Addresses, AllOf, AnyOf, At, Except, Nodes, Place, Pods, Predicate
-from migrate.model.selectors import NEGATIVE, Requirement, Selector, requirements
+from migrate.model.selectors import NEGATIVE, Operator, Requirement, Selector, requirements
+from migrate.verify.bits import bits, union
+
+NamedPorts: TypeAlias = frozenset[tuple[str, str, int]]
+"""The ports that a pod names: name, protocol and number."""
 
 _TOP = {4: 2**32 - 1, 6: 2**128 - 1}
 
@@ -78,7 +83,7 @@ class PodClass:
     pods: tuple[Pod, ...]
     ends: tuple[int, ...]
     node_class: int | None
-    named_ports: frozenset[tuple[str, str, int]]
+    named_ports: NamedPorts
 
     @property
     def sample(self) -> Pod:
@@ -103,6 +108,7 @@ class SpaceEnd:
     """One end of the space: an End that stands for a class, and how many pods, nodes or addresses it stands for.
 
     `place` is OWN_NODE or OTHER_NODE for nodes, which are two ends each: as seen from pods on and off them.
+    `owner` is the index of the class among those of pods or nodes, -1 outside.
     """
 
     end: End
@@ -161,15 +167,14 @@ class Space:
             places = tuple(sorted(self._trait(address) for address in first.values()))
             key = (read, places, self._ports(pod), self._class_of_node.get(pod.node or ""))
             groups.setdefault(key, []).append(pod)
-        return tuple(self._pod_class(pods) for pods in groups.values())
+        return tuple(self._pod_class(index, pods) for index, pods in enumerate(groups.values()))
 
-    def _ports(self, pod: Pod) -> frozenset[tuple[str, str, int]]:
+    def _ports(self, pod: Pod) -> NamedPorts:
         return frozenset((p.name, p.protocol, p.port) for p in pod.named_ports if p.name in self._names)
 
-    def _pod_class(self, pods: list[Pod]) -> PodClass:
+    def _pod_class(self, owner: int, pods: list[Pod]) -> PodClass:
         sample = pods[0]
         indexes: list[int] = []
-        owner = len(self.ends)
         for family in sorted({address.version for address in sample.addresses}):
             address = next(a for a in sample.addresses if a.version == family)
             end = End(EndKind.POD, address, pod=sample, api_server=address in self._api_server)
@@ -194,16 +199,17 @@ class Space:
         ):
             for address in addresses:
                 owned[address.version].append(int(address))
-        outside_api = [a for a in self.cluster.api_server if int(a) not in set(owned[a.version])]
+        taken = {family: set(numbers) for family, numbers in owned.items()}
+        outside_api = [a for a in dict.fromkeys(self.cluster.api_server) if int(a) not in taken[a.version]]
         for address in outside_api:
             end = End(EndKind.OUTSIDE, address, api_server=True)
             self.ends.append(SpaceEnd(end, Place.OUTSIDE, 1, -1))
         for family in (4, 6):
-            taken = sorted({*owned[family], *(int(a) for a in outside_api if a.version == family)})
+            known = sorted(taken[family].union(int(a) for a in outside_api if a.version == family))
             for low, high in _pieces(self._cuts[family], _TOP[family]):
-                first = _first_free(low, high, taken)
+                first = _first_free(low, high, known)
                 if first is not None:
-                    inside = bisect_right(taken, high) - bisect_left(taken, low)
+                    inside = bisect_right(known, high) - bisect_left(known, low)
                     end = End(EndKind.OUTSIDE, IPv4Address(first) if family == 4 else IPv6Address(first))
                     self.ends.append(SpaceEnd(end, Place.OUTSIDE, high - low + 1 - inside, -1))
 
@@ -216,53 +222,58 @@ class Space:
     def families(self) -> dict[int, int]:
         """The ends of each IP family."""
         return {
-            family: _bits(i for i, end in enumerate(self.ends) if end.end.address.version == family)
-            for family in (4, 6)
+            family: bits(i for i, end in enumerate(self.ends) if end.end.address.version == family) for family in (4, 6)
         }
 
     @cached_property
     def pods(self) -> int:
         """All ends that are pods."""
-        return _bits(i for i, end in enumerate(self.ends) if end.place is Place.POD)
+        return bits(i for i, end in enumerate(self.ends) if end.place is Place.POD)
 
     def at(self, place: Place) -> int:
         """The ends at a place; ITSELF is no end of its own."""
         if place is Place.API_SERVER:
-            return _bits(index for index, entry in enumerate(self.ends) if entry.end.api_server)
-        return _bits(index for index, entry in enumerate(self.ends) if entry.place is place)
+            return bits(index for index, entry in enumerate(self.ends) if entry.end.api_server)
+        return bits(index for index, entry in enumerate(self.ends) if entry.place is place)
 
     def with_label(self, requirement: Requirement) -> int:
         """The pods for which a requirement holds."""
-        values = self._labels.get((requirement.scope, requirement.key), {})
         if requirement.operator in NEGATIVE:
             return self.pods & ~self.with_label(requirement.negated())
-        found = 0
-        for value, bits in values.items():
-            if requirement.matches(Labels(((requirement.key, value),))):
-                found |= bits
-        return found
+        values = self._labels.get((requirement.scope, requirement.key), {})
+        if requirement.operator is Operator.IN:
+            return union(values.get(value, 0) for value in requirement.values)
+        key = requirement.key
+        return union(ends for value, ends in values.items() if requirement.matches(Labels(((key, value),))))
 
     @cached_property
     def _labels(self) -> dict[tuple[Scope, str], dict[str, int]]:
         """For each label key in play the pods by value."""
-        found: dict[tuple[Scope, str], dict[str, int]] = {key: {} for key in self._keys}
+        found: dict[tuple[Scope, str], dict[str, list[int]]] = {key: {} for key in self._keys}
         for pod_class in self.pod_classes:
-            bits = _bits(pod_class.ends)
-            for key, values in found.items():
-                value = pod_class.sample.labels_of(key[0]).get(key[1])
+            for (scope, key), values in found.items():
+                value = pod_class.sample.labels_of(scope).get(key)
                 if value is not None:
-                    values[value] = values.get(value, 0) | bits
-        return found
+                    values.setdefault(value, []).extend(pod_class.ends)
+        return {key: {value: bits(ends) for value, ends in values.items()} for key, values in found.items()}
+
+    @cached_property
+    def by_named_ports(self) -> dict[NamedPorts, int]:
+        """All ends by the ports that they name."""
+        found: dict[NamedPorts, list[int]] = {}
+        for pod_class in self.pod_classes:
+            found.setdefault(pod_class.named_ports, []).extend(pod_class.ends)
+        named = {ports: bits(ends) for ports, ends in found.items()}
+        return named | {frozenset(): named.get(frozenset(), 0) | self.everything & ~self.pods}
 
     def inside(self, addresses: AddressSet) -> int:
         """The ends that have one of the addresses."""
-        found = 0
+        found: list[int] = []
         for family, ranges in ((4, addresses.v4), (6, addresses.v6)):
             numbers, indexes = self._by_address[family]
             for low, high in ranges:
-                for position in range(bisect_left(numbers, low), bisect_right(numbers, high)):
-                    found |= 1 << indexes[position]
-        return found
+                found += indexes[bisect_left(numbers, low) : bisect_right(numbers, high)]
+        return bits(found)
 
     @cached_property
     def _by_address(self) -> dict[int, tuple[list[int], list[int]]]:
@@ -277,7 +288,7 @@ class Space:
         """The ends that exist for pods of a class: their own node, and others if there are any."""
         found = self._seen.get(pod_class.node_class)
         if found is None:
-            found = _bits(i for i, end in enumerate(self.ends) if self._exists(end, pod_class.node_class))
+            found = bits(i for i, end in enumerate(self.ends) if self._exists(end, pod_class.node_class))
             self._seen[pod_class.node_class] = found
         return found
 
@@ -301,15 +312,6 @@ def _pieces(cuts: Sequence[int], top: int) -> Iterable[tuple[int, int]]:
 def _first_free(low: int, high: int, taken: Sequence[int]) -> int | None:
     """The lowest address of a piece that nobody owns; 0.0.0.0 and :: are passed over where they can be."""
     candidate = low if low else min(1, high)
-    index = bisect_left(taken, candidate)
-    while index < len(taken) and taken[index] == candidate:
-        candidate += 1
-        index += 1
+    start = bisect_left(taken, candidate)
+    candidate += bisect_right(range(start, len(taken)), candidate - start, key=lambda index: taken[index] - index)
     return candidate if candidate <= high else None
-
-
-def _bits(indexes: Iterable[int]) -> int:
-    found = 0
-    for index in indexes:
-        found |= 1 << index
-    return found

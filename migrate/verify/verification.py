@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import migrate
 from migrate.model.cluster import Cluster
 from migrate.model.documents import Cause, DecidedBy, FlowExample, Verification
-from migrate.model.flow import PROTOCOL_NAMES, End, EndKind, Flow, Word
+from migrate.model.flow import PROTOCOL_NAMES, End, EndKind, Flow
 from migrate.verify.compare import Change, ChangeKind, Comparison
 from migrate.verify.engines import Built
 from migrate.verify.simulate import Answer, Simulator
@@ -68,7 +68,7 @@ def _causes(comparison: Comparison, simulators: tuple[Simulator, Simulator]) -> 
         flow = comparison.flow(change)
         before, after = simulators[0].answer(flow), simulators[1].answer(flow)
         _check(change, flow, before, after)
-        side = _side(before, after)
+        side = change.side.value
         key = (change.kind.value, side, _rule(before, side), _rule(after, side))
         entry = found.setdefault(key, _Found(flow, before, after))
         entry.sources |= change.sources
@@ -81,12 +81,6 @@ def _check(change: Change, flow: Flow, before: Answer, after: Answer) -> None:
     wanted = ("allow", "deny") if change.kind is ChangeKind.NEWLY_DENIED else ("deny", "allow")
     if (before.verdict, after.verdict) != wanted:
         raise DisagreementError(f"{flow}: {before.verdict} before, {after.verdict} after, not {change.kind.value}")
-
-
-def _side(before: Answer, after: Answer) -> str:
-    """The side that denies in one state and not in the other; egress when both do."""
-    denies = [(a.egress is Word.DENY, a.ingress is Word.DENY) for a in (before, after)]
-    return "egress" if denies[0][0] != denies[1][0] else "ingress"
 
 
 def _rule(answer: Answer, side: str) -> str:

@@ -31,7 +31,7 @@ from tests.reference.cases import Case
 
 Object: TypeAlias = dict[str, object]
 
-PORTS: tuple[int | str, ...] = (53, 80, 443, 8080, "80:90", "8000:8100", "1:65535", "9000:9999")
+PORTS: tuple[int | str, ...] = (53, 80, "443", 8080, "80:90", "1:1023", "8000:8100", "1:65535", "9000:9999")
 STORED = "crd.projectcalico.org/v1"
 _TYPES = (("Ingress",), ("Egress",), ("Ingress", "Egress"))
 
@@ -130,7 +130,7 @@ class CalicoPolicies:
         if has_ports and chance.happens(0.7):
             destination = rule.setdefault("destination", {})
             assert isinstance(destination, dict)
-            destination["ports"] = chance.repeat(1, 3, self._port)
+            destination["ports"] = chance.repeat(1, 45 if chance.happens(0.02) else 3, self._port)
         if chance.happens(self._traits.exotic):
             self._make_exotic(rule, peer, own, version)
         return rule
@@ -190,6 +190,7 @@ class CalicoPolicies:
             pool = pool | {"projectcalico.org/namespace": NAMESPACES, "projectcalico.org/serviceaccount": ACCOUNTS}
         if chance.happens(0.1):
             pool = pool | {f"pcns.{key}": values for key, values in NAMESPACE_LABELS.items()}
+            pool = pool | {f"pcsa.{key}": values for key, values in ACCOUNT_LABELS.items()}
         return draw_selector(chance, pool)
 
     def _namespaces(self) -> str:

@@ -19,12 +19,14 @@ POD_LABELS: dict[str, tuple[str, ...]] = {
 IGNORED_LABELS: dict[str, tuple[str, ...]] = {
     "pod-template-hash": ("5d8c7", "7f9b2"),
     "statefulset.kubernetes.io/pod-name": ("db-0", "db-1"),
+    "topology.kubernetes.io/zone": ("1", "2"),
 }
-"""Labels that Cilium leaves out of a pod's identity."""
+"""Labels that Cilium leaves out of a pod's identity, the last one since 1.19."""
 NAMESPACE_LABELS: dict[str, tuple[str, ...]] = {
     "team": ("blue", "red", "green"),
     "env": ("prod", "dev"),
     "pci": ("true",),
+    "pod-security.kubernetes.io/enforce": ("baseline", "restricted"),
 }
 ACCOUNT_LABELS: dict[str, tuple[str, ...]] = {"role": ("reader", "writer")}
 ACCOUNTS = ("default", "builder")
@@ -79,7 +81,7 @@ def draw_cluster(chance: Chance, traits: Traits, name: str) -> Case:
         service_accounts=accounts,
         pods=pods,
         nodes=nodes,
-        options=_options(chance, traits.families),
+        options=_options(traits.families),
         api_server=_api_server(chance, nodes, traits.families),
     )
 
@@ -137,11 +139,10 @@ def _named_ports(chance: Chance) -> tuple[NamedPort, ...]:
     return tuple(NamedPort(name, *chance.pick(PORT_NAMES[name])) for name in names)
 
 
-def _options(chance: Chance, families: Families) -> dict[str, object]:
-    options: dict[str, object] = {"sctp": False} if chance.happens(0.15) else {}
-    if families != "dual":
-        options["ipv6" if families == "IPv4" else "ipv4"] = False
-    return options
+def _options(families: Families) -> dict[str, object]:
+    if families == "dual":
+        return {}
+    return {"ipv6": False} if families == "IPv4" else {"ipv4": False}
 
 
 def _api_server(chance: Chance, nodes: tuple[Node, ...], families: Families) -> ApiServer:

@@ -30,9 +30,9 @@ def generate(dialect: Dialect, seed: str, *, traits: Traits | None = None, gramm
     calico = CalicoPolicies(chance, traits, cluster, grammar)
     policies: list[Object] = []
     if dialect == "calico":
-        policies += [calico.policy(f"cp-{index}") for index in range(chance.number(1, 4))]
+        policies += [calico.policy(f"policy-{index}") for index in range(chance.number(1, 4))]
         policies += [calico.network_set(f"set-{index}") for index in range(chance.number(0, 2))]
     if dialect == "kubernetes" or chance.happens(0.4):
-        policies += [kubernetes.policy(f"np-{index}") for index in range(chance.number(1, 4))]
+        policies += [kubernetes.policy(f"policy-{index}") for index in range(chance.number(1, 4))]
     case = msgspec.structs.replace(cluster, engine=dialect, policies=tuple(policies))
     return msgspec.structs.replace(case, flows=draw_flows(chance, case, traits.families))

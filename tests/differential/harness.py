@@ -12,7 +12,7 @@ import msgspec
 from tests.differential.shrink import shrink
 from tests.policy_engines import EngineAnswer, PolicyEngine
 from tests.reference import kubernetes
-from tests.reference.cases import Answer, Case, Directory, Flow, Party, Word, own_node
+from tests.reference.cases import Answer, Case, Directory, End, Flow, Party, Word, own_node
 
 Object: TypeAlias = dict[str, object]
 Key: TypeAlias = tuple[str, str, str, str]
@@ -21,8 +21,8 @@ Key: TypeAlias = tuple[str, str, str, str]
 Sides: TypeAlias = tuple[bool, bool]
 """Something about the egress and the ingress side of a flow."""
 
-Reach: TypeAlias = Literal["any", "SCTP", "pods", "nodes"]
-"""Flows of any kind, of one protocol, or with one kind of peer."""
+Reach: TypeAlias = Literal["any", "pods", "nodes"]
+"""Flows with any peer, or with one kind of it."""
 
 POLICY_KINDS = ("NetworkPolicy", "GlobalNetworkPolicy")
 
@@ -36,13 +36,11 @@ class Excuse:
     ingress: bool = True
     reach: Reach = "any"
 
-    def covers(self, flow: Flow, source: Party, destination: Party) -> Sides:
+    def covers(self, source: Party, destination: Party) -> Sides:
         """Which sides of a flow the excuse is about, if the policy decides them."""
-        return self.egress and self._reaches(flow, destination), self.ingress and self._reaches(flow, source)
+        return self.egress and self._reaches(destination), self.ingress and self._reaches(source)
 
-    def _reaches(self, flow: Flow, peer: Party) -> bool:
-        if self.reach == "SCTP":
-            return flow.protocol == "SCTP"
+    def _reaches(self, peer: Party) -> bool:
         if self.reach == "pods":
             return peer.pod is not None
         return self.reach == "any" or peer.node != ""
@@ -181,7 +179,7 @@ def _excused(case: Case, translated: Translated, engines: Engines) -> list[set[C
     for excuse in sorted({excuse for _, claim in claims for excuse in claim.excuses}, key=str):
         decided = _decided(case, [item for item, claim in claims if excuse in claim.excuses], engines)
         for flow, changes, answer in zip(case.flows, found, decided, strict=True):
-            egress, ingress = excuse.covers(flow, *directory.parties(flow))
+            egress, ingress = excuse.covers(*directory.parties(flow))
             if egress and answer.egress != "unenforced":
                 changes.add(("egress", excuse.effect))
             if ingress and answer.ingress != "unenforced":
@@ -222,8 +220,17 @@ def truth(case: Case, engines: Engines) -> list[Answer]:
 
 
 def _after(case: Case, objects: Sequence[Object]) -> Object:
-    """The case as the target's engine sees it: the sources are gone, what was emitted is there."""
-    return msgspec.structs.replace(case, policies=tuple(objects)).document()
+    """The case as the target's engine sees it: the sources are gone, what was emitted is there.
+
+    The ends are addresses: of a node given by name that engine takes the first one, of whatever IP family.
+    """
+    directory = Directory(case)
+    flows = tuple(
+        msgspec.structs.replace(flow, src=End(ip=str(source.address)), dst=End(ip=str(destination.address)))
+        for flow in case.flows
+        for source, destination in [directory.parties(flow)]
+    )
+    return msgspec.structs.replace(case, policies=tuple(objects), flows=flows).document()
 
 
 def _is_known(case: Case, directory: Directory, flow: Flow) -> bool:

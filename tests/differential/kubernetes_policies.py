@@ -60,7 +60,8 @@ class KubernetesPolicies:
         if self._chance.happens(0.75):
             rule[peers] = self._chance.repeat(0 if self._chance.happens(0.1) else 1, 3, self._peer)
         if self._chance.happens(0.6):
-            rule["ports"] = self._chance.repeat(0 if self._chance.happens(0.1) else 1, 3, self._port)
+            most = 45 if self._chance.happens(0.02) else 3
+            rule["ports"] = self._chance.repeat(0 if self._chance.happens(0.1) else 1, most, self._port)
         return rule
 
     def _peer(self) -> Object:

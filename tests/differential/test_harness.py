@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 import pytest
 
 from tests.differential.flows import VXLAN
 from tests.differential.generate import DIALECTS, Dialect, generate
 from tests.differential.harness import Claim, Engines, Excuse, Object, Translated, compare, key_of, smallest, unchanged
-from tests.reference.cases import Case, End, Flow, NamedPort, Namespace, Node, Pod
+from tests.reference.cases import ApiServer, Case, End, Flow, NamedPort, Namespace, Node, Pod
 
 pytestmark = pytest.mark.engine
 
@@ -112,6 +113,30 @@ def test_known_differences_of_cilium_are_found(
     assert all(comparison.equal + len(comparison.differences) == 1 for comparison in found.values())
 
 
+def test_a_node_by_name_has_the_address_that_its_peer_can_use(engines: Engines) -> None:
+    """The API server has the node's IPv4 address, and the pod reaches the node by IPv6 only."""
+    policy = _case(_ingress({"ipBlock": {"cidr": "10.10.0.1/32"}}), Flow(End(node="one"), SERVER, "TCP", 1))
+    case = msgspec.structs.replace(
+        policy,
+        pods=(Pod("a", "server", {}, ("fd00:244::2",), node="two"),),
+        nodes=(Node("one", ("10.10.0.1", "fd10::1")), Node("two", ("fd10::2",))),
+        api_server=ApiServer(("10.10.0.1",)),
+    )
+
+    def admits_the_api_server(case: Case, target: str) -> Translated:
+        spec = {"endpointSelector": {}, "ingress": [{"fromEntities": ["kube-apiserver"]}]}
+        metadata = {"name": "policy", "namespace": "a"}
+        emitted: Object = {
+            "apiVersion": "cilium.io/v2",
+            "kind": "CiliumNetworkPolicy",
+            "metadata": metadata,
+            "spec": spec,
+        }
+        return Translated((emitted,), {key_of(item): Claim("exact") for item in case.policies})
+
+    assert compare(case, "cilium-1.20", admits_the_api_server, engines).equal == 1
+
+
 def test_a_pod_to_its_own_node_is_a_known_difference(engines: Engines) -> None:
     spec: Object = {"policyTypes": ["Egress"]}
     own = compare(_case(spec, Flow(CLIENT, End(node="one"), "TCP", 1)), "cilium-1.20", unchanged, engines)
@@ -178,9 +203,13 @@ def test_a_calico_policy_that_calico_refuses_is_an_error(engines: Engines) -> No
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_translation_that_loses_policies_is_caught_and_shrunk(engines: Engines, dialect: Dialect) -> None:
-    case = generate(dialect, "0")
-    found = compare(case, "cilium-1.20", _loses_everything, engines).differences
-    difference = next(difference for difference in found if difference.flow.port != VXLAN)
+    cases = (generate(dialect, str(seed)) for seed in range(20))
+    case, difference = next(
+        (case, difference)
+        for case in cases
+        for difference in compare(case, "cilium-1.20", _loses_everything, engines).differences
+        if difference.flow.port != VXLAN
+    )
     small = smallest(case, difference, "cilium-1.20", _loses_everything, engines)
     again = compare(small, "cilium-1.20", _loses_everything, engines)
     assert [str(left) for left in again.differences] == [str(difference)]

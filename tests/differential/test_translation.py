@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.differential.generate import DIALECTS, Dialect, generate
 from tests.differential.harness import Comparison, Engines, Translated, compare
-from tests.differential.run import CASES, TARGETS, counterexample
-from tests.differential.translation import translate_case
+from tests.differential.run import CASES, TARGETS, as_json, counterexample
+from tests.differential.translation import exact_part, translate_case
 from tests.reference.cases import Case, read_case
 
 pytestmark = pytest.mark.engine
@@ -38,6 +39,33 @@ def test_no_flow_changes_without_a_word(engines: Engines, dialect: Dialect, targ
     print(f"seed {prefix}: {total}")
     assert total.equal > 0
     assert total.share_declared < MOST_DECLARED, total
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_is_exact_holds_for_pods_that_the_translation_never_saw(
+    engines: Engines, dialect: Dialect, target: str
+) -> None:
+    total = Comparison()
+    for number in range(max(1, CLUSTERS // 4)):
+        case, seen = generate(dialect, f"{FRESH_SEED}-{number}"), generate(dialect, f"{FRESH_SEED}-{number}-seen")
+        exact = exact_part(case, target, seen)
+        found = compare(exact, target, partial(translate_case, cluster=seen), engines)
+        assert found.holds, "\n".join([exact.name, *map(str, found.differences[:9]), *found.refused, as_json(exact)])
+        total.add(found)
+    assert total.policies["exact"] > 0
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_networkpolicies_that_stay_get_what_they_lack(engines: Engines, target: str) -> None:
+    total = Comparison()
+    supplement = partial(translate_case, mode="supplement")
+    for number in range(max(1, CLUSTERS // 4)):
+        case = generate("kubernetes", f"{FRESH_SEED}-{number}")
+        found = compare(case, target, supplement, engines)
+        assert found.holds, "\n".join([case.name, *map(str, found.differences[:9]), *found.refused, as_json(case)])
+        total.add(found)
+    assert total.policies["kept"] > 0
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -28,19 +28,16 @@ def translate_case(case: Case, target: str, mode: Mode = "rewrite", cluster: Cas
     """
     engines = ("calico",) if case.engine == "calico" else ()
     given = [*cluster_objects(cluster or case), *case.policies]
-    objects, translation = translate_objects(given, target, engines, mode, sctp=case.options.get("sctp") is not False)
+    objects, translation = translate_objects(given, target, engines, mode)
     claims = {_source(result): _claim(result) for result in translation.results}
     return Translated((*objects, *_staying(case, translation)), claims)
 
 
-def exact_part(case: Case, target: str, cluster: Case) -> tuple[Case, Translated]:
-    """The policies whose translation, seeing another cluster, is said to hold for any pods, and that translation."""
-    translated = translate_case(case, target, cluster=cluster)
-    inexact = {key for key, claim in translated.claims.items() if claim.result != "exact"}
-    policies = tuple(item for item in case.policies if key_of(item) not in inexact or not is_policy(item))
-    return msgspec.structs.replace(case, policies=policies), translate_case(
-        msgspec.structs.replace(case, policies=policies), target, cluster=cluster
-    )
+def exact_part(case: Case, target: str, cluster: Case) -> Case:
+    """The case with the policies only whose translation, made for another cluster, is said to hold for any pods."""
+    claims = translate_case(case, target, cluster=cluster).claims
+    kept = (item for item in case.policies if not is_policy(item) or claims[key_of(item)].result == "exact")
+    return msgspec.structs.replace(case, policies=tuple(kept))
 
 
 def _source(result: TranslationResult) -> Key:
@@ -58,7 +55,6 @@ def _staying(case: Case, translation: Translation) -> list[Object]:
 
 
 _REACH: dict[str, Reach] = {
-    "POL-SCTP": "SCTP",
     "POL-IPBLOCK-PODS": "pods",
     "POL-IPBLOCK-NODES": "nodes",
 }
@@ -91,15 +87,14 @@ def translate_objects(
     target: str,
     engines: tuple[str, ...] = (),
     mode: Mode = "rewrite",
-    *,
-    sctp: bool = True,
 ) -> tuple[list[Object], Translation]:
     """The objects that the translation writes, read back from its files, and its document.
 
-    `sctp` is whether the agents of the target have SCTP support switched on, which is not the default.
+    The agents of the target are taken to have SCTP support switched on, as those of the engines have: without it
+    every SCTP packet is dropped, and there is nothing to compare.
     """
     raw = [RawObject(cast("dict[str, Json]", item)) for item in objects]
-    profile = msgspec.structs.replace(load_profile(target), sctp=sctp)
+    profile = msgspec.structs.replace(load_profile(target), sctp=True)
     outcome = translate(raw, profile=profile, engines=engines, networkpolicy=mode)
     emitted = [item for file in outcome.files for item in yaml.safe_load_all(file.text)]
     return emitted, outcome.translation

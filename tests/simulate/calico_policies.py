@@ -39,6 +39,10 @@ ACTIONS = ("Allow", "Allow", "Allow", "Deny", "Deny", "Pass", "Log")
 PROTOCOLS = ("", "", "", "TCP", "TCP", "UDP", "SCTP", "ICMP", "ICMP", "UDPLite", 6, 17, 132, 136, 47)
 WITH_PORTS = ("TCP", "UDP", "SCTP", 6, 17, 132)
 ICMP_TYPES, ICMP_CODES = (0, 3, 8, 128, 254), (0, 1, 255)
+_CONDITIONS = (
+    *("selector", "selector", "namespaceSelector", "namespaceSelector", "nets", "nets"),
+    *("notSelector", "notNets", "serviceAccounts"),
+)
 _AUTOMATIC: dict[str, tuple[str, ...]] = {
     "projectcalico.org/namespace": NAMESPACES,
     "projectcalico.org/serviceaccount": ACCOUNTS,
@@ -63,6 +67,8 @@ class CalicoPolicies:
 
     def __init__(self, chance: Chance, traits: Traits, case: Case) -> None:
         self._chance = chance
+        self._tiers = chance.pick((TIERS, TIERS, ("default",), ("alpha",)))
+        self._orders = chance.pick((ORDERS, ORDERS, (None,), (100,)))
         self._traits = traits
         self._case = case
         self._sets = UnorderedPolicies(chance, traits, case)
@@ -70,7 +76,7 @@ class CalicoPolicies:
     def objects(self) -> list[Object]:
         """Policies in any tiers, the tiers (now and then one is missing), and what policies refer to."""
         chance = self._chance
-        found = [self._policy(f"{chance.pick('azm')}-{index}") for index in range(chance.number(1, 5))]
+        found = [self._policy(f"{chance.pick('azm')}-{index}") for index in range(chance.number(1, 6))]
         found += [self._sets.network_set(f"set-{index}") for index in range(chance.number(0, 2))]
         found += [self._host(f"host-{index}") for index in range(chance.number(0, 1))]
         found += [self._tier(name) for name in dict.fromkeys(TIERS[2:]) if chance.happens(0.75)]
@@ -105,7 +111,7 @@ class CalicoPolicies:
         chance = self._chance
         everywhere = chance.happens(0.5)
         namespace = "" if everywhere else draw_namespace(chance, self._case)
-        tier, spec = chance.pick(TIERS), self._spec(everywhere)
+        tier, spec = chance.pick(self._tiers), self._spec(everywhere)
         if tier != "default" or chance.happens(0.2):
             spec["tier"] = tier
         stored = chance.happens(0.35)
@@ -127,10 +133,10 @@ class CalicoPolicies:
     def _spec(self, everywhere: bool) -> Object:
         chance = self._chance
         spec: Object = {}
-        order = chance.pick(ORDERS)
+        order = chance.pick(self._orders)
         if order is not None:
             spec["order"] = order
-        if chance.happens(0.8):
+        if chance.happens(0.65):
             spec["selector"] = self._pods()
         if everywhere and chance.happens(0.35):
             spec["namespaceSelector"] = self._namespaces()
@@ -176,15 +182,16 @@ class CalicoPolicies:
         elif chance.happens(0.15):
             rule["ipVersion"] = version
         if chance.happens(0.08):
-            rule["notProtocol"] = chance.pick(("TCP", "UDP", "ICMP", "ICMPv6", "UDPLite", 132, 47))
+            rule["notProtocol"] = chance.pick(("TCP", "UDP", "ICMP" if version == 4 else "ICMPv6", "UDPLite", 132, 47))
         shape = _Rule(version, protocol in WITH_PORTS)
-        for side, share in (("source", 0.75), ("destination", 0.3)):
-            entity = self._entity(side, shape, share if field == "ingress" else 1.05 - share)
+        peer = "source" if field == "ingress" else "destination"
+        for side in ("source", "destination"):
+            entity = self._entity(side, shape, 0.75 if side == peer else 0.25)
             if entity:
                 rule[side] = entity
         if chance.happens(0.05):
             rule["metadata"] = {"annotations": {"why": "because"}}
-        if rule["action"] == "Allow" and protocol in ("", "TCP") and chance.happens(0.08):
+        if field == "ingress" and rule["action"] == "Allow" and protocol in ("", "TCP") and chance.happens(0.25):
             rule["http"] = {"methods": ["GET"], "paths": [{"exact": "/a"}, {"prefix": "/b"}]}
         return rule
 
@@ -198,35 +205,29 @@ class CalicoPolicies:
                 rule[key] = match
 
     def _entity(self, side: str, shape: _Rule, share: float) -> Object:
-        """One side of a rule: any of its fields together."""
+        """One side of a rule: mostly one or two of its fields, so that it often matches."""
         chance = self._chance
         entity: Object = {}
         if chance.happens(share):
-            self._give_labels(entity)
-            self._give_nets(entity, shape)
+            for key in chance.some(_CONDITIONS, 1, 1 if chance.happens(0.7) else 3):
+                entity[key] = self._condition(key, shape)
         if shape.has_ports:
             ports = SOURCE_PORTS if side == "source" else PORTS
-            for key, likely in (("ports", 0.5), ("notPorts", 0.12)):
-                if chance.happens(likely if side == "destination" else likely / 3):
+            for key, likely in (("ports", 0.5), ("notPorts", 0.15)):
+                if chance.happens(likely if side == "destination" else likely / 2.5):
                     entity[key] = chance.repeat(1, 3, partial(self._port, ports))
         return entity
 
-    def _give_labels(self, entity: Object) -> None:
+    def _condition(self, key: str, shape: _Rule) -> object:
         chance = self._chance
-        if chance.happens(0.4):
-            entity["selector"] = self._pods()
-        if chance.happens(0.12):
-            entity["notSelector"] = self._pods()
-        if chance.happens(0.3):
-            entity["namespaceSelector"] = chance.pick(("all()", "global()", "", "", "", "")) or self._namespaces()
-        if chance.happens(0.12):
-            entity["serviceAccounts"] = self._account_match()
-
-    def _give_nets(self, entity: Object, shape: _Rule) -> None:
-        for key, share in (("nets", 0.25), ("notNets", 0.12)):
-            if self._chance.happens(share):
-                draw = partial(draw_block, self._chance, self._traits, self._case, shape.version)
-                entity[key] = [str(block) for block in self._chance.repeat(1, 2, draw)]
+        if key in ("selector", "notSelector"):
+            return self._pods()
+        if key == "namespaceSelector":
+            return chance.pick(("all()", "global()", "", "", "", "")) or self._namespaces()
+        if key == "serviceAccounts":
+            return self._account_match()
+        draw = partial(draw_block, chance, self._traits, self._case, shape.version)
+        return [str(block) for block in chance.repeat(1, 2, draw)]
 
     def _account_match(self) -> Object:
         match: Object = {}

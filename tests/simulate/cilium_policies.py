@@ -257,7 +257,15 @@ class CiliumPolicies:
             port["protocol"] = chance.pick(("TCP", "TCP", "UDP", "SCTP", "ANY"))
         if chance.happens(0.25) and not named:
             port["endPort"] = chance.pick((1, 79, 80, 443, 1000, 8090, 65535))
+        if self._release >= 20 and chance.happens(0.02):
+            return self._portless()
         return port
+
+    def _portless(self) -> Object:
+        """A protocol without ports, with the port that it may and may not have."""
+        found: Object = {"protocol": self._chance.pick(("VRRP", "IGMP", "GRE", "ESP", "TCP"))}
+        port = self._chance.pick(("", "0", "0", "80"))
+        return found | {"port": port} if port else found
 
     def _icmp(self) -> object:
         return {"fields": self._chance.repeat(0 if self._chance.happens(0.05) else 1, 2, self._icmp_field)}

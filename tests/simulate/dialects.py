@@ -9,8 +9,12 @@ from typing import cast
 from migrate.model.raw import Json, RawObject
 from migrate.model.refs import ObjectRef
 from migrate.model.ruleset import Decision, Engine
+from migrate.sources import cases as read_cases
+from migrate.sources import cilium
+from migrate.sources import kubernetes as kubernetes_policies
 from migrate.sources.cases import read_case
 from migrate.sources.cilium_engine import CiliumEngine
+from migrate.sources.cilium_settings import CiliumSettings
 from migrate.sources.npm_engine import NpmLinuxEngine
 from migrate.verify.engines import build_engine
 from migrate.verify.simulate import Simulator
@@ -36,7 +40,6 @@ _AGENT_FLAGS = {
     "policyCIDRMatchMode": "policy-cidr-match-mode",
     "policyDefaultLocalCluster": "policy-default-local-cluster",
     "sctp": "enable-sctp",
-    "tieBreak": "tieBreak",
 }
 """The names that the engine programs give to the agent's flags."""
 
@@ -72,20 +75,38 @@ def model(name: str, release: int = 0) -> Speaker:
 
     def say(case: Case) -> Said:
         read = read_case(RawObject(cast("dict[str, Json]", case.document())))
-        flags = {_AGENT_FLAGS[key]: value for key, value in read.options.items()}
-        built = build_engine(name, read.policies, read.cluster, flags if name in ("calico", "cilium") else {}, release)
-        unread = [str(place) for place in (*built.left_out, *built.engine.unknown)]
-        if unread:
-            raise ValueError(f"{case.name}: the model cannot judge {'; '.join(unread)}")
-        simulator = Simulator(built.engine, read.cluster)
+        engine = _cilium(read, release) if name == "cilium" else _built(name, read)
+        if engine.unknown:
+            raise ValueError(f"{case.name}: the model cannot judge {'; '.join(map(str, engine.unknown))}")
+        simulator = Simulator(engine, read.cluster)
         found = [simulator.answer(flow) for flow in read.flows]
         return Said(
             tuple(Answer(answer.egress.value, answer.ingress.value) for answer in found),
-            frozenset(map(str, _refused(built.engine))),
+            frozenset(f"{ref.kind} {ref.namespace or ''}/{ref.name}" for ref in _refused(engine)),
             tuple((answer.egress_decision, answer.ingress_decision) for answer in found),
         )
 
     return say
+
+
+def _built(name: str, read: read_cases.Case) -> Engine:
+    built = build_engine(name, read.policies, read.cluster, read.options if name == "calico" else {})
+    if built.left_out:
+        raise ValueError(f"{read.name}: the model leaves out {'; '.join(map(str, built.left_out))}")
+    return built.engine
+
+
+def _cilium(read: read_cases.Case, release: int) -> CiliumEngine:
+    """Cilium's engine with the case's flags, which its program calls by other names."""
+    flags = {_AGENT_FLAGS[key]: value for key, value in read.options.items()}
+    policies: list[cilium.CiliumPolicy | kubernetes_policies.NetworkPolicy] = []
+    for raw in read.policies:
+        if raw.ref.kind == "NetworkPolicy":
+            policies.append(kubernetes_policies.read_policy(raw))
+        elif raw.ref.kind != "CiliumCIDRGroup":
+            policies.append(cilium.read_policy(raw))
+    groups = [cilium.read_group(raw) for raw in read.policies if raw.ref.kind == "CiliumCIDRGroup"]
+    return CiliumEngine(policies, groups, read.cluster, CiliumSettings.of_release(release).with_flags(flags))
 
 
 def _refused(engine: Engine) -> Mapping[ObjectRef, str]:
@@ -108,7 +129,7 @@ def _refusals(case: Case, document: EngineAnswer) -> list[str]:
     for policy in document["policies"] or ():
         if policy["ok"]:
             continue
-        name = str(ObjectRef("", policy["kind"], policy.get("namespace") or None, policy["name"]))
+        name = f"{policy['kind']} {policy.get('namespace', '')}/{policy['name']}"
         if case.engine != "cilium" or policy.get("error", "").startswith("CRD schema"):
             raise ValueError(f"{case.name}: {name} is no valid object: {policy.get('error')}")
         found.append(name)
@@ -137,9 +158,9 @@ def _kubernetes_in_calico(program: PolicyEngine | None) -> Speaker:
 
 def _npm(program: PolicyEngine | None) -> Speaker:
     def say(case: Case) -> Said:
-        policies = zip(case.policies, read_policies(case.policies), strict=True)
-        refused = [str(RawObject(cast("dict[str, Json]", raw)).ref) for raw, policy in policies if npm.refused(policy)]
-        return Said(tuple(npm.evaluate(case)), frozenset(refused))
+        refused = [policy.metadata for policy in read_policies(case.policies) if npm.refused(policy)]
+        names = frozenset(f"NetworkPolicy {meta.namespace}/{meta.name}" for meta in refused)
+        return Said(tuple(npm.evaluate(case)), names)
 
     return say
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import msgspec
 
@@ -22,16 +23,32 @@ def draw(chance: Chance, case: Case, families: Families, *, calico: bool = False
     """Flows between all pairs of ends; `calico`: with ICMP codes, source ports and UDPLite too."""
     directory = Directory(case)
     numbers = sorted(set(_near(case)))
-    varied = (_vary(chance, flow, directory, numbers, calico) for flow in draw_flows(chance, case, families))
+    icmp = _Icmp(_asked(case, "type") or _ICMP_TYPES, _asked(case, "code") or (0,))
+    varied = (_vary(chance, flow, directory, numbers, icmp, calico) for flow in draw_flows(chance, case, families))
     return tuple(dict.fromkeys(varied))
 
 
-def _vary(chance: Chance, flow: Flow, directory: Directory, numbers: list[int], calico: bool) -> Flow:
+@dataclass(frozen=True, slots=True)
+class _Icmp:
+    """The types and codes that policies name."""
+
+    types: tuple[int, ...]
+    codes: tuple[int, ...]
+
+
+def _asked(case: Case, key: str) -> tuple[int, ...]:
+    return tuple(sorted({value for value in _values(case.policies, (key,)) if isinstance(value, int)}))
+
+
+def _vary(
+    chance: Chance, flow: Flow, directory: Directory, numbers: list[int], icmp: _Icmp, calico: bool
+) -> Flow:
     source, destination = directory.parties(flow)
     kind = chance.pick(("as it is", "as it is", "port", "port", "ICMP"))
     if kind == "ICMP" and flow.src.ip + flow.dst.ip != "":
         protocol = "ICMP" if source.address.version == 4 else "ICMPv6"
-        flow = msgspec.structs.replace(flow, protocol=protocol, port=chance.pick(_ICMP_TYPES))
+        types = icmp.types if chance.happens(0.6) else _ICMP_TYPES
+        flow = msgspec.structs.replace(flow, protocol=protocol, port=chance.pick(types))
     elif kind == "port" and flow.protocol in _PLAIN:
         protocols = (*_PLAIN, "UDPLite") if calico else tuple(_PLAIN)
         port = chance.pick(_targets(destination, source) or numbers) if chance.happens(0.3) else chance.pick(numbers)
@@ -39,7 +56,7 @@ def _vary(chance: Chance, flow: Flow, directory: Directory, numbers: list[int], 
     if not calico:
         return flow
     if flow.protocol in ("ICMP", "ICMPv6"):
-        return msgspec.structs.replace(flow, icmp_code=chance.pick((0, 0, 1, 255)))
+        return msgspec.structs.replace(flow, icmp_code=chance.pick((*icmp.codes, 0, 1, 255)))
     return msgspec.structs.replace(flow, src_port=chance.pick(_SOURCE_PORTS))
 
 
@@ -50,7 +67,7 @@ def _targets(destination: Party, source: Party) -> list[int]:
 
 def _near(case: Case) -> Iterator[int]:
     """Numbers on both sides of every port that policies name, and of every named port."""
-    for text in _ports(case.policies):
+    for text in _values(case.policies, ("port", "endPort", "ports", "notPorts")):
         for part in str(text).split(":"):
             number = _NUMBERS.get(part, int(part) if part.isdigit() else None)
             if number is not None:
@@ -59,14 +76,15 @@ def _near(case: Case) -> Iterator[int]:
     yield from (0, 80, 65535)
 
 
-def _ports(value: object, key: str = "") -> Iterator[object]:
+def _values(value: object, keys: tuple[str, ...], key: str = "") -> Iterator[object]:
+    """Every plain value that stands in one of these fields."""
     if isinstance(value, dict):
         for name, item in value.items():
-            yield from _ports(item, name)
+            yield from _values(item, keys, name)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _ports(item, key)
-    elif key in ("port", "endPort", "ports", "notPorts"):
+            yield from _values(item, keys, key)
+    elif key in keys:
         yield value
 
 

@@ -12,7 +12,7 @@ from tests.simulate import flows
 from tests.simulate.calico_policies import CalicoPolicies
 from tests.simulate.cilium_policies import FILTERED, FILTERED_NAMESPACE, CiliumPolicies
 
-_NODE_LABELS = {"role": ("worker", "infra")}
+_NODE_LABELS: dict[str, tuple[str, ...]] = {"role": ("worker", "infra")}
 
 
 def kubernetes_case(seed: str) -> Case:
@@ -90,7 +90,7 @@ def _draw_api_server(chance: Chance, case: Case, traits: Traits) -> ApiServer:
 def _draw_options(chance: Chance, release: int) -> dict[str, object]:
     """The agent's flags, by the names of the engine programs; most clusters have the defaults of the release."""
     found: dict[str, object] = {}
-    modes = ([["nodes"], ["nodes"], ["pods"], ["nodes", "pods"]] if release >= 20 else [["nodes"]]) * 1
+    modes = [["nodes"], ["nodes"], ["pods"], ["nodes", "pods"]] if release >= 20 else [["nodes"]]
     if chance.happens(0.2):
         found["policyCIDRMatchMode"] = chance.pick(modes)
     if chance.happens(0.1):

@@ -14,7 +14,7 @@ Document: TypeAlias = dict[str, object]
 Path: TypeAlias = tuple[str | int, ...]
 
 _BULK = ("policies", "pods", "nodes", "namespaces", "serviceAccounts")
-_KEPT = ("version", "name", "engine", "flows", "apiVersion", "kind", "namespace")
+_KEPT = ("version", "name", "engine", "flows", "apiVersion", "kind", "namespace", "metadata")
 _STEPS = 2000
 
 
@@ -43,14 +43,15 @@ def shrink(case: Case, flow: Flow, disagrees: Callable[[Case], bool]) -> Case:
 def _halved(document: Document, name: str, holds: Callable[[Document], bool]) -> Document:
     """Without halves of a list, then quarters, down to single items."""
     items = document.get(name)
-    size = len(items) if isinstance(items, list) else 0
+    if not isinstance(items, list):
+        return document
+    size = len(items)
     while size:
-        items = document[name]
-        assert isinstance(items, list)
         for start in reversed(range(0, len(items), size)):
-            attempt = {**document, name: items[:start] + items[start + size :]}
-            if holds(attempt):
-                document, items = attempt, attempt[name]
+            rest = items[:start] + items[start + size :]
+            if holds({**document, name: rest}):
+                items = rest
+                document = {**document, name: items}
         size //= 2
     return document
 

@@ -1,4 +1,4 @@
-"""`migrate scan` as a process: what it prints, what it writes, and how it ends."""
+"""`migrate scan`: what it prints, what it writes, and how it ends."""
 
 from __future__ import annotations
 
@@ -17,40 +17,30 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 
 from migrate.scan import snapshot
+from tests.command_line import (
+    PATIENCE,
+    PROGRAM,
+    Ended,
+    environment,
+    migrate,
+    migrate_process,
+    status_of,
+)
 from tests.unit.scripted_server import ScriptedServer, as_json, error, listing, scripted_server, write_kubeconfig
 
 CASES = Path(__file__).parents[1] / "cases/files"
-ROOT = Path(__file__).parents[2]
 POLICY = CASES / "helm-output.yaml"
-COMMAND = (sys.executable, "-m", "migrate", "scan")
-PATIENCE = 60
 
 
-def environment(**more: str) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR", "KUBECONFIG")}
-    return kept | {"PYTHONPATH": str(ROOT), "TERM": "xterm"} | more
-
-
-def scan(
-    folder: Path, *options: str | Path, stdin: bytes = b"", limit: Callable[[], None] | None = None, **more: str
-) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [*COMMAND, *map(str, options)],
-        input=stdin,
-        capture_output=True,
-        cwd=folder,
-        env=environment(**more),
-        preexec_fn=limit,
-        check=False,
-        timeout=PATIENCE,
-    )
-    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+def scan(folder: Path, *options: str | Path, stdin: bytes = b"", **more: str) -> Ended:
+    return migrate(folder, "scan", *options, stdin=stdin, **more)
 
 
 @pytest.fixture
@@ -62,7 +52,7 @@ def server() -> Iterator[ScriptedServer]:
 
 def test_files_become_a_snapshot_and_its_header_goes_to_stdout(tmp_path: Path) -> None:
     done = scan(tmp_path, "-f", POLICY, "-o", "json")
-    assert (done.returncode, done.stderr) == (0, "wrote migration/snapshot.jsonl.gz with 2 objects\n")
+    assert (done.status, done.stderr) == (0, "wrote migration/snapshot.jsonl.gz with 2 objects\n")
     path = tmp_path / "migration/snapshot.jsonl.gz"
     assert json.loads(done.stdout) == json.loads(gzip.decompress(path.read_bytes()).splitlines()[0])
     assert [str(raw.ref) for raw in snapshot.read(path).objects] == ["NetworkPolicy shop/web", "Namespace shop"]
@@ -81,7 +71,7 @@ def test_table_shows_facts_with_evidence_counts_and_findings(tmp_path: Path) -> 
     text = (CASES / "mixed-list.yaml").read_text()
     secret = "\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: '[red]x'}\n"
     done = scan(tmp_path, "-f", "-", stdin=(text + secret).encode())
-    assert done.returncode == 0
+    assert done.status == 0
     words = " ".join(done.stdout.split())
     assert "NetworkPolicy networking.k8s.io/v1 read 1" in words
     assert "SCAN-SECRET-IGNORED Secret [red]x was left out unread stdin:" in words
@@ -107,7 +97,7 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
 def test_namespaces_and_what_azure_says(tmp_path: Path) -> None:
     (tmp_path / "az.json").write_text('{"name": "prod", "networkProfile": {"networkPlugin": "azure"}}')
     files = ("-f", POLICY, "-f", CASES / "kustomize", "--az-json", "az.json")
-    assert scan(tmp_path, *files, "-n", "prod-shop").returncode == 0
+    assert scan(tmp_path, *files, "-n", "prod-shop").status == 0
     found = snapshot.read(tmp_path / "migration/snapshot.jsonl.gz")
     assert {str(raw.ref) for raw in found.objects} == {
         "AzureManagedCluster prod",
@@ -117,7 +107,7 @@ def test_namespaces_and_what_azure_says(tmp_path: Path) -> None:
     }
     assert found.header.namespaces == ("prod-shop",)
     missing = scan(tmp_path, *files, "-n", "nowhere")
-    assert (missing.returncode, "namespace nowhere" in missing.stderr) == (2, True)
+    assert (missing.status, "namespace nowhere" in missing.stderr) == (2, True)
 
 
 def large_document(folder: Path) -> None:
@@ -169,43 +159,46 @@ def test_bad_input_ends_with_2_and_writes_nothing(
     prepare(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     done = scan(tmp_path, *options.split())
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.status, done.stdout) == (2, "")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_full_disk_ends_with_2_and_leaves_the_earlier_snapshot(tmp_path: Path) -> None:
-    assert scan(tmp_path, "-f", POLICY).returncode == 0
+    assert scan(tmp_path, "-f", POLICY).status == 0
     path = tmp_path / "migration/snapshot.jsonl.gz"
     before = path.read_bytes()
-    done = scan(tmp_path, "-f", POLICY, limit=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64)))
-    assert done.returncode == 2
+    small = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (64, 64))
+    done = migrate_process(tmp_path, "scan", "-f", POLICY, limit=small)
+    assert done.status == 2
     assert "writing failed: File too large; free space or choose another place" in done.stderr
     assert (path.read_bytes(), [entry.name for entry in path.parent.iterdir()]) == (before, [path.name])
 
 
 def test_a_full_standard_output_ends_with_2(tmp_path: Path) -> None:
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
-            [*COMMAND, "-f", POLICY], stdout=full, stderr=subprocess.PIPE, cwd=tmp_path, env=environment(), check=False
-        )
-    assert (done.returncode, b"standard output: writing failed" in done.stderr) == (2, True)
+        done = migrate_process(tmp_path, "scan", "-f", POLICY, stdout=full.fileno())
+    assert (done.status, "standard output: writing failed" in done.stderr) == (2, True)
 
 
 def test_a_closed_pipe_ends_with_141(tmp_path: Path) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
-    done = subprocess.run(
-        [*COMMAND, "-f", POLICY, "-q"],
-        stdout=write_end,
-        stderr=subprocess.PIPE,
-        cwd=tmp_path,
-        env=environment(),
-        check=False,
-    )
+    done = migrate_process(tmp_path, "scan", "-f", POLICY, "-q", stdout=write_end)
     os.close(write_end)
-    assert (done.returncode, done.stderr) == (141, b"")
+    assert (done.status, done.stderr) == (141, "")
+
+
+def test_a_bug_of_ours_ends_with_70(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("migrate.scan.taking.detect", broken)
+    done = scan(tmp_path, "-f", POLICY)
+    assert (done.status, done.stdout, list(tmp_path.iterdir())) == (70, "", [])
+    assert "ZeroDivisionError" in done.stderr
+    assert "this is a bug in migrate" in done.stderr
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -231,7 +224,7 @@ def interrupt(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
 def test_ctrl_c_while_reading_standard_input_ends_with_130(tmp_path: Path) -> None:
     read_end, write_end = os.pipe()
     process = subprocess.Popen(
-        [*COMMAND, "-f", "-"], stdin=read_end, stderr=subprocess.PIPE, cwd=tmp_path, env=environment()
+        [*PROGRAM, "scan", "-f", "-"], stdin=read_end, stderr=subprocess.PIPE, cwd=tmp_path, env=environment()
     )
     os.write(write_end, POLICY.read_bytes())
     wait_until(lambda: unread(read_end) == 0)
@@ -259,7 +252,7 @@ def test_ctrl_c_while_a_cluster_is_read_ends_with_130(tmp_path: Path) -> None:
         thread.start()
         kubeconfig = write_kubeconfig(tmp_path / "config", f"http://127.0.0.1:{listener.getsockname()[1]}")
         process = subprocess.Popen(
-            [*COMMAND, "--kubeconfig", kubeconfig], stderr=subprocess.PIPE, cwd=tmp_path, env=environment()
+            [*PROGRAM, "scan", "--kubeconfig", kubeconfig], stderr=subprocess.PIPE, cwd=tmp_path, env=environment()
         )
         assert asked.wait(PATIENCE)
         status, errors = interrupt(process)
@@ -274,7 +267,7 @@ def test_a_cluster_is_read_with_the_time_of_the_build(server: ScriptedServer, tm
     kubeconfig = write_kubeconfig(tmp_path / "config", server.url)
     done = scan(tmp_path, "--kubeconfig", kubeconfig, "-o", "json", SOURCE_DATE_EPOCH="1700000000")
     header = json.loads(done.stdout)
-    assert (done.returncode, header["taken"], header["origin"]) == (0, "2023-11-14T22:13:20Z", "cluster")
+    assert (done.status, header["taken"], header["origin"]) == (0, "2023-11-14T22:13:20Z", "cluster")
     assert (header["name"], header["serverVersion"], header["complete"]) == ("test", "v1.34.4", True)
     whole = gzip.decompress((tmp_path / "migration/snapshot.jsonl.gz").read_bytes())
     assert (b'"name":"web"' in whole, b"hunter2" in whole) == (True, False)
@@ -282,13 +275,13 @@ def test_a_cluster_is_read_with_the_time_of_the_build(server: ScriptedServer, tm
 
 def test_a_time_that_is_none_is_refused(tmp_path: Path) -> None:
     done = scan(tmp_path, "-f", POLICY, SOURCE_DATE_EPOCH="today")
-    assert (done.returncode, "SOURCE_DATE_EPOCH=today" in done.stderr) == (2, True)
+    assert (done.status, "SOURCE_DATE_EPOCH=today" in done.stderr) == (2, True)
 
 
 def test_a_kind_that_may_not_be_read_ends_with_4_and_keeps_the_rest(server: ScriptedServer, tmp_path: Path) -> None:
     server.script("/api/v1/pods", error(403, "pods is forbidden"))
     done = scan(tmp_path, "--kubeconfig", write_kubeconfig(tmp_path / "config", server.url), "-o", "json")
-    assert (done.returncode, json.loads(done.stdout)["complete"]) == (4, False)
+    assert (done.status, json.loads(done.stdout)["complete"]) == (4, False)
     assert "incomplete" in done.stderr
     found = snapshot.read(tmp_path / "migration/snapshot.jsonl.gz")
     assert [str(raw.ref) for raw in found.objects] == ["Namespace shop"]
@@ -297,20 +290,20 @@ def test_a_kind_that_may_not_be_read_ends_with_4_and_keeps_the_rest(server: Scri
 
 def test_a_field_that_cannot_be_read_in_a_file_ends_with_4(tmp_path: Path) -> None:
     done = scan(tmp_path, "-f", "-", stdin=b"apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: 1}\n")
-    assert (done.returncode, "SCAN-OBJECT-UNREADABLE" in done.stdout) == (4, True)
+    assert (done.status, "SCAN-OBJECT-UNREADABLE" in done.stdout) == (4, True)
 
 
 def test_expired_credentials_end_with_3(server: ScriptedServer, tmp_path: Path) -> None:
     server.script("/version", error(401, "Unauthorized"))
     done = scan(tmp_path, "--kubeconfig", write_kubeconfig(tmp_path / "config", server.url))
-    assert (done.returncode, done.stdout) == (3, "")
+    assert (done.status, done.stdout) == (3, "")
     assert "credentials are wrong or expired" in done.stderr
     assert not (tmp_path / "migration").exists()
 
 
 def test_impersonation_reaches_the_server(server: ScriptedServer, tmp_path: Path) -> None:
     config = write_kubeconfig(tmp_path / "config", server.url)
-    assert scan(tmp_path, "--kubeconfig", config, "--as", "eve", "--as-group", "ops").returncode == 0
+    assert scan(tmp_path, "--kubeconfig", config, "--as", "eve", "--as-group", "ops").status == 0
     assert {(*headers["Impersonate-User"], *headers["Impersonate-Group"]) for headers in server.headers} == {
         ("eve", "ops")
     }
@@ -318,9 +311,7 @@ def test_impersonation_reaches_the_server(server: ScriptedServer, tmp_path: Path
 
 def test_only_the_named_namespaces_are_asked_for(server: ScriptedServer, tmp_path: Path) -> None:
     server.script("/api/v1/namespaces/shop/pods", as_json({"items": []}))
-    assert (
-        scan(tmp_path, "--kubeconfig", write_kubeconfig(tmp_path / "config", server.url), "-n", "shop").returncode == 0
-    )
+    assert scan(tmp_path, "--kubeconfig", write_kubeconfig(tmp_path / "config", server.url), "-n", "shop").status == 0
     assert (server.asked("/api/v1/namespaces/shop/pods"), server.asked("/api/v1/pods")) == (1, 0)
 
 
@@ -337,14 +328,10 @@ def on_terminal(folder: Path, *options: str | Path, **more: str) -> tuple[str, s
             return  # the terminal was closed by its last user
 
     threads = [threading.Thread(target=drain, args=(index,)) for index in range(2)]
-    process = subprocess.Popen(
-        [*COMMAND, *map(str, options)], stdout=slaves[0], stderr=slaves[1], cwd=folder, env=environment(**more)
-    )
-    for slave in slaves:
-        os.close(slave)
     for thread in threads:
         thread.start()
-    assert process.wait(PATIENCE) == 0
+    with open(slaves[0], "w") as stdout, open(slaves[1], "w") as stderr:  # noqa: PTH123 - descriptors, not paths
+        assert status_of(folder, ("scan", *options), sys.stdin, stdout, stderr, environment(**more)) == 0
     for thread, master in zip(threads, masters, strict=True):
         thread.join()
         os.close(master)

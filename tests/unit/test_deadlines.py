@@ -6,8 +6,7 @@ import pytest
 
 from migrate.model.documents import Evidence, Fact
 from migrate.readiness.deadlines import applying, findings, load_deadlines
-from migrate.scan.inventory import detect
-from tests.unit.inventory_cases import azure, cluster, counts
+from tests.unit.inventory_cases import azure, cluster, counts, facts_of
 
 TODAY = date(2026, 11, 21)
 AKS = Fact(topic="cloud", value="aks")
@@ -112,7 +111,7 @@ def test_deadlines_are_in_the_order_of_their_dates() -> None:
 )
 def test_findings_of_azure_profiles(profile: str, expected: list[str]) -> None:
     objects = azure(profile)
-    applied = applying(detect(objects, counts(objects)), TODAY)
+    applied = applying(facts_of(objects, counts(objects)), TODAY)
     assert [finding.id for finding in findings(applied)] == expected
 
 
@@ -129,5 +128,5 @@ def test_images_that_still_exist_are_no_finding() -> None:
 
 
 def test_the_deadlines_of_a_whole_cluster() -> None:
-    applied = applying(detect(*cluster("aks-npm")), TODAY)
+    applied = applying(facts_of(*cluster("aks-npm")), TODAY)
     assert [each.deadline.what for each in applied] == ["npm-windows", "os-windows2022", "os-ubuntu2204", "npm-linux"]

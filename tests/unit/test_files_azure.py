@@ -22,9 +22,18 @@ CLUSTER: dict[str, Json] = {
         "networkPlugin": "azure",
         "networkPluginMode": None,
         "advancedNetworking": {"enabled": True, "security": {"enabled": True, "advancedNetworkPolicies": "L7"}},
+        "kubeProxyConfig": {"enabled": True, "mode": "IPVS", "ipvsConfig": {"scheduler": "RoundRobin"}},
         "loadBalancerProfile": {"effectiveOutboundIPs": [{"id": "/42"}]},
     },
-    "agentPoolProfiles": [{"name": "one", "osType": "Windows", "vmSize": "D4", "upgradeSettings": {"maxSurge": "10%"}}],
+    "agentPoolProfiles": [
+        {
+            "name": "one",
+            "osType": "Windows",
+            "vmSize": "D4",
+            "upgradeSettings": {"maxSurge": "10%"},
+            "localDnsProfile": {"mode": "Required", "state": "Enabled", "vnetDnsOverrides": {"a.example": {}}},
+        }
+    ],
     "addonProfiles": {"omsagent": {"enabled": True, "config": {"workspace": "42"}}},
     "serviceMeshProfile": {
         "mode": "Istio",
@@ -50,8 +59,16 @@ def test_only_what_the_rules_read_is_kept(tmp_path: Path) -> None:
             "networkPlugin": "azure",
             "networkPluginMode": None,
             "advancedNetworking": {"enabled": True, "security": {"enabled": True, "advancedNetworkPolicies": "L7"}},
+            "kubeProxyConfig": {"enabled": True, "mode": "IPVS"},
         },
-        "agentPoolProfiles": [{"name": "one", "osType": "Windows", "upgradeSettings": {"maxSurge": "10%"}}],
+        "agentPoolProfiles": [
+            {
+                "name": "one",
+                "osType": "Windows",
+                "upgradeSettings": {"maxSurge": "10%"},
+                "localDnsProfile": {"mode": "Required", "state": "Enabled"},
+            }
+        ],
         "addonProfiles": {"omsagent": {"enabled": True}},
         "serviceMeshProfile": {"mode": "Istio", "istio": {"revisions": ["asm-1"]}},
     }

@@ -3,12 +3,12 @@
 import pytest
 
 from migrate.model.documents import Evidence, Fact, KindCount
-from migrate.scan.inventory import assess, detect, engines
-from tests.unit.inventory_cases import cluster, counts, given, only, values
+from migrate.scan.inventory import engines
+from tests.unit.inventory_cases import cluster, counts, facts_of, findings_of, given, only, values
 
 
-def facts_of(name: str) -> tuple[Fact, ...]:
-    return detect(*cluster(name))
+def facts_in(case: str) -> tuple[Fact, ...]:
+    return facts_of(*cluster(case))
 
 
 NO_POLICY = "none: policies exist but nothing enforces them"
@@ -40,6 +40,12 @@ NO_POLICY = "none: policies exist but nothing enforces them"
         pytest.param("flannel-fail-open", "policy-enforcement", [(NO_POLICY, "absent")], id="Flannel fails open"),
         pytest.param("aks-kubenet", "policy-enforcement", [(NO_POLICY, "absent")], id="kubenet alone fails open"),
         pytest.param("unknown-cni", "policy-enforcement", [("unknown", "unknown")], id="an unknown CNI may enforce"),
+        pytest.param(
+            "npm-with-leftovers",
+            "policy-enforcement",
+            [("none: policies exist but nothing enforces them", "absent")] * 2 + [("npm-linux", "active")],
+            id="nothing enforces leftovers",
+        ),
         pytest.param(
             "calico-operator",
             "policy-enforcement",
@@ -96,6 +102,8 @@ NO_POLICY = "none: policies exist but nothing enforces them"
         pytest.param("cilium-dual-stack", "cilium", [("v1.18.4", "active")], id="Cilium's version without the digest"),
         pytest.param("npm-with-leftovers", "cilium", [("version unknown", "present")], id="only Cilium's kinds"),
         pytest.param("aks-kubenet", "cilium", [("none", "absent")], id="no Cilium"),
+        pytest.param("aks-npm", "acns", [("unknown", "unknown")], id="only Azure knows of ACNS"),
+        pytest.param("calico-operator", "acns", [], id="ACNS is a part of AKS"),
         pytest.param("aks-npm", "cloud", [("aks", "active")], id="AKS by its node label"),
         pytest.param("cilium-dual-stack", "cloud", [("kind", "active")], id="the provider of the nodes"),
         pytest.param("calico-operator", "cloud", [("unknown", "unknown")], id="no cloud is named"),
@@ -121,7 +129,7 @@ NO_POLICY = "none: policies exist but nothing enforces them"
     ],
 )
 def test_topic(case: str, topic: str, expected: list[tuple[str, str]]) -> None:
-    assert values(facts_of(case), topic) == expected
+    assert values(facts_in(case), topic) == expected
 
 
 TOPICS_OF_FILES_WITHOUT_A_CLUSTER = (
@@ -133,27 +141,27 @@ TOPICS_OF_FILES_WITHOUT_A_CLUSTER = (
 @pytest.mark.parametrize("topic", TOPICS_OF_FILES_WITHOUT_A_CLUSTER.split())
 def test_nothing_follows_from_what_a_folder_of_policies_does_not_hold(topic: str) -> None:
     objects = given("policies-only")[:1]
-    found = only(detect(objects, counts(objects)), topic)
+    found = only(facts_of(objects, counts(objects)), topic)
     assert (found.value, found.state) == ("unknown", "unknown")
     assert found.detail, "it has to say what would tell"
 
 
 def test_a_calico_policy_in_a_folder_does_not_say_whether_calico_runs() -> None:
     objects = given("policies-only")
-    facts = detect(objects, counts(objects))
+    facts = facts_of(objects, counts(objects))
     assert ("calico", "unknown") in values(facts, "engine")
     assert engines(facts) == ()
-    assert assess(facts, objects) == ()
+    assert findings_of(objects, counts(objects)) == ()
 
 
 @pytest.mark.parametrize("case", ["aks-npm", "calico-operator", "cilium-dual-stack", "npm-with-leftovers"])
 def test_every_statement_in_force_keeps_its_evidence(case: str) -> None:
-    bare = [f for f in facts_of(case) if f.state in ("active", "present") and not f.evidence]
+    bare = [f for f in facts_in(case) if f.state in ("active", "present") and not f.evidence]
     assert {fact.topic for fact in bare} <= {"node-count", "pod-count"}, "only numbers speak for themselves"
 
 
 def test_evidence_names_object_field_and_value() -> None:
-    engine = next(fact for fact in facts_of("aks-npm") if fact.value == "npm-linux")
+    engine = next(fact for fact in facts_in("aks-npm") if fact.value == "npm-linux")
     image = "mcr.microsoft.com/containernetworking/azure-npm:v1.6.29"
     place = "spec.template.spec.containers[0].image"
     assert Evidence("DaemonSet kube-system/azure-npm", place, image) in engine.evidence
@@ -162,32 +170,32 @@ def test_evidence_names_object_field_and_value() -> None:
 
 
 def test_a_label_key_with_dots_is_in_brackets() -> None:
-    cni = only(facts_of("aks-npm"), "cni")
+    cni = only(facts_in("aks-npm"), "cni")
     assert cni.evidence[0].field == 'metadata.labels["kubernetes.azure.com/podnetwork-type"]'
 
 
 def test_calicos_data_plane_is_the_operators_before_felixs() -> None:
-    assert only(facts_of("calico-operator"), "engine").detail.endswith("data plane bpf")
+    assert only(facts_in("calico-operator"), "engine").detail.endswith("data plane bpf")
 
 
 def test_calicos_data_plane_by_felix_without_an_operator() -> None:
     objects, kinds = cluster("calico-operator")
     without = [raw for raw in objects if raw.ref.kind != "Installation"]
-    engine = only(detect(without, kinds), "engine")
+    engine = only(facts_of(without, kinds), "engine")
     assert engine.detail.endswith("data plane iptables")
     assert Evidence("FelixConfiguration default", "spec.bpfEnabled", "false") in engine.evidence
 
 
 def test_an_engine_without_a_ready_pod_is_still_active_and_says_so() -> None:
-    engine = next(fact for fact in facts_of("npm-with-leftovers") if fact.value == "npm-linux")
+    engine = next(fact for fact in facts_in("npm-with-leftovers") if fact.value == "npm-linux")
     assert (engine.state, engine.detail) == ("active", "v1.6.29, azure-npm: 0 of 1 pod ready")
 
 
 def test_facts_are_in_the_order_of_topic_and_value_whatever_the_order_of_objects() -> None:
     objects, kinds = cluster("aks-npm")
-    facts = detect(objects, kinds)
+    facts = facts_of(objects, kinds)
     assert list(facts) == sorted(facts, key=lambda fact: (fact.topic, fact.value))
-    assert detect(objects[::-1], kinds) == facts
+    assert facts_of(objects[::-1], kinds) == facts
 
 
 @pytest.mark.parametrize(
@@ -203,7 +211,7 @@ def test_facts_are_in_the_order_of_topic_and_value_whatever_the_order_of_objects
     ],
 )
 def test_engines_are_those_that_run_and_enforce(case: str, expected: tuple[str, ...]) -> None:
-    assert engines(facts_of(case)) == expected
+    assert engines(facts_in(case)) == expected
 
 
 @pytest.mark.parametrize(
@@ -216,24 +224,26 @@ def test_engines_are_those_that_run_and_enforce(case: str, expected: tuple[str, 
         pytest.param("unknown-cni", [], id="an unknown CNI is no proof that nothing enforces"),
         pytest.param("two-engines", ["SCAN-TWO-ENGINES"], id="two engines"),
         pytest.param(
-            "npm-with-leftovers", ["NODE-CALICO-CRD-LEFT", "POL-CILIUM-CRD-PRESENT"], id="leftovers of two trials"
+            "npm-with-leftovers",
+            ["NODE-CALICO-CRD-LEFT", "POL-CILIUM-CRD-PRESENT", "SCAN-FAIL-OPEN"],
+            id="leftovers of two trials",
         ),
         pytest.param("cilium-dual-stack", [], id="policies of a Cilium that runs are no leftovers"),
     ],
 )
 def test_assessment(case: str, expected: list[str]) -> None:
     objects, kinds = cluster(case)
-    assert [finding.id for finding in assess(detect(objects, kinds), objects)] == expected
+    assert [finding.id for finding in findings_of(objects, kinds)] == expected
 
 
 def test_a_leftover_cilium_policy_is_named() -> None:
     objects, kinds = cluster("npm-with-leftovers")
-    found = [f for f in assess(detect(objects, kinds), objects) if f.id == "POL-CILIUM-CRD-PRESENT"]
+    found = [f for f in findings_of(objects, kinds) if f.id == "POL-CILIUM-CRD-PRESENT"]
     assert [str(finding.subject) for finding in found] == ["CiliumNetworkPolicy shop/trial"]
 
 
 def test_cilium_kinds_without_policies_give_one_finding_for_the_cluster() -> None:
     objects, kinds = cluster("two-engines")
     kinds.append(KindCount("cilium.io/v2", "CiliumNetworkPolicy", "read", 0))
-    found = [f for f in assess(detect(objects, kinds), objects) if f.id == "POL-CILIUM-CRD-PRESENT"]
+    found = [f for f in findings_of(objects, kinds) if f.id == "POL-CILIUM-CRD-PRESENT"]
     assert [finding.subject for finding in found] == [None]

@@ -4,8 +4,8 @@ import pytest
 
 from migrate.model.documents import Fact, KindCount
 from migrate.model.raw import Json, RawObject
-from migrate.scan.inventory import assess, detect, engines
-from tests.unit.inventory_cases import azure, counts, only, values
+from migrate.scan.inventory import engines
+from tests.unit.inventory_cases import azure, counts, facts_of, findings_of, only, values
 
 NODE: dict[str, Json] = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}}
 POLICY: dict[str, Json] = {
@@ -33,7 +33,16 @@ def node(kubelet: str = "v1.33.1", **labels: str) -> RawObject:
 
 
 def scan(*objects: RawObject) -> tuple[Fact, ...]:
-    return detect(objects, counts(list(objects), (("apps/v1", "DaemonSet"),)))
+    return facts_of(list(objects), asked(*objects))
+
+
+def assessed(*objects: RawObject) -> list[str]:
+    return [finding.id for finding in findings_of(list(objects), asked(*objects))]
+
+
+def asked(*objects: RawObject) -> list[KindCount]:
+    """How a scan of a cluster with these objects reads its kinds."""
+    return counts(list(objects), (("apps/v1", "DaemonSet"),))
 
 
 @pytest.mark.parametrize(
@@ -63,9 +72,8 @@ def scan(*objects: RawObject) -> tuple[Fact, ...]:
 )  # fmt: skip
 def test_enforcement(daemons: list[RawObject], enforcing: tuple[str, ...], failing_open: bool) -> None:
     objects = [node(), RawObject(POLICY), *daemons]
-    facts = scan(*objects)
-    assert engines(facts) == enforcing
-    assert ("SCAN-FAIL-OPEN" in [f.id for f in assess(facts, objects)]) is failing_open
+    assert engines(scan(*objects)) == enforcing
+    assert ("SCAN-FAIL-OPEN" in assessed(*objects)) is failing_open
 
 
 def test_canal_takes_its_network_from_flannel() -> None:
@@ -102,7 +110,7 @@ def test_running_pods_show_an_engine_whose_daemonset_may_not_be_read() -> None:
     metadata: dict[str, Json] = {"name": "azure-npm-x7k2p", "namespace": "kube-system", "ownerReferences": owner}
     pod = RawObject({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": {"phase": "Running"}})
     kinds = [KindCount("apps/v1", "DaemonSet", "forbidden"), KindCount("v1", "Pod", "read", 1)]
-    facts = detect([node(), pod], kinds)
+    facts = facts_of([node(), pod], kinds)
     assert values(facts, "engine") == [("npm-linux", "active")]
     assert engines(facts) == ("npm-linux",)
 
@@ -120,7 +128,7 @@ def test_running_pods_show_an_engine_whose_daemonset_may_not_be_read() -> None:
 )
 def test_azures_own_word(profile: str, enforcing: tuple[str, ...], cni: str, ipam: str, kubenet: str) -> None:
     objects = azure(profile)
-    facts = detect(objects, counts(objects))
+    facts = facts_of(objects, counts(objects))
     found = (engines(facts), only(facts, "cni").value, only(facts, "ipam").value, only(facts, "kubenet").value)
     assert found == (enforcing, cni, ipam, kubenet)
     assert only(facts, "cloud").value == "aks"
@@ -136,28 +144,27 @@ def test_azures_own_word(profile: str, enforcing: tuple[str, ...], cni: str, ipa
 def test_ipv6_beside_npm(blocks: list[Json], expected: list[str]) -> None:
     dual = RawObject({**NODE, "spec": {"podCIDRs": blocks}})
     objects = [dual, daemon("azure-npm", ("azure-npm", "n:v1.6.29"))]
-    assert [finding.id for finding in assess(scan(*objects), objects)] == expected
+    assert assessed(*objects) == expected
 
 
 def test_a_scan_of_some_namespaces_does_not_say_that_nothing_enforces() -> None:
     objects = [node(**{"kubernetes.azure.com/cluster": "MC_a"}), RawObject(POLICY)]
-    asked = counts(objects, (("apps/v1", "DaemonSet"),))
-    facts = detect(objects, asked, namespaces=("shop",))
+    facts = facts_of(objects, asked(*objects), every_namespace=False)
     assert [only(facts, topic).state for topic in ("engine", "cni", "kubenet")] == ["unknown"] * 3
-    assert assess(facts, objects) == ()
-    assert [finding.id for finding in assess(detect(objects, asked), objects)] == ["SCAN-FAIL-OPEN"]
+    assert findings_of(objects, asked(*objects), every_namespace=False) == ()
+    assert assessed(*objects) == ["SCAN-FAIL-OPEN"]
 
 
 def test_a_windows_pool_that_azure_names() -> None:
     objects = azure("npm-windows")
-    facts = detect(objects, counts(objects))
+    facts = facts_of(objects, counts(objects))
     assert values(facts, "windows-pool") == [("npwin", "active")]
-    assert [finding.id for finding in assess(facts, objects)] == ["CLU-WINDOWS-POOL"]
+    assert [finding.id for finding in findings_of(objects, counts(objects))] == ["CLU-WINDOWS-POOL"]
 
 
 def test_azure_with_cilium_has_no_kube_proxy() -> None:
     objects = azure("acpc-acns-l7")
-    assert only(detect(objects, counts(objects)), "kube-proxy-mode").state == "absent"
+    assert only(facts_of(objects, counts(objects)), "kube-proxy-mode").state == "absent"
 
 
 def test_azures_word_is_doubted_when_no_pod_of_the_engine_is_in_the_cluster() -> None:
@@ -168,6 +175,82 @@ def test_azures_word_is_doubted_when_no_pod_of_the_engine_is_in_the_cluster() ->
 
 def test_a_node_label_alone_does_not_make_an_engine_active() -> None:
     labelled = node(**{"kubernetes.azure.com/network-policy": "calico"})
-    facts = detect([labelled], [KindCount("v1", "Node", "read", 1)])
+    facts = facts_of([labelled], [KindCount("v1", "Node", "read", 1)])
     assert values(facts, "engine") == [("calico", "unknown")]
     assert engines(facts) == ()
+
+
+LEFT: dict[str, Json] = {
+    "apiVersion": "crd.projectcalico.org/v1",
+    "kind": "GlobalNetworkPolicy",
+    "metadata": {"name": "default.old"},
+}
+
+
+@pytest.mark.parametrize(
+    ("others", "state"),
+    [
+        pytest.param([node()], "absent", id="every DaemonSet was read, and none is of Calico"),
+        pytest.param([node(), daemon("calico-node", ("calico-node", "c:v3.28"), wanted=0)], "absent",
+                     id="a Calico that no node runs"),
+        pytest.param([node(), daemon("calico-node", ("calico-node", "c:v3.28"))], "active", id="Calico runs"),
+        pytest.param([node(), daemon("aws-node", ("aws-node", "a:v1.19"))], "absent",
+                     id="a doubt about an engine that does not read them"),
+        pytest.param([node(), daemon("acme", ("acme", "a:v1"), volumes=[{"hostPath": {"path": "/etc/cni/net.d"}}])],
+                     "unknown", id="a CNI that nobody knows by sight"),
+        pytest.param([], "unknown", id="no nodes: a folder of manifests"),
+    ],
+)  # fmt: skip
+def test_who_enforces_calicos_policies(others: list[RawObject], state: str) -> None:
+    objects = [RawObject(LEFT), *others]
+    (found,) = [f for f in scan(*objects) if f.topic == "policy-enforcement" and "projectcalico" in f.detail]
+    assert found.state == state
+    said = [finding for finding in findings_of(objects, asked(*objects)) if finding.id == "SCAN-FAIL-OPEN"]
+    assert [finding.detail.partition(":")[0] for finding in said] == ["crd.projectcalico.org"] * (state == "absent")
+
+
+@pytest.mark.parametrize(
+    ("advanced", "expected"),
+    [
+        pytest.param(None, ("none", "absent"), id="it was never switched on"),
+        pytest.param({"enabled": False, "security": {"enabled": True, "advancedNetworkPolicies": "L7"}},
+                     ("none", "absent"), id="all of it is off"),
+        pytest.param({"enabled": True, "security": {"enabled": False, "advancedNetworkPolicies": "L7"}},
+                     ("none", "absent"), id="only observability is on"),
+        pytest.param({"enabled": True, "security": {"enabled": True, "advancedNetworkPolicies": "None"}},
+                     ("none", "absent"), id="security without policies"),
+        pytest.param({"enabled": True, "security": {"enabled": True, "advancedNetworkPolicies": "FQDN"}},
+                     ("fqdn", "active"), id="FQDN"),
+        pytest.param({"enabled": True, "security": {"enabled": True, "advancedNetworkPolicies": "L7"}},
+                     ("l7", "active"), id="L7"),
+        pytest.param({"enabled": True, "security": {"enabled": True}}, ("fqdn", "active"), id="FQDN is the default"),
+    ],
+)  # fmt: skip
+def test_advanced_network_policies_of_aks(advanced: Json, expected: tuple[str, str]) -> None:
+    objects = azure("acpc-acns-l7", networkProfile={"advancedNetworking": advanced})
+    facts = facts_of(objects, counts(objects))
+    assert values(facts, "acns") == [expected]
+    assert only(facts, "acns").evidence
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        pytest.param({"networkProfile": {"kubeProxyConfig": {"enabled": True, "mode": "IPVS"}}},
+                     ("kube-proxy-mode", "ipvs", "active"), id="kube-proxy's mode"),
+        pytest.param({"networkProfile": {"kubeProxyConfig": {"enabled": False, "mode": None}}},
+                     ("kube-proxy-mode", "none", "absent"), id="kube-proxy is off"),
+        pytest.param({"networkProfile": {"kubeProxyConfig": None}},
+                     ("kube-proxy-mode", "unknown", "unknown"), id="nothing about kube-proxy"),
+        pytest.param({"agentPoolProfiles": [{"localDnsProfile": {"mode": "Required"}}]},
+                     ("node-local-dns", "aks-localdns", "active"), id="LocalDNS is required"),
+        pytest.param({"agentPoolProfiles": [{"localDnsProfile": {"mode": "Preferred", "state": "Enabled"}}]},
+                     ("node-local-dns", "aks-localdns", "active"), id="LocalDNS came by itself"),
+        pytest.param({"agentPoolProfiles": [{"localDnsProfile": {"mode": "Disabled", "state": "Disabled"}}]},
+                     ("node-local-dns", "unknown", "unknown"), id="no LocalDNS, but there may be a DaemonSet"),
+    ],
+)  # fmt: skip
+def test_settings_that_azure_tells(said: dict[str, Json], expected: tuple[str, str, str]) -> None:
+    objects = azure("npm-node-subnet", **said)
+    fact = only(facts_of(objects, counts(objects)), expected[0])
+    assert (fact.topic, fact.value, fact.state) == expected

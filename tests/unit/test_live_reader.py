@@ -231,6 +231,16 @@ def test_odd_and_usual_pages_give_the_same_objects(scan: Scan) -> None:
     assert json.dumps(fast) == json.dumps(slow)
 
 
+@pytest.mark.parametrize("containers", [[], [7]], ids=["usual", "odd"])
+def test_an_answer_with_line_breaks_gives_one_line_an_object(scan: Scan, containers: list[int]) -> None:
+    labels = {"app": "web", "team": "é"}
+    item = {"metadata": {"name": "web", "namespace": "shop", "labels": labels}, "spec": {"containers": containers}}
+    scan.server.script(PODS, Reply(200, json.dumps({"items": [item]}, indent=2, ensure_ascii=False).encode()))
+    found = scan.run().objects
+    assert [line.count(b"\n") for line in found.lines] == [0]
+    assert found[0].data["metadata"] == item["metadata"]
+
+
 def test_a_null_list_is_an_empty_one(scan: Scan) -> None:
     scan.server.script(PODS, as_json({"kind": "PodList", "metadata": {}, "items": None}))
     assert count(scan.run(), "Pod") == KindCount("v1", "Pod", "read", 0)

@@ -19,6 +19,7 @@ from migrate.model.finding import Effect, Finding
 from migrate.model.raw import FieldPath, Json, RawObject
 from migrate.model.refs import Location, ObjectRef
 from migrate.scan import snapshot
+from migrate.scan.encoded import EncodedObjects
 from tests.update_schemas import DOCUMENTS, path_of, schema_text
 
 HEADER = SnapshotHeader(
@@ -105,10 +106,28 @@ def test_one_header_line_then_one_object_a_line(tmp_path: Path) -> None:
     assert json.loads(line) == {"object": raw.data, "source": "a.yaml", "lines": [[1], ["spec", "ports", 0, 7]]}
 
 
+@given(st.lists(objects, max_size=4), objects)
+def test_one_more_object_goes_to_its_place(given_objects: list[RawObject], more: RawObject) -> None:
+    found = EncodedObjects.of(given_objects).with_object(more)
+    assert [raw.ref for raw in found] == [raw.ref for raw in EncodedObjects.of([*given_objects, more])]
+    assert sorted(found.lines) == sorted(EncodedObjects.of([*given_objects, more]).lines)
+
+
+def test_objects_of_a_snapshot_are_a_sequence() -> None:
+    found = EncodedObjects.of([pod("c"), pod("a"), pod("b")])
+    assert (len(found), found[-1].ref.name) == (3, "c")
+    assert [raw.ref.name for raw in found[:2]] == ["a", "b"]
+    with pytest.raises(IndexError):
+        found[3]
+
+
 def packed(*lines: object) -> bytes:
     return gzip.compress(
         b"".join((line if isinstance(line, bytes) else msgspec.json.encode(line)) + b"\n" for line in lines)
     )
+
+
+DEEP = b'{"object": {"a": ' + b"[" * 9999 + b"]" * 9999 + b"}}"
 
 
 @pytest.mark.parametrize(
@@ -130,6 +149,7 @@ def packed(*lines: object) -> bytes:
         ),
         pytest.param(packed(HEADER, {"object": {}}, b"{"), ":3: the object is damaged", id="half an object"),
         pytest.param(packed(HEADER, b'{"object": {"a": "\xff"}}'), ":2: the object is damaged", id="object not UTF-8"),
+        pytest.param(packed(HEADER, DEEP), ":2: the object is damaged", id="an object that is too deep"),
         pytest.param(packed(HEADER, {"object": []}), ":2: the object is damaged", id="an object that is a list"),
         pytest.param(
             packed(HEADER, {"object": {}, "lines": [["a"]]}), ":2: the object is damaged", id="no line number"

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from migrate.model.documents import Fact, KindCount
-from migrate.model.raw import RawObject
+from migrate.model.documents import Fact
 from migrate.scan.inventory.assess import assess
 from migrate.scan.inventory.enforcement import enforcement_facts, engine_facts, engine_sightings
-from migrate.scan.inventory.look import AZURE_KIND, Inventory
+from migrate.scan.inventory.gather import AZURE_KIND, Inventory
 from migrate.scan.inventory.machines import machine_facts
-from migrate.scan.inventory.mesh import cilium_fact, mesh_facts
+from migrate.scan.inventory.mesh import acns_facts, cilium_fact, mesh_facts
 from migrate.scan.inventory.network import cni_facts, network_facts
 from migrate.scan.inventory.sightings import sightings
 
-__all__ = ["AZURE_KIND", "assess", "detect", "engines"]
+__all__ = ["AZURE_KIND", "Inventory", "assess", "detect", "engines"]
 
 
-def detect(
-    objects: Sequence[RawObject], kinds: Sequence[KindCount], namespaces: Sequence[str] | None = None
-) -> tuple[Fact, ...]:
-    """Everything that the objects say about the cluster, by topic and value.
-
-    `kinds` says how each kind was read, and `namespaces` that only these were (None for all), so that "not there"
-    and "not seen" stay apart.
-    """
-    inventory = Inventory.of(objects, kinds, every_namespace=namespaces is None)
+def detect(inventory: Inventory) -> tuple[Fact, ...]:
+    """Everything that a snapshot says about the cluster, by topic and value; "not there" and "not seen" stay apart."""
     seen = sightings(inventory)
     running = engine_sightings(inventory, seen)
     cni = cni_facts(inventory, seen)
@@ -37,6 +29,7 @@ def detect(
         *machine_facts(inventory),
         *mesh_facts(inventory, seen),
         cilium_fact(inventory, running),
+        *acns_facts(inventory),
     ]
     return tuple(sorted(facts, key=lambda fact: (fact.topic, fact.value)))
 

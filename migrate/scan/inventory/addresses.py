@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from migrate.model.addresses import Address, AddressSet, Network, parse_address, parse_network
+from migrate.model.addresses import AddressSet, Network, parse_network
 from migrate.model.documents import Evidence, Fact
 from migrate.model.raw import FieldPath, RawObject
-from migrate.scan.inventory.look import Inventory, counted, dig, evidence, first_few, items, text, texts
+from migrate.scan.inventory.gather import Inventory
+from migrate.scan.inventory.look import counted, dig, evidence, first_few, text, texts
 
 _PROFILE = ("spec", "networkProfile")
 
@@ -18,32 +19,17 @@ def address_facts(inventory: Inventory, cni: str) -> list[Fact]:
 
 
 def _families(inventory: Inventory) -> Fact:
-    found: dict[str, Evidence] = {}
-    for family, raw, path in _family_witnesses(inventory):
-        if family not in found:
-            found[family] = evidence(raw, *path)
+    """By Azure's word, else by the addresses of services, nodes and pods."""
+    azure, path = inventory.azure, (*_PROFILE, "ipFamilies")
+    if azure is not None and (named := texts(azure, *path)):
+        found = {family.lower(): evidence(azure, *path) for family in named}
+    else:
+        found = dict(inventory.families)
     if not found:
         detail = "no address of a service, node or pod was read"
         return Fact(topic="ip-families", value="unknown", state="unknown", detail=detail)
     value = "dual-stack" if len(found) == 2 else next(iter(found))
     return Fact(topic="ip-families", value=value, evidence=tuple(found[family] for family in sorted(found)))
-
-
-def _family_witnesses(inventory: Inventory) -> Iterable[tuple[str, RawObject, FieldPath]]:
-    """Each family with what shows it: Azure's word, else cluster IPs, node blocks and pod addresses."""
-    azure = inventory.azure
-    named = () if azure is None else texts(azure, *_PROFILE, "ipFamilies")
-    if azure is not None and named:
-        yield from ((family.lower(), azure, (*_PROFILE, "ipFamilies")) for family in named)
-        return
-    places = (("Service", ("spec", "clusterIPs")), ("Node", ("spec", "podCIDRs")), ("Pod", ("status", "podIPs")))
-    for kind, path in places:
-        for raw in inventory.all(kind):
-            for index, entry in enumerate(items(dig(raw.data, *path))):
-                inner = ("ip",) if isinstance(entry, dict) else ()
-                address = dig(entry, *inner)
-                if isinstance(address, str) and address not in ("", "None"):
-                    yield "ipv6" if ":" in address else "ipv4", raw, (*path, index, *inner)
 
 
 def _pod_networks(inventory: Inventory, cni: str) -> Fact:
@@ -66,13 +52,12 @@ def _pod_networks(inventory: Inventory, cni: str) -> Fact:
 
 def _service_network(inventory: Inventory) -> Fact:
     places: list[tuple[RawObject, FieldPath]] = [(raw, (*_PROFILE, "serviceCidrs")) for raw in _azure(inventory)]
-    places += [(raw, ("spec", "cidrs")) for raw in inventory.all("ServiceCIDR")]
     places += [(raw, ("spec", "serviceCIDRs")) for raw in inventory.all("Installation")]
     fact = _networks("service-network", places)
     if fact is not None:
         return fact
-    seen = sorted({address for raw in inventory.all("Service") for address in _cluster_address(raw)}, key=_order)
-    detail = f"cluster IPs seen from {seen[0]} to {seen[-1]}; " if seen else ""
+    seen = inventory.cluster_ips
+    detail = f"cluster IPs seen from {seen[0]} to {seen[1]}; " if seen else ""
     detail += "the API server's --service-cluster-ip-range would tell"
     return Fact(topic="service-network", value="unknown", state="unknown", detail=detail)
 
@@ -103,14 +88,3 @@ def _parsed(values: Iterable[str]) -> list[Network]:
         except ValueError:
             continue
     return found
-
-
-def _cluster_address(service: RawObject) -> tuple[Address, ...]:
-    try:
-        return (parse_address(text(service, "spec", "clusterIP")),)
-    except ValueError:
-        return ()
-
-
-def _order(address: Address) -> tuple[int, int]:
-    return address.version, int(address)

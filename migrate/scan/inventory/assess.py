@@ -6,33 +6,34 @@ from collections.abc import Iterable, Sequence
 
 from migrate.model.documents import Fact
 from migrate.model.finding import Effect, Finding
-from migrate.model.raw import RawObject
 from migrate.scan.inventory.enforcement import NETWORK_POLICY_GROUP, NOT_ENFORCED, group_of
+from migrate.scan.inventory.gather import Inventory
 
 _NPM = ("npm-linux", "npm-windows")
 _CILIUM_POLICIES = ("CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy")
 
 
-def assess(facts: Sequence[Fact], objects: Iterable[RawObject]) -> tuple[Finding, ...]:
+def assess(facts: Sequence[Fact], inventory: Inventory) -> tuple[Finding, ...]:
     """The findings about the cluster as a whole, in the order of their sort keys."""
     found = [
         *_fail_open(facts),
         *_two_engines(facts),
         *_windows(facts),
         *_free_ipv6(facts),
-        *_cilium_before_its_time(facts, objects),
+        *_cilium_before_its_time(facts, inventory),
         *_calico_left(facts),
     ]
     return tuple(sorted(found, key=Finding.sort_key))
 
 
 def _fail_open(facts: Sequence[Fact]) -> Iterable[Finding]:
-    """Policies of Calico and Cilium that nobody enforces are leftovers, which have findings of their own."""
+    """Policies of Cilium that nobody enforces have a finding of their own: Cilium will enforce them untranslated."""
     for fact in facts:
         group = group_of(fact)
-        if fact.value != NOT_ENFORCED or group.endswith(("projectcalico.org", "cilium.io")):
+        if fact.value != NOT_ENFORCED or group == "cilium.io":
             continue
-        effect = Effect.NARROWS if group == NETWORK_POLICY_GROUP else Effect.UNKNOWN
+        translated = group == NETWORK_POLICY_GROUP or group.endswith("projectcalico.org")
+        effect = Effect.NARROWS if translated else Effect.UNKNOWN
         detail = f"{fact.detail}, and no engine that reads them runs: what they forbid is allowed today"
         yield Finding(id="SCAN-FAIL-OPEN", detail=detail, effect=effect)
 
@@ -63,10 +64,10 @@ def _free_ipv6(facts: Sequence[Fact]) -> Iterable[Finding]:
         yield Finding(id="POL-IPV6", detail=detail, effect=Effect.NARROWS)
 
 
-def _cilium_before_its_time(facts: Sequence[Fact], objects: Iterable[RawObject]) -> Iterable[Finding]:
+def _cilium_before_its_time(facts: Sequence[Fact], inventory: Inventory) -> Iterable[Finding]:
     if not _is_left(facts, "cilium"):
         return
-    policies = [raw for raw in objects if raw.ref.group == "cilium.io" and raw.ref.kind in _CILIUM_POLICIES]
+    policies = [raw for kind in _CILIUM_POLICIES for raw in inventory.all(kind) if raw.ref.group == "cilium.io"]
     for raw in policies:
         detail = "has no effect today and is enforced as soon as Cilium runs"
         yield Finding(id="POL-CILIUM-CRD-PRESENT", detail=detail, effect=Effect.UNKNOWN, subject=raw.ref, at=raw.at())

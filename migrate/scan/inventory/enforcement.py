@@ -8,7 +8,8 @@ import msgspec
 
 from migrate.model.documents import Evidence, Fact
 from migrate.model.raw import FieldPath, RawObject
-from migrate.scan.inventory.look import Inventory, counted, dig, evidence, first_few, items, label, text
+from migrate.scan.inventory.gather import POLICY_KINDS, Inventory
+from migrate.scan.inventory.look import counted, dig, evidence, first_few, items, label, text
 from migrate.scan.inventory.programs import Program, is_known, programs
 from migrate.scan.inventory.sightings import Sighting, with_role
 
@@ -16,21 +17,11 @@ NETWORK_POLICY_GROUP = "networking.k8s.io"
 NOT_ENFORCED = "none: policies exist but nothing enforces them"
 """Value of the fact policy-enforcement for a cluster that fails open."""
 
-POLICY_KINDS = (
-    "NetworkPolicy",
-    "GlobalNetworkPolicy",
-    "AdminNetworkPolicy",
-    "BaselineAdminNetworkPolicy",
-    "ClusterNetworkPolicy",
-    "CiliumNetworkPolicy",
-    "CiliumClusterwideNetworkPolicy",
-)
-"""Kinds that ask for enforcement; staged kinds do not."""
-
 _AZURE_POLICY = ("spec", "networkProfile", "networkPolicy")
 _AZURE_ENGINES = {"azure": "npm-linux", "calico": "calico", "cilium": "cilium"}
 _POLICY_LABEL = "kubernetes.azure.com/network-policy"
 _VOLUMES = ("spec", "template", "spec", "volumes")
+_UNKNOWN_DAEMON = "other: "
 _CNI_FOLDERS = ("/etc/cni/net.d", "/opt/cni/bin")
 
 
@@ -70,8 +61,7 @@ def enforcement_facts(inventory: Inventory, engines: Sequence[Sighting], facts: 
     for kind in POLICY_KINDS:
         for raw in inventory.all(kind):
             policies.setdefault(raw.ref.group, []).append(raw)
-    in_doubt = any(fact.state == "unknown" for fact in facts) or any(e.enforcing is None for e in engines)
-    return [_enforcement(group, policies[group], engines, in_doubt) for group in sorted(policies)]
+    return [_enforcement(group, policies[group], engines, facts) for group in sorted(policies)]
 
 
 def group_of(fact: Fact) -> str:
@@ -84,18 +74,38 @@ def unknown_network_daemons(inventory: Inventory) -> tuple[RawObject, ...]:
     return tuple(raw for raw in inventory.all("DaemonSet") if not is_known(raw) and _writes_cni(raw) is not None)
 
 
-def _enforcement(group: str, policies: list[RawObject], engines: Sequence[Sighting], in_doubt: bool) -> Fact:
-    who = [e for e in engines if e.state == "active" and e.enforcing and group in e.program.enforces]
+def _enforcement(group: str, policies: list[RawObject], engines: Sequence[Sighting], facts: Sequence[Fact]) -> Fact:
+    readers = [engine for engine in engines if group in engine.program.enforces]
+    who = [e for e in readers if e.state == "active" and e.enforcing]
     said = f"{group}: {counted(len(policies), 'policy')}"
     shown = first_few(evidence(raw, "metadata", "name") for raw in policies)
     if who:
         shown += tuple(e.evidence[0] for e in who if e.evidence)
         return Fact(topic="policy-enforcement", value=", ".join(e.id for e in who), detail=said, evidence=shown)
-    if in_doubt:
+    if any(map(_in_doubt, readers)) or _may_have_strange_readers(group, engines, facts):
         detail = f"{said}; whether an engine runs and enforces them could not be told, see topic engine"
         return Fact(topic="policy-enforcement", value="unknown", state="unknown", detail=detail, evidence=shown)
     value = NOT_ENFORCED if policies else "none"
     return Fact(topic="policy-enforcement", value=value, state="absent", detail=said, evidence=shown)
+
+
+def _in_doubt(engine: Sighting) -> bool:
+    """Whether an engine may enforce although nothing shows it; one of which only leftovers are there does not."""
+    return engine.enforcing is not False and (
+        engine.state == "unknown" or (engine.state == "active" and engine.enforcing is None)
+    )
+
+
+def _may_have_strange_readers(group: str, engines: Sequence[Sighting], facts: Sequence[Fact]) -> bool:
+    """Whether a program that is not known here may enforce a group.
+
+    A CNI that no workload shows may enforce what Kubernetes defines, but not the kinds of a product: those are read by
+    its own agent, which is a DaemonSet.
+    """
+    known = {engine.id for engine in engines}
+    strange = [fact.value for fact in facts if fact.state == "unknown" and fact.value not in known]
+    of_a_product = any(group in program.groups for program in programs())
+    return any(not of_a_product or value.startswith(_UNKNOWN_DAEMON) for value in strange)
 
 
 def _with_enforcement(sighting: Sighting) -> Sighting:
@@ -173,7 +183,7 @@ def _unknown_program(raw: RawObject) -> Fact:
     place = _writes_cni(raw) or ()
     return Fact(
         topic="engine",
-        value=f"other: {raw.ref.namespace}/{raw.ref.name}",
+        value=f"{_UNKNOWN_DAEMON}{raw.ref.namespace}/{raw.ref.name}",
         state="unknown",
         detail="writes CNI files to the nodes and is not known here; its documentation tells whether it enforces",
         evidence=(evidence(raw, *place),),

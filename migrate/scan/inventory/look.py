@@ -2,75 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 
-from migrate.model.documents import Evidence, KindCount
+from migrate.model.documents import Evidence
 from migrate.model.raw import FieldPath, Json, RawObject
 from migrate.sources.fields import dotted
 
-AZURE_KIND = "AzureManagedCluster"
-"""Kind of the object that holds `az aks show -o json` in its spec."""
-
 _SHOWN = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Inventory:
-    """A snapshot's objects by kind, in the order of their names, and how each kind was read.
-
-    `every_namespace` is False when only some namespaces were read.
-    """
-
-    by_kind: Mapping[str, tuple[RawObject, ...]]
-    kinds: tuple[KindCount, ...]
-    every_namespace: bool
-
-    @classmethod
-    def of(cls, objects: Iterable[RawObject], kinds: Sequence[KindCount], every_namespace: bool = True) -> Inventory:
-        """The inventory of a snapshot's objects."""
-        found: dict[str, list[RawObject]] = {}
-        for raw in objects:
-            found.setdefault(raw.ref.kind, []).append(raw)
-        ordered = {kind: tuple(sorted(several, key=lambda raw: raw.ref.sort_key())) for kind, several in found.items()}
-        return cls(ordered, tuple(kinds), every_namespace)
-
-    def all(self, kind: str) -> tuple[RawObject, ...]:
-        """Every object of a kind, whatever its API group."""
-        return self.by_kind.get(kind, ())
-
-    def named(self, kind: str, namespace: str | None, name: str) -> RawObject | None:
-        """One object by its name."""
-        for raw in self.all(kind):
-            if raw.ref.namespace == namespace and raw.ref.name == name:
-                return raw
-        return None
-
-    @property
-    def azure(self) -> RawObject | None:
-        """What Azure says about the cluster, if it was asked."""
-        return next(iter(self.all(AZURE_KIND)), None)
-
-    @property
-    def shows_workloads(self) -> bool:
-        """Whether a DaemonSet that is not here does not exist.
-
-        A snapshot without nodes is a folder of manifests rather than a cluster: there nothing follows from absence,
-        and neither does it when only some namespaces were read.
-        """
-        return self.every_namespace and self.was_read("DaemonSet") and bool(self.all("Node"))
-
-    def was_read(self, kind: str) -> bool:
-        """Whether objects of a kind were asked for and given."""
-        return any(count.kind == kind and count.status == "read" for count in self.kinds)
-
-    def groups(self) -> Mapping[str, tuple[KindCount, ...]]:
-        """API groups that the cluster knows, or of which objects were given, with the counts of their kinds."""
-        found: dict[str, list[KindCount]] = {}
-        for count in self.kinds:
-            if count.status == "read":
-                found.setdefault(count.api_version.rpartition("/")[0], []).append(count)
-        return {group: tuple(counts) for group, counts in found.items()}
 
 
 def dig(value: Json, *path: str | int) -> Json:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from migrate.model.documents import Evidence, Fact
 from migrate.model.raw import FieldPath, RawObject
-from migrate.scan.inventory.enforcement import POLICY_KINDS
-from migrate.scan.inventory.look import Inventory, counted, dig, evidence, first_few, items, label, text
+from migrate.scan.inventory.gather import POLICY_KINDS, STAGED_KINDS, Inventory
+from migrate.scan.inventory.look import counted, dig, evidence, first_few, items, label, text
 
 AKS_LABEL = "kubernetes.azure.com/cluster"
 IMAGE_LABEL = "kubernetes.azure.com/node-image-version"
@@ -16,7 +16,6 @@ _NODE_INFO = ("status", "nodeInfo")
 _POOLS = ("spec", "agentPoolProfiles")
 _MANAGED = {"eks.amazonaws.com/nodegroup": "eks", "cloud.google.com/gke-nodepool": "gke"}
 _PROVIDERS = {"azure": "azure", "aws": "aws", "gce": "gcp", "kind": "kind", "k3s": "k3s"}
-_STAGED_KINDS = ("StagedNetworkPolicy", "StagedGlobalNetworkPolicy", "StagedKubernetesNetworkPolicy")
 _ASK_NODES = "no nodes were read; `kubectl get nodes -o yaml` would tell"
 
 
@@ -130,31 +129,26 @@ def _windows(inventory: Inventory) -> list[Fact]:
 
 
 def _counts(inventory: Inventory) -> list[Fact]:
-    pods = inventory.all("Pod")
-    running = sum(text(pod, "status", "phase") == "Running" for pod in pods)
-    on_host = sum(dig(pod.data, "spec", "hostNetwork") is True for pod in pods)
+    pods = inventory.pods
+    of_pods = f"{pods.running} running, {pods.on_host} on their node's network"
     facts = [
-        _count("node-count", inventory, "Node", "nodes", ""),
-        _count("pod-count", inventory, "Pod", "pods -A", f"{running} running, {on_host} on their node's network"),
+        _count("node-count", inventory, "Node", len(inventory.all("Node")), "nodes"),
+        _count("pod-count", inventory, "Pod", pods.total, "pods -A", of_pods),
     ]
-    for kind in (*POLICY_KINDS, *_STAGED_KINDS):
+    for kind in (*POLICY_KINDS, *STAGED_KINDS):
         versions = [raw.ref.api_version for raw in inventory.all(kind)]
         facts += [_policy_count(kind, version, versions.count(version)) for version in sorted(set(versions))]
     if not any(fact.topic == "policy-count" for fact in facts):
-        facts.append(_count("policy-count", inventory, "NetworkPolicy", "networkpolicies -A", "no policy of any kind"))
+        detail = "no policy of any kind"
+        facts.append(_count("policy-count", inventory, "NetworkPolicy", 0, "networkpolicies -A", detail))
     return facts
 
 
-def _count(topic: str, inventory: Inventory, kind: str, plural: str, detail: str) -> Fact:
-    objects = inventory.all(kind)
-    if not objects and not inventory.was_read(kind):
-        return Fact(
-            topic=topic,
-            value="unknown",
-            state="unknown",
-            detail=f"no {kind} was read; `kubectl get {plural}` would tell",
-        )
-    return Fact(topic=topic, value=str(len(objects)), detail=detail)
+def _count(topic: str, inventory: Inventory, kind: str, number: int, plural: str, detail: str = "") -> Fact:
+    if not number and not inventory.was_read(kind):
+        tell = f"no {kind} was read; `kubectl get {plural}` would tell"
+        return Fact(topic=topic, value="unknown", state="unknown", detail=tell)
+    return Fact(topic=topic, value=str(number), detail=detail)
 
 
 def _policy_count(kind: str, version: str, number: int) -> Fact:

@@ -1,15 +1,21 @@
-"""Service meshes, and a Cilium that is there already."""
+"""Service meshes, a Cilium that is there already, and what AKS lets its policies say."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from migrate.model.documents import Fact
-from migrate.scan.inventory.look import Inventory, dig, evidence, text
+from migrate.scan.inventory.gather import Inventory
+from migrate.scan.inventory.look import dig, evidence, text
+from migrate.scan.inventory.machines import is_aks
 from migrate.scan.inventory.sightings import Sighting, with_role
 
 _ISTIO = ("spec", "serviceMeshProfile", "mode")
 _OPEN_SERVICE_MESH = ("spec", "addonProfiles", "openServiceMesh", "enabled")
+_ADVANCED = ("spec", "networkProfile", "advancedNetworking")
+_ADVANCED_ENABLED = (*_ADVANCED, "enabled")
+_SECURITY_ENABLED = (*_ADVANCED, "security", "enabled")
+_ADVANCED_POLICIES = (*_ADVANCED, "security", "advancedNetworkPolicies")
 _NOT_READ = "not every workload and node was read; `kubectl get daemonsets,deployments,nodes -A -o yaml` would tell"
 
 
@@ -40,3 +46,19 @@ def cilium_fact(inventory: Inventory, engines: Sequence[Sighting]) -> Fact:
     if inventory.shows_workloads:
         return Fact(topic="cilium", value="none", state="absent", detail="no DaemonSet and no kind of it")
     return Fact(topic="cilium", value="unknown", state="unknown", detail=_NOT_READ)
+
+
+def acns_facts(inventory: Inventory) -> list[Fact]:
+    """Which policies of Advanced Container Networking Services an AKS cluster takes: "fqdn", "l7" (both) or "none"."""
+    azure = inventory.azure
+    if azure is None:
+        detail = "`az aks show -o json`, given with --az-json, would tell"
+        return [Fact(topic="acns", value="unknown", state="unknown", detail=detail)] if is_aks(inventory) else []
+    shown = tuple(evidence(azure, *path) for path in (_ADVANCED_ENABLED, _SECURITY_ENABLED, _ADVANCED_POLICIES))
+    if not all(dig(azure.data, *path) is True for path in (_ADVANCED_ENABLED, _SECURITY_ENABLED)):
+        return [Fact(topic="acns", value="none", state="absent", evidence=shown)]
+    value = text(azure, *_ADVANCED_POLICIES).lower()
+    if value == "none":
+        return [Fact(topic="acns", value=value, state="absent", evidence=shown)]
+    detail = "" if value else "Azure names none, and FQDN is what it then takes"
+    return [Fact(topic="acns", value=value or "fqdn", detail=detail, evidence=shown)]

@@ -11,7 +11,8 @@ from migrate.model.documents import Evidence, Fact
 from migrate.model.raw import RawObject
 from migrate.scan.inventory.addresses import address_facts
 from migrate.scan.inventory.enforcement import unknown_network_daemons
-from migrate.scan.inventory.look import Inventory, counted, dig, evidence, first_few, text, texts
+from migrate.scan.inventory.gather import Inventory
+from migrate.scan.inventory.look import counted, dig, evidence, first_few, text, texts
 from migrate.scan.inventory.machines import azure_pools, grouped, is_aks
 from migrate.scan.inventory.sightings import Sighting, with_role
 
@@ -153,12 +154,9 @@ def _ipam(inventory: Inventory, cni: Sequence[Fact]) -> Fact:
 def _kube_proxy(inventory: Inventory) -> Fact:
     """The mode that Azure, the configuration or the arguments name; iptables when none of them names one."""
     topic = "kube-proxy-mode"
-    azure = inventory.azure
-    if azure is not None and (mode := text(azure, *_PROFILE, "kubeProxyConfig", "mode")):
-        return Fact(topic=topic, value=mode.lower(), evidence=(evidence(azure, *_PROFILE, "kubeProxyConfig", "mode"),))
-    if azure is not None and text(azure, *_PROFILE, "networkDataplane") == "cilium":
-        shown = evidence(azure, *_PROFILE, "networkDataplane")
-        return Fact(topic=topic, value="none", state="absent", detail="Cilium takes its place", evidence=(shown,))
+    said = None if inventory.azure is None else _kube_proxy_of_azure(inventory.azure)
+    if said is not None:
+        return said
     config = inventory.named("ConfigMap", "kube-system", "kube-proxy")
     configured = None if config is None else _configured_mode(text(config, "data", "config.conf"))
     if config is not None and configured is not None:
@@ -167,11 +165,22 @@ def _kube_proxy(inventory: Inventory) -> Fact:
     daemons = [raw for raw in inventory.all("DaemonSet") if raw.ref.name.startswith("kube-proxy")]
     if daemons:
         return _kube_proxy_by_arguments(daemons[0])
-    pods = [raw for raw in inventory.all("Pod") if raw.ref.name.startswith("kube-proxy-")]
-    if inventory.shows_workloads and not pods and not _k3s(inventory):
+    if inventory.shows_workloads and not inventory.pods.run_kube_proxy and not _k3s(inventory):
         return Fact(topic=topic, value="none", state="absent", detail="no DaemonSet or pod named kube-proxy")
     detail = "ConfigMap kube-system/kube-proxy, or `curl localhost:10249/proxyMode` on a node, would tell"
     return Fact(topic=topic, value="unknown", state="unknown", detail=detail)
+
+
+def _kube_proxy_of_azure(azure: RawObject) -> Fact | None:
+    topic, config = "kube-proxy-mode", (*_PROFILE, "kubeProxyConfig")
+    if dig(azure.data, *config, "enabled") is False:
+        return Fact(topic=topic, value="none", state="absent", evidence=(evidence(azure, *config, "enabled"),))
+    if mode := text(azure, *config, "mode"):
+        return Fact(topic=topic, value=mode.lower(), evidence=(evidence(azure, *config, "mode"),))
+    if text(azure, *_PROFILE, "networkDataplane") == "cilium":
+        shown = evidence(azure, *_PROFILE, "networkDataplane")
+        return Fact(topic=topic, value="none", state="absent", detail="Cilium takes its place", evidence=(shown,))
+    return None
 
 
 def _configured_mode(document: str) -> str | None:
@@ -210,9 +219,10 @@ def _node_local_dns(inventory: Inventory, seen: Sequence[Sighting]) -> Fact:
         detail = f"AKS LocalDNS, by the label of {counted(len(enabled), 'node')}"
         return Fact(topic="node-local-dns", value="aks-localdns", detail=detail, evidence=first_few(enabled))
     for raw, path in azure_pools(inventory):
-        if text(raw, *path, "localDnsProfile", "mode") == "Required":
-            shown = (evidence(raw, *path, "localDnsProfile", "mode"),)
-            return Fact(topic="node-local-dns", value="aks-localdns", detail="AKS LocalDNS", evidence=shown)
+        for key, value in (("state", "Enabled"), ("mode", "Required")):
+            if text(raw, *path, "localDnsProfile", key) == value:
+                shown = (evidence(raw, *path, "localDnsProfile", key),)
+                return Fact(topic="node-local-dns", value="aks-localdns", detail="AKS LocalDNS", evidence=shown)
     if inventory.shows_workloads:
         return Fact(topic="node-local-dns", value="none", state="absent", detail="no DaemonSet and no node label")
     detail = "not every DaemonSet and node was read; `kubectl get daemonsets,nodes -A -o yaml` would tell"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal, TypeAlias
 
@@ -11,13 +11,14 @@ import msgspec
 
 from migrate.model.documents import Evidence, Fact
 from migrate.model.raw import RawObject
-from migrate.scan.inventory.look import Inventory, counted, dig, evidence, first_few, items, number, text
+from migrate.scan.inventory.gather import Inventory
+from migrate.scan.inventory.look import counted, dig, evidence, first_few, number, text
 from migrate.scan.inventory.programs import Program, Role, container_names, programs
 
 State = Literal["active", "present", "absent", "unknown"]
 
 _CONTAINERS = ("spec", "template", "spec", "containers")
-_Running: TypeAlias = "Mapping[str, list[RawObject]]"
+_Running: TypeAlias = "Mapping[str, Sequence[Evidence]]"
 _STRONGEST_FIRST: tuple[State, ...] = ("active", "unknown", "present", "absent")
 
 
@@ -44,7 +45,7 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
 
 def sightings(inventory: Inventory) -> tuple[Sighting, ...]:
     """The programs that left any trace in the snapshot, by id."""
-    running = _running_by_daemon(inventory)
+    running = {} if inventory.was_read("DaemonSet") else inventory.pods.of_daemons
     return tuple(seen for program in programs() if (seen := _sighting(inventory, program, running)) is not None)
 
 
@@ -130,7 +131,7 @@ def _enforcing(program: Program, raw: RawObject | None, version: str) -> bool | 
 
 def _of_pods(running: _Running, program: Program) -> Sighting | None:
     names = [w.name for w in program.workloads if w.kind == "DaemonSet" and not w.container and not w.windows]
-    pods = [pod for daemon, several in running.items() if _any_match(daemon, names) for pod in several]
+    pods = [shown for daemon, several in running.items() if _any_match(daemon, names) for shown in several]
     if not pods:
         return None
     return Sighting(
@@ -138,24 +139,12 @@ def _of_pods(running: _Running, program: Program) -> Sighting | None:
         state="active",
         enforcing=_enforcing(program, None, ""),
         details=(f"{counted(len(pods), 'pod')} running; the DaemonSet itself was not read",),
-        evidence=first_few(evidence(raw, "status", "phase") for raw in pods),
+        evidence=first_few(pods),
     )
 
 
 def _any_match(name: str, globs: list[str]) -> bool:
     return any(fnmatchcase(name, glob) for glob in globs)
-
-
-def _running_by_daemon(inventory: Inventory) -> _Running:
-    """Running pods by the name of their DaemonSet; empty when the DaemonSets themselves were read."""
-    found: dict[str, list[RawObject]] = {}
-    for pod in () if inventory.was_read("DaemonSet") else inventory.all("Pod"):
-        if text(pod, "status", "phase") != "Running":
-            continue
-        for owner in items(dig(pod.data, "metadata", "ownerReferences")):
-            if dig(owner, "kind") == "DaemonSet":
-                found.setdefault(str(dig(owner, "name")), []).append(pod)
-    return found
 
 
 def _of_kubelet(inventory: Inventory, program: Program) -> Sighting | None:

@@ -1,0 +1,88 @@
+"""The output folder: writing a translation into it, and what an earlier one left there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from migrate.errors import InputError
+from migrate.files import write_atomic
+from migrate.model.documents import Translation
+from migrate.translate.documents import encode, read_translation
+from migrate.translate.engine import Outcome
+from migrate.translate.render import MANAGED_BY
+
+TRANSLATION = "translation.json"
+_OUTPUT_FILE = re.compile(r"cilium(?:/[a-z0-9_][a-z0-9_.-]{0,252}){1,3}\.yaml")
+_MARK = f"{MANAGED_BY}: cilium-migrate"
+
+
+def write_translation(folder: Path, outcome: Outcome) -> None:
+    """Write cilium/ and translation.json into a folder; files of the run before that are gone now are removed.
+
+    All or nothing: everything is written beside its place first. A file under cilium/ that this program did not write
+    is never removed, and an InputError where one of ours would replace it.
+    """
+    before = earlier_files(folder)
+    texts = {file.path: file.text.encode() for file in outcome.files} | {TRANSLATION: encode(outcome.translation)}
+    with _as_input_error():
+        for file in outcome.files:
+            _check_place(folder, file.path)
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".new-", dir=folder) as beside:
+            for path, text in texts.items():
+                write_atomic(Path(beside, path), text)
+            for path in texts:
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                Path(beside, path).replace(folder / path)
+        for path in sorted(before.keys() - texts.keys()):
+            (folder / path).unlink(missing_ok=True)
+
+
+def earlier_files(folder: Path) -> Mapping[str, str]:
+    """The texts of the files that the translation in a folder names and that are ours; none without a translation.
+
+    Raises InputError when something there cannot be read.
+    """
+    with _as_input_error():
+        if not (folder / TRANSLATION).exists():
+            return {}
+        named = sorted(_named(read_translation(folder / TRANSLATION)))
+        texts = {name: _text(folder, name) for name in named}
+    return {name: text for name, text in texts.items() if _MARK in text}
+
+
+def _named(translation: Translation) -> set[str]:
+    emitted = [*translation.objects, *(item for result in translation.results for item in result.objects)]
+    return {item.file for item in emitted if _OUTPUT_FILE.fullmatch(item.file)}
+
+
+def _text(folder: Path, name: str) -> str:
+    """The file's text; empty when it is not there, or outside of cilium/ by way of a link."""
+    path = folder / name
+    return path.read_bytes().decode(errors="replace") if _is_inside(folder, name) and path.is_file() else ""
+
+
+def _check_place(folder: Path, name: str) -> None:
+    path = folder / name
+    if not _is_inside(folder, name):
+        raise InputError(f"{path}: a link leads outside of {folder}; remove the link, or choose another folder")
+    if path.exists() and _MARK not in path.read_bytes().decode(errors="replace"):
+        raise InputError(f"{path}: migrate did not write it and would replace it; move it, or choose another folder")
+
+
+def _is_inside(folder: Path, name: str) -> bool:
+    return (folder / name).resolve().is_relative_to((folder / "cilium").resolve())
+
+
+@contextmanager
+def _as_input_error() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{error.filename}: {error.strerror}; choose another --output-dir, or make this one usable"
+        ) from error
