@@ -90,11 +90,13 @@ def _findings(findings: Sequence[Finding]) -> Table:
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     from rich import box
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from migrate.cli.emit import plain
 
-    table = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    # Evidence is there to be read and copied: it is wrapped, never cut.
+    headings = [Column(column, overflow="fold") for column in columns]
+    table = Table(*headings, title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         table.add_row(*map(plain, row))
     return table
