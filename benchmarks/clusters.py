@@ -1,20 +1,22 @@
 """Made-up clusters of the size that real ones have, with NetworkPolicies; the same scale is always the same cluster.
 
 Workloads have an app of their own or share one, a tier that says which ports they name, and a few more labels. Their
-pods spread with a long tail. Policies are of eight kinds in turn, after a base of default denies.
+pods spread with a long tail. Policies are of seven kinds in turn, after a base of default denies.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from migrate.model.addresses import Address
 from migrate.model.cluster import Cluster, NamedPort, Namespace, Node, Pod
 from migrate.model.labels import Labels
 from migrate.model.raw import Json, RawObject
 
+_PODS_PER_NODE = 50
 _NAME = "kubernetes.io/metadata.name"
 _TEAMS = ("orders", "search", "billing", "media", "platform")
 _STAGES = ("live", "test", "try")
@@ -50,26 +52,35 @@ class _Workload:
     namespace: Namespace
     labels: dict[str, str]
     tier: str
+    revision: str
 
     @property
     def ports(self) -> tuple[NamedPort, ...]:
         return _PORTS[self.tier]
 
 
-def build(scale: Scale) -> tuple[Cluster, list[RawObject]]:
-    """A cluster and its policies."""
+_Kind = Callable[[random.Random, _Workload, _Workload], Json]
+
+
+def build(scale: Scale, *, dual_stack: bool = False, over_pods: bool = False) -> tuple[Cluster, list[RawObject]]:
+    """A cluster and its policies. `over_pods`: some have blocks that hold pods, which engines read differently."""
     chance = random.Random(str(scale))
     namespaces = [_namespace(index) for index in range(scale.namespaces)]
     workloads = [_workload(chance, scale, namespaces) for _ in range(scale.workloads)]
+    families = (4, 6) if dual_stack else (4,)
     cluster = Cluster(
         namespaces=tuple(namespaces),
-        pods=tuple(_pods(chance, scale, workloads)),
-        nodes=tuple(_node(index) for index in range(scale.pods // 50 + 1)),
+        pods=tuple(_pods(chance, scale, workloads, families)),
+        nodes=tuple(
+            Node(f"node-{index}", Labels(), _addresses("10.32.0.1", "fd00:32::1", index, families))
+            for index in range(scale.pods // _PODS_PER_NODE + 1)
+        ),
         api_server=(IPv4Address("203.0.113.1"),),
         complete=True,
-        ip_families=frozenset({4, 6}),
+        ip_families=frozenset(families),
     )
-    return cluster, [RawObject(policy) for policy in _policies(chance, scale, namespaces, workloads)]
+    kinds = (*_KINDS, _to_pod_range) if over_pods else _KINDS
+    return cluster, [RawObject(policy) for policy in _policies(chance, scale, namespaces, workloads, kinds)]
 
 
 def _namespace(index: int) -> Namespace:
@@ -84,44 +95,47 @@ def _workload(chance: random.Random, scale: Scale, namespaces: list[Namespace]) 
     labels["release"] = f"r{chance.randrange(4)}"
     if chance.random() < 0.25:
         labels["exposed"] = chance.choice(("yes", "no"))
-    return _Workload(chance.choice(namespaces[1:]), labels, tier)
+    return _Workload(chance.choice(namespaces[1:]), labels, tier, f"{chance.getrandbits(40):x}")
 
 
-def _pods(chance: random.Random, scale: Scale, workloads: list[_Workload]) -> Iterator[Pod]:
-    """One pod for each workload, the others with a long tail; DNS is one pod more."""
+def _pods(chance: random.Random, scale: Scale, workloads: list[_Workload], families: tuple[int, ...]) -> Iterator[Pod]:
+    """One pod for each workload, the others with a long tail."""
     owners = [*workloads, *chance.choices(workloads, [1 / (i + 5) for i in range(len(workloads))], k=scale.pods)]
     for index, owner in enumerate(owners[: scale.pods]):
         yield Pod(
             namespace=owner.namespace.name,
             name=f"pod-{index}",
-            labels=Labels.of(owner.labels | {"pod-template-hash": f"{id_of(owner.labels):x}"}),
+            labels=Labels.of(owner.labels | {"pod-template-hash": owner.revision}),
             namespace_labels=owner.namespace.labels,
-            addresses=(IPv4Address("10.64.0.0") + index, IPv6Address("fd00:64::") + index),
+            addresses=_addresses("10.64.0.1", "fd00:64::1", index, families),
             named_ports=owner.ports,
-            node=f"node-{index // 50}",
+            node=f"node-{index // _PODS_PER_NODE}",
         )
 
 
-def id_of(labels: dict[str, str]) -> int:
-    """A number that is the same for the same labels."""
-    return random.Random(str(labels)).getrandbits(32)
-
-
-def _node(index: int) -> Node:
-    return Node(f"node-{index}", Labels(), (IPv4Address("10.32.0.1") + index, IPv6Address("fd00:32::1") + index))
+def _addresses(first: str, first_v6: str, index: int, families: tuple[int, ...]) -> tuple[Address, ...]:
+    found: dict[int, Address] = {4: IPv4Address(first) + index, 6: IPv6Address(first_v6) + index}
+    return tuple(found[family] for family in families)
 
 
 def _policies(
-    chance: random.Random, scale: Scale, namespaces: list[Namespace], workloads: list[_Workload]
+    chance: random.Random,
+    scale: Scale,
+    namespaces: list[Namespace],
+    workloads: list[_Workload],
+    kinds: Sequence[_Kind],
 ) -> Iterator[dict[str, Json]]:
     base = min(len(namespaces) - 1, scale.policies // 4)
     for index in range(base):
-        closed: Json = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "egress": [_rule("to", _DNS, "UDP", 53)]}
+        closed: Json = {
+            "podSelector": {},
+            "policyTypes": ["Ingress", "Egress"],
+            "egress": [_rule("to", _DNS, "UDP", 53)],
+        }
         yield _policy("base", namespaces[1 + index], closed)
     for index in range(scale.policies - base):
         own, peer = chance.choice(workloads), chance.choice(workloads)
-        kind = _KINDS[index % len(_KINDS)]
-        yield _policy(f"policy-{index}", own.namespace, kind(chance, own, peer))
+        yield _policy(f"policy-{index}", own.namespace, kinds[index % len(kinds)](chance, own, peer))
 
 
 def _policy(name: str, namespace: Namespace, spec: Json) -> dict[str, Json]:
@@ -140,9 +154,6 @@ def _labelled(workload: _Workload, *keys: str) -> Json:
 
 def _team(workload: _Workload, *keys: str) -> Json:
     return {"matchLabels": {key: workload.namespace.labels[key] for key in keys}}
-
-
-_Kind = Callable[[random.Random, _Workload, _Workload], Json]
 
 
 def _from_app(chance: random.Random, own: _Workload, peer: _Workload) -> Json:
@@ -207,5 +218,4 @@ _KINDS: tuple[_Kind, ...] = (
     _from_others,
     _to_app,
     _to_outside,
-    _to_pod_range,
 )

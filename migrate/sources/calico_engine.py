@@ -34,7 +34,16 @@ from migrate.model.ruleset import (
     Traffic,
 )
 from migrate.model.selectors import EVERYTHING, NOTHING, And, Not, Operator, Or, Requirement, Selector, matches
-from migrate.sources.calico import ORCHESTRATOR, CalicoPolicy, CalicoRule, EntityMatch, IcmpMatch, NetworkSet, PortRange
+from migrate.sources.calico import (
+    ORCHESTRATOR,
+    STORED_GROUP,
+    CalicoPolicy,
+    CalicoRule,
+    EntityMatch,
+    IcmpMatch,
+    NetworkSet,
+    PortRange,
+)
 from migrate.sources.cluster import SERVICE_ACCOUNT_NAME
 from migrate.sources.kubernetes import NAMESPACE_NAME, NetworkPolicy
 from migrate.sources.kubernetes_engine import in_namespace, policy_rules
@@ -210,10 +219,13 @@ def _entry(policy: CalicoPolicy | NetworkPolicy) -> _Entry:
         legacy, current = f"{namespace}/knp.default.{name}", f"{name}/{namespace}/KubernetesNetworkPolicy"
         return _Entry(policy, DEFAULT_TIER, KUBERNETES_ORDER, legacy, current)
     order = inf if policy.order is None else policy.order
-    stored = f"{policy.tier}.{policy.name}"
+    prefix = f"{policy.tier}."
+    stored = name if name.startswith(prefix) or policy.ref.group == STORED_GROUP else prefix + name
+    # The API shows a policy of the default tier without the tier in its name, one of another tier with it.
+    shown = policy.name if policy.tier == DEFAULT_TIER or policy.name != name.removeprefix(prefix) else name
     if policy.namespace is None:
-        return _Entry(policy, policy.tier, order, stored, f"{policy.name}//GlobalNetworkPolicy")
-    current = f"{policy.name}/{policy.namespace}/NetworkPolicy"
+        return _Entry(policy, policy.tier, order, stored, f"{shown}//GlobalNetworkPolicy")
+    current = f"{shown}/{policy.namespace}/NetworkPolicy"
     return _Entry(policy, policy.tier, order, f"{policy.namespace}/{stored}", current)
 
 

@@ -28,7 +28,7 @@ def write_translation(folder: Path, outcome: Outcome) -> None:
     """
     before = earlier_files(folder)
     texts = {file.path: file.text.encode() for file in outcome.files} | {TRANSLATION: encode(outcome.translation)}
-    with _as_input_error():
+    with _as_input_error(folder):
         for file in outcome.files:
             _check_place(folder, file.path)
         folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def earlier_files(folder: Path) -> Mapping[str, str]:
 
     Raises InputError when something there cannot be read.
     """
-    with _as_input_error():
+    with _as_input_error(folder):
         if not (folder / TRANSLATION).exists():
             return {}
         named = sorted(_named(read_translation(folder / TRANSLATION)))
@@ -79,10 +79,9 @@ def _is_inside(folder: Path, name: str) -> bool:
 
 
 @contextmanager
-def _as_input_error() -> Iterator[None]:
+def _as_input_error(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(
-            f"{error.filename}: {error.strerror}; choose another --output-dir, or make this one usable"
-        ) from error
+        what = f"{error.strerror} ({error.filename})"
+        raise InputError(f"{folder}: cannot be used: {what}; choose another --output-dir") from error

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
+
+_NOT_ZERO = re.compile(rb"[^\0]")
+_OFFSETS = tuple(tuple(offset for offset in range(8) if byte >> offset & 1) for byte in range(256))
 
 
 def bits(numbers: Iterable[int]) -> int:
     """The set of some numbers."""
-    flags = bytearray()
-    for number in numbers:
-        place = number >> 3
-        if place >= len(flags):
-            flags.extend(bytes(place + 1 - len(flags)))
-        flags[place] |= 1 << (number & 7)
+    known = list(numbers)
+    flags = bytearray((max(known) >> 3) + 1 if known else 0)
+    for number in known:
+        flags[number >> 3] |= 1 << (number & 7)
     return int.from_bytes(flags, "little")
 
 
 def members(found: int) -> Iterator[int]:
     """The numbers in a set, ascending."""
-    digits = bin(found)[:1:-1]
-    place = digits.find("1")
-    while place >= 0:
-        yield place
-        place = digits.find("1", place + 1)
+    flags = found.to_bytes((found.bit_length() + 7) // 8, "little")
+    for match in _NOT_ZERO.finditer(flags):
+        place = match.start()
+        for offset in _OFFSETS[flags[place]]:
+            yield place * 8 + offset
 
 
 def lowest(found: int) -> int:

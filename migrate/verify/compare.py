@@ -15,6 +15,7 @@ from migrate.model.flow import Direction, End, EndKind, Flow
 from migrate.model.ruleset import Engine, Place
 from migrate.verify.bits import bits, lowest
 from migrate.verify.compile import Compiled, Form, Forms, read_engine, read_named_ports
+from migrate.verify.ends import Ends
 from migrate.verify.groups import Group, Groups, within
 from migrate.verify.packets import PacketReads, Packets
 from migrate.verify.space import Reads, Space, SpaceEnd
@@ -56,8 +57,9 @@ class Comparison:
         self.space = Space(cluster, reads)
         self.packets = Packets(packet_reads)
         self._forms = Forms()
-        self.before = Compiled(before, self.space, self.packets, self._forms)
-        self.after = Compiled(after, self.space, self.packets, self._forms)
+        ends = Ends(self.space)
+        self.before = Compiled(before, self.space, ends, self.packets, self._forms)
+        self.after = Compiled(after, self.space, ends, self.packets, self._forms)
 
     @property
     def equal(self) -> bool:
@@ -71,10 +73,10 @@ class Comparison:
         for family in (4, 6):
             senders, receivers = self._groups(Direction.EGRESS, family), self._groups(Direction.INGRESS, family)
             for sender in senders.changed:
-                for receiver in receivers.merged:
+                for receiver in receivers.concerned(sender):
                     yield from self._boxes(Direction.EGRESS, sender, receiver)
             for receiver in receivers.changed:
-                for sender in senders.merged:
+                for sender in senders.concerned(receiver):
                     yield from self._boxes(Direction.INGRESS, sender, receiver)
 
     def _boxes(self, side: Direction, sender: Group, receiver: Group) -> Iterator[Change]:

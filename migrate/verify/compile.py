@@ -6,23 +6,18 @@ canonical and interned: two classes, or two engines, mean the same exactly where
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from migrate.model.cluster import Pod
-from migrate.model.flow import PROTOCOL_NAMES, Direction
+from migrate.model.flow import Direction
 from migrate.model.intervals import IntervalSet
 from migrate.model.ruleset import (
     ANY_END,
     Action,
-    Addresses,
-    AllOf,
-    AnyOf,
-    At,
     Chain,
     Engine,
-    Except,
     Pods,
     PortSet,
     Predicate,
@@ -30,16 +25,13 @@ from migrate.model.ruleset import (
     Stage,
     Traffic,
 )
-from migrate.model.selectors import And, Not, Requirement, Selector, matches
 from migrate.verify.bits import bits, members, union
+from migrate.verify.ends import Ends, named_numbers
 from migrate.verify.packets import PacketReads, Packets
-from migrate.verify.space import NamedPorts, PodClass, Reads, Space
+from migrate.verify.space import NamedNumbers, PodClass, Reads, Space
 
 Form: TypeAlias = tuple[tuple[int, int], ...]
 """Pieces: (atoms, ends allowed for them), disjoint, ascending, without pieces for which nobody is allowed."""
-
-NamedNumbers: TypeAlias = frozenset[tuple[str, int]]
-"""Numbers that a pod gives to port names, for one protocol."""
 
 
 class Forms:
@@ -84,10 +76,8 @@ def _read_rule(rule: Rule, reads: Reads, packets: PacketReads) -> None:
 
 def read_named_ports(pods: Sequence[Pod], reads: Reads, packets: PacketReads) -> None:
     """Note the numbers that pods give to the port names in play."""
-    for pod in pods:
-        for port in pod.named_ports:
-            if port.name in reads.names:
-                packets.number(port.port)
+    for number in {port.port for pod in pods for port in pod.named_ports if port.name in reads.names}:
+        packets.number(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +100,15 @@ class _Plan:
 class Compiled:
     """One engine over one space."""
 
-    def __init__(self, engine: Engine, space: Space, packets: Packets, forms: Forms) -> None:
+    def __init__(self, engine: Engine, space: Space, ends: Ends, packets: Packets, forms: Forms) -> None:
         self.engine = engine
         self._space = space
+        self._ends = ends
         self._packets = packets
         self._forms = forms
-        self._bits: dict[Predicate, int] = {}
-        self._named: dict[tuple[frozenset[str], int], dict[NamedNumbers, int]] = {}
         self._memo: dict[object, int] = {}
         self._plans: dict[tuple[Direction, tuple[int, ...]], _Plan] = {}
-        self._exempt = {direction: self._ends(predicate) for direction, predicate in engine.exempt.items()}
+        self._exempt = {direction: self._ends.holding(predicate) for direction, predicate in engine.exempt.items()}
         self._selected = self._select()
         self.classes = tuple(self._class_forms(index) for index in range(len(space.pod_classes)))
 
@@ -137,7 +126,7 @@ class Compiled:
         firsts = bits(first)
         chosen: dict[Direction, list[list[int]]] = {direction: [[] for _ in classes] for direction in Direction}
         for index, subject in enumerate(self.engine.subjects):
-            for end in members(self._ends(Pods(subject.selector)) & firsts):
+            for end in members(self._ends.holding(Pods(subject.selector)) & firsts):
                 for direction in subject.directions:
                     chosen[direction][first[end]].append(index)
         return {direction: [tuple(indexes) for indexes in lists] for direction, lists in chosen.items()}
@@ -148,8 +137,8 @@ class Compiled:
     def _work_out_form(self, index: int, direction: Direction) -> int:
         pod_class, policies = self._space.pod_classes[index], self._selected[direction][index]
         plan = self._plan(direction, policies)
-        ports = frozenset(port for port in pod_class.named_ports if port[0] in plan.names)
-        own = tuple(self._own(predicate, pod_class) for predicate in plan.own)
+        ports = frozenset(port for port in pod_class.named_ports if port[0] in plan.names) if plan.names else None
+        own = tuple(self._own(predicate, pod_class) for predicate in plan.own) if plan.own else ()
         key = (direction, policies, ports, pod_class.node_class, own)
         found = self._memo.get(key)
         if found is None:
@@ -169,7 +158,7 @@ class Compiled:
 
     def _own(self, predicate: Predicate, pod_class: PodClass) -> int:
         """The families (as a mask of all ends of them) for which a class's own end satisfies a predicate."""
-        holding = self._ends(predicate)
+        holding = self._ends.holding(predicate)
         addresses = (self._space.ends[end].end.address for end in pod_class.ends if holding >> end & 1)
         return union(self._space.families[address.version] for address in addresses)
 
@@ -194,7 +183,7 @@ class Compiled:
         self, rule: Rule, pod_class: PodClass, direction: Direction, own: dict[Predicate, int]
     ) -> tuple[Action, list[tuple[int, int]]]:
         """A rule as pairs of atoms and ends."""
-        peers = self._ends(rule.peer)
+        peers = self._ends.holding(rule.peer)
         if own and rule.own != ANY_END:
             peers &= own[rule.own]
         terms: list[tuple[int, int]] = []
@@ -212,66 +201,11 @@ class Compiled:
         found: list[tuple[int, int]] = []
         for low, high in traffic.protocols or ():
             for protocol in range(low, high + 1):
-                mine = _numbers(ours, protocol, pod_class.named_ports)
-                for numbers, owners in self._by_number(theirs, protocol).items():
+                mine = named_numbers(ours, protocol, pod_class.named_ports)
+                for numbers, owners in self._ends.by_number(theirs, protocol).items():
                     pair = (mine, numbers) if direction is Direction.INGRESS else (numbers, mine)
                     found.append((self._packets.mask(_numbered(traffic, protocol, *pair)), ends & owners))
         return found
-
-    def _by_number(self, names: frozenset[str], protocol: int) -> dict[NamedNumbers, int]:
-        """All ends by the numbers that these port names have there."""
-        if not names:
-            return {frozenset(): self._space.everything}
-        found = self._named.get((names, protocol))
-        if found is None:
-            found = self._named[names, protocol] = {}
-            for ports, ends in self._space.by_named_ports.items():
-                numbers = _numbers(names, protocol, ports)
-                found[numbers] = found.get(numbers, 0) | ends
-        return found
-
-    def _ends(self, predicate: Predicate) -> int:
-        """The ends for which a predicate holds; places are as seen from any pod, ITSELF is nowhere."""
-        found = self._bits.get(predicate)
-        if found is None:
-            found = self._bits[predicate] = self._work_out(predicate)
-        return found
-
-    def _work_out(self, predicate: Predicate) -> int:
-        if isinstance(predicate, AllOf):
-            return self._all(self._ends(term) for term in predicate.terms)
-        if isinstance(predicate, AnyOf):
-            return union(self._ends(term) for term in predicate.terms)
-        if isinstance(predicate, Except):
-            return self._space.everything & ~self._ends(predicate.term)
-        if isinstance(predicate, Pods):
-            return self._selected_by(predicate.selector)
-        if isinstance(predicate, Addresses):
-            return self._space.inside(predicate.addresses)
-        return self._space.at(predicate.place) if isinstance(predicate, At) else self._nodes(predicate.selector)
-
-    def _all(self, terms: Iterable[int]) -> int:
-        found = self._space.everything
-        for term in terms:
-            found &= term
-        return found
-
-    def _selected_by(self, selector: Selector) -> int:
-        """Pods by label, through the index of label values; no pod is looked at."""
-        if isinstance(selector, Requirement):
-            return self._space.with_label(selector)
-        if isinstance(selector, Not):
-            return self._space.pods & ~self._selected_by(selector.term)
-        if isinstance(selector, And):
-            return self._space.pods & self._all(self._selected_by(term) for term in selector.terms)
-        return union(self._selected_by(term) for term in selector.terms)
-
-    def _nodes(self, selector: Selector) -> int:
-        return bits(
-            index
-            for index, entry in enumerate(self._space.ends)
-            if entry.end.node is not None and matches(selector, entry.end.node)
-        )
 
 
 def _walk(
@@ -318,11 +252,6 @@ def _names(traffic: Traffic, *, own: bool, direction: Direction) -> frozenset[st
     destination = own is (direction is Direction.INGRESS)
     sets = (traffic.ports, traffic.not_ports) if destination else (traffic.source_ports, traffic.not_source_ports)
     return frozenset(name for ports in sets if ports is not None for name in ports.names)
-
-
-def _numbers(names: frozenset[str], protocol: int, ports: NamedPorts) -> NamedNumbers:
-    wanted = PROTOCOL_NAMES.get(protocol)
-    return frozenset((name, number) for name, kind, number in ports if name in names and kind == wanted)
 
 
 def _numbered(traffic: Traffic, protocol: int, destination: NamedNumbers, source: NamedNumbers) -> Traffic:

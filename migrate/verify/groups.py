@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from migrate.verify.bits import union
 from migrate.verify.compile import Form
 
 
@@ -37,6 +38,11 @@ class Groups:
 
     merged: tuple[Group, ...]
     changed: tuple[Group, ...]
+
+    def concerned(self, other: Group) -> list[Group]:
+        """The merged groups with ends about which something changes for a group of the other side."""
+        touched = union(ends for _, ends in (*other.lost, *other.gained))
+        return [group for group in self.merged if group.ends & touched]
 
 
 def within(form: Form, packets: int, ends: int) -> Form:

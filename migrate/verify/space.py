@@ -8,7 +8,7 @@ sampled: every member of a class gets the same verdict as its representative.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
@@ -24,6 +24,8 @@ from migrate.verify.bits import bits, union
 
 NamedPorts: TypeAlias = frozenset[tuple[str, str, int]]
 """The ports that a pod names: name, protocol and number."""
+NamedNumbers: TypeAlias = frozenset[tuple[str, int]]
+"""Names and numbers of those for one protocol."""
 
 _TOP = {4: 2**32 - 1, 6: 2**128 - 1}
 
@@ -117,6 +119,23 @@ class SpaceEnd:
     owner: int
 
 
+class _Values:
+    """Reads the label values of one scope that are in play. Pods of one namespace or account share their labels."""
+
+    def __init__(self, scope: Scope, keys: Sequence[str]) -> None:
+        self._scope = scope
+        self._keys = keys
+        self._known: dict[int, tuple[str | None, ...]] = {}
+
+    def of(self, pod: Pod) -> tuple[str | None, ...]:
+        labels = pod.labels_of(self._scope)
+        found = self._known.get(id(labels))
+        if found is None:
+            known = dict(labels.pairs)
+            found = self._known[id(labels)] = tuple([known.get(key) for key in self._keys])
+        return found
+
+
 class Space:
     """All ends of a cluster as bits of an integer; bit i is `ends[i]`."""
 
@@ -124,9 +143,9 @@ class Space:
         self.cluster = cluster
         self._cuts = {family: sorted(points) for family, points in reads.cuts.items()}
         self._inside = {family: sorted(points) for family, points in reads.inside_cuts.items()}
-        self._keys = sorted(reads.keys, key=lambda key: (key[0].value, key[1]))
+        self._keys = {scope: sorted(key for found, key in reads.keys if found is scope) for scope in Scope}
         self._names = frozenset(reads.names)
-        self._api_server = frozenset(cluster.api_server)
+        self._api_server = frozenset((address.version, int(address)) for address in cluster.api_server)
         self.ends: list[SpaceEnd] = []
         self.node_classes = self._group_nodes(sorted(reads.node_keys))
         self._class_of_node = {
@@ -141,8 +160,8 @@ class Space:
         return self._trait(first) == self._trait(second)
 
     def _trait(self, address: Address) -> tuple[int, int, bool]:
-        piece = bisect_right(self._inside[address.version], int(address))
-        return (address.version, piece, address in self._api_server)
+        family, number = address.version, int(address)
+        return (family, bisect_right(self._inside[family], number), (family, number) in self._api_server)
 
     def _group_nodes(self, keys: Sequence[str]) -> tuple[NodeClass, ...]:
         groups: dict[object, list[Node]] = {}
@@ -154,30 +173,25 @@ class Space:
 
     def _group_pods(self) -> tuple[PodClass, ...]:
         groups: dict[object, list[Pod]] = {}
-        seen: dict[object, object] = {}
+        readers = [_Values(scope, keys) for scope, keys in self._keys.items()]
         for pod in self.cluster.pods:
             if pod.host_network or not pod.addresses:
                 continue
-            labels = (pod.labels, pod.namespace_labels, pod.service_account_labels)
-            read = seen.get(labels)
-            if read is None:
-                read = tuple(pod.labels_of(scope).get(key) for scope, key in self._keys)
-                seen[labels] = read
-            first = {a.version: a for a in reversed(pod.addresses)}
-            places = tuple(sorted(self._trait(address) for address in first.values()))
-            key = (read, places, self._ports(pod), self._class_of_node.get(pod.node or ""))
+            read = tuple(values.of(pod) for values in readers)
+            traits = tuple(sorted(map(self._trait, pod.addresses)))
+            key = (read, traits, self._ports(pod), self._class_of_node.get(pod.node or ""))
             groups.setdefault(key, []).append(pod)
         return tuple(self._pod_class(index, pods) for index, pods in enumerate(groups.values()))
 
     def _ports(self, pod: Pod) -> NamedPorts:
-        return frozenset((p.name, p.protocol, p.port) for p in pod.named_ports if p.name in self._names)
+        return frozenset([(p.name, p.protocol, p.port) for p in pod.named_ports if p.name in self._names])
 
     def _pod_class(self, owner: int, pods: list[Pod]) -> PodClass:
         sample = pods[0]
         indexes: list[int] = []
         for family in sorted({address.version for address in sample.addresses}):
             address = next(a for a in sample.addresses if a.version == family)
-            end = End(EndKind.POD, address, pod=sample, api_server=address in self._api_server)
+            end = End(EndKind.POD, address, pod=sample, api_server=self._trait(address)[2])
             indexes.append(len(self.ends))
             self.ends.append(SpaceEnd(end, Place.POD, len(pods), owner))
         return PodClass(tuple(pods), tuple(indexes), self._class_of_node.get(sample.node or ""), self._ports(sample))
@@ -187,7 +201,7 @@ class Space:
             for place in (Place.OWN_NODE, Place.OTHER_NODE):
                 first = {self._trait(address): address for address in reversed(group.sample.addresses)}
                 for _, address in sorted(first.items()):
-                    end = End(EndKind.NODE, address, node=group.sample, api_server=address in self._api_server)
+                    end = End(EndKind.NODE, address, node=group.sample, api_server=self._trait(address)[2])
                     self.ends.append(SpaceEnd(end, place, len(group.nodes), index))
 
     def _add_outside(self) -> None:
@@ -240,7 +254,7 @@ class Space:
         """The pods for which a requirement holds."""
         if requirement.operator in NEGATIVE:
             return self.pods & ~self.with_label(requirement.negated())
-        values = self._labels.get((requirement.scope, requirement.key), {})
+        values = self._labels[requirement.scope, requirement.key]
         if requirement.operator is Operator.IN:
             return union(values.get(value, 0) for value in requirement.values)
         key = requirement.key
@@ -249,7 +263,7 @@ class Space:
     @cached_property
     def _labels(self) -> dict[tuple[Scope, str], dict[str, int]]:
         """For each label key in play the pods by value."""
-        found: dict[tuple[Scope, str], dict[str, list[int]]] = {key: {} for key in self._keys}
+        found: dict[tuple[Scope, str], dict[str, list[int]]] = {(s, k): {} for s in Scope for k in self._keys[s]}
         for pod_class in self.pod_classes:
             for (scope, key), values in found.items():
                 value = pod_class.sample.labels_of(scope).get(key)
@@ -267,22 +281,26 @@ class Space:
         return named | {frozenset(): named.get(frozenset(), 0) | self.everything & ~self.pods}
 
     def inside(self, addresses: AddressSet) -> int:
-        """The ends that have one of the addresses."""
-        found: list[int] = []
+        """The ends that have one of the addresses, which are made of pieces between cuts."""
+        found = 0
         for family, ranges in ((4, addresses.v4), (6, addresses.v6)):
-            numbers, indexes = self._by_address[family]
-            for low, high in ranges:
-                found += indexes[bisect_left(numbers, low) : bisect_right(numbers, high)]
-        return bits(found)
+            below = self._below[family]
+            found |= union(below[high + 1] & ~below[low] for low, high in ranges)
+        return found
 
     @cached_property
-    def _by_address(self) -> dict[int, tuple[list[int], list[int]]]:
-        """For each family the ends in order of their addresses."""
-        found: dict[int, tuple[list[int], list[int]]] = {}
-        for family in (4, 6):
-            pairs = sorted((int(e.end.address), i) for i, e in enumerate(self.ends) if e.end.address.version == family)
-            found[family] = ([number for number, _ in pairs], [index for _, index in pairs])
-        return found
+    def _below(self) -> dict[int, dict[int, int]]:
+        """For each family and cut the ends with lower addresses."""
+        return {family: dict(self._sums(family)) for family in (4, 6)}
+
+    def _sums(self, family: int) -> Iterator[tuple[int, int]]:
+        pairs = [(int(e.end.address), i) for i, e in enumerate(self.ends) if e.end.address.version == family]
+        pairs.sort()
+        found, position = 0, 0
+        for cut in (*self._cuts[family], _TOP[family] + 1):
+            start, position = position, bisect_left(pairs, (cut, 0), lo=position)
+            found |= bits(index for _, index in pairs[start:position])
+            yield cut, found
 
     def seen_from(self, pod_class: PodClass) -> int:
         """The ends that exist for pods of a class: their own node, and others if there are any."""

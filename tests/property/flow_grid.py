@@ -75,9 +75,7 @@ def boxes_with(flow: Flow, comparison: Comparison, changes: Iterable[Change]) ->
     source = _bit(flow.source, flow.destination, comparison)
     destination = _bit(flow.destination, flow.source, comparison)
     packet = 1 << comparison.packets.where(flow.packet)
-    return [
-        box for box in changes if box.sources & source and box.destinations & destination and box.packets & packet
-    ]
+    return [box for box in changes if box.sources & source and box.destinations & destination and box.packets & packet]
 
 
 def _bit(end: End, peer: End, comparison: Comparison) -> int:

@@ -40,9 +40,7 @@ def _asked(case: Case, key: str) -> tuple[int, ...]:
     return tuple(sorted({value for value in _values(case.policies, (key,)) if isinstance(value, int)}))
 
 
-def _vary(
-    chance: Chance, flow: Flow, directory: Directory, numbers: list[int], icmp: _Icmp, calico: bool
-) -> Flow:
+def _vary(chance: Chance, flow: Flow, directory: Directory, numbers: list[int], icmp: _Icmp, calico: bool) -> Flow:
     source, destination = directory.parties(flow)
     kind = chance.pick(("as it is", "as it is", "port", "port", "ICMP"))
     if kind == "ICMP" and flow.src.ip + flow.dst.ip != "":

@@ -50,7 +50,9 @@ class Tally:
 
     def __str__(self) -> str:
         rate = self.flows / self.seconds if self.seconds else 0
-        return f"{self.clusters} clusters, {self.flows} flows ({rate:.0f} a second), {len(self.differences)} differences"
+        return (
+            f"{self.clusters} clusters, {self.flows} flows ({rate:.0f} a second), {len(self.differences)} differences"
+        )
 
 
 def judge(dialect: Dialect, case: Case, truth: Speaker, tally: Tally) -> None:

@@ -81,10 +81,10 @@ def _delete(document: Document, path: Path) -> bool:
     """Delete in place; False when an earlier deletion took the place away."""
     owner: object = document
     for step in path[:-1]:
-        if isinstance(owner, dict) and step in owner:
-            owner = owner[step]
-        elif isinstance(owner, list) and isinstance(step, int) and step < len(owner):
-            owner = owner[step]
+        if (isinstance(owner, dict) and step in owner) or (
+            isinstance(owner, list) and isinstance(step, int) and step < len(owner)
+        ):
+            owner = owner[step]  # type: ignore[index]
         else:
             return False
     last = path[-1]

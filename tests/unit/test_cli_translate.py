@@ -94,7 +94,7 @@ BAD_USAGE = [
     pytest.param("-f in.yaml --before-engine npm", "'npm-linux'", id="an unknown engine"),
     pytest.param("-f in.yaml --fail-on info", "'blocker', 'warning', 'never'", id="an unknown severity"),
     pytest.param("-f in.yaml -o xml", "'table', 'json', 'yaml'", id="an unknown form"),
-    pytest.param("-f in.yaml --output-dir in.yaml", "in.yaml: File exists", id="a file as folder"),
+    pytest.param("-f in.yaml --output-dir in.yaml", "in.yaml: cannot be used: File exists", id="a file as folder"),
     pytest.param("--target cillium-1.20", "did you mean cilium-1.20", id="a target misspelt, told before reading"),
     pytest.param("--target aks", "did you mean aks-1.31", id="a target without its version"),
     pytest.param("--target aks-1.34-acns", "did you mean aks-1.34-acns-", id="a target without its form"),
@@ -251,3 +251,12 @@ def test_status(objects: tuple[Mapping[str, Json], ...], fail_on: str | None, st
     assert done.status == status
     assert json.loads(done.out)["complete"] is (UNREADABLE_POD not in objects)
     assert (translate.folder / "migration/translation.json").exists()
+
+
+def test_long_names_are_shown_whole_and_same_lines_once(translate: Command) -> None:
+    ports: Json = [{"port": 1, "protocol": "SCTP"}]
+    long = network_policy({"podSelector": {}, "ingress": [{"ports": ports}, {"ports": ports}]}, "long-" * 24 + "name")
+    done = translate("-f", given(translate.folder, long))
+    (_, table) = done.out.split("Findings", 1)
+    assert ("…" in table, table.count("POL-SCTP")) == (False, 1)
+    assert "long-" * 24 + "name" in re.sub(r"\s", "", "".join(line[28:90] for line in table.splitlines()))

@@ -147,7 +147,11 @@ def put_other_document(out: Path) -> None:
     ("put", "message"),
     [
         pytest.param(put_own_file, "plain.yaml: migrate did not write it", id="a file of the user's"),
-        pytest.param(put_folder, "plain.yaml: Is a directory", id="a folder where a file goes"),
+        pytest.param(
+            put_folder,
+            "out: cannot be used: Is a directory (out/cilium/shop/plain.yaml)",
+            id="a folder where a file goes",
+        ),
         pytest.param(put_link, "egress.yaml: a link leads outside of out", id="a link out of the folder"),
         pytest.param(put_broken_translation, "move it and cilium/ away", id="a damaged translation.json"),
         pytest.param(put_other_document, "move it and cilium/ away", id="a translation.json that is something else"),
@@ -254,7 +258,7 @@ def test_a_folder_that_may_not_be_written_ends_with_2(closed: str, tmp_path: Pat
     done = run(tmp_path, "-f", "in.yaml", "--output-dir", "out", limit=lose_power_over_files)
     (tmp_path / closed).chmod(0o755)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert b"Permission denied; choose another --output-dir" in done.stderr
+    assert b"out: cannot be used: Permission denied" in done.stderr
     assert tree(tmp_path) == before
 
 

@@ -1,9 +1,13 @@
 """What a snapshot says about the cluster: each topic found and not found, with its evidence."""
 
+import tracemalloc
+
 import pytest
 
 from migrate.model.documents import Evidence, Fact, KindCount
-from migrate.scan.inventory import engines
+from migrate.model.raw import Json, RawObject
+from migrate.scan.encoded import EncodedObjects
+from migrate.scan.inventory import Inventory, engines
 from tests.unit.inventory_cases import cluster, counts, facts_of, findings_of, given, only, values
 
 
@@ -247,3 +251,20 @@ def test_cilium_kinds_without_policies_give_one_finding_for_the_cluster() -> Non
     kinds.append(KindCount("cilium.io/v2", "CiliumNetworkPolicy", "read", 0))
     found = [f for f in findings_of(objects, kinds) if f.id == "POL-CILIUM-CRD-PRESENT"]
     assert [finding.subject for finding in found] == [None]
+
+
+def test_of_pods_only_numbers_are_in_memory() -> None:
+    containers: list[Json] = [{"name": f"c{i}", "image": "web:1"} for i in range(20)]
+    pods = [
+        RawObject({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": str(i)}, "spec": {"containers": containers}})
+        for i in range(1000)
+    ]
+    objects = EncodedObjects.of(pods)
+    tracemalloc.start()
+    try:
+        inventory = Inventory.of(objects, [])
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert inventory.pods.total == 1000
+    assert most < 2**18, "one pod takes 6 KB"
