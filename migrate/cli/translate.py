@@ -154,7 +154,7 @@ def _run(
     lines = difference_lines(diff, done) if diff is not None else None
     if output is not Output.YAML or folder_given:
         write_translation(folder, done)
-        hint(f"wrote {len(done.outcome.files)} objects and translation.json to {folder}", quiet)
+        hint(f"wrote {_amount(len(done.outcome.files), 'object')} and translation.json to {folder}", quiet)
     emit("".join(f"{line}\n" for line in lines) if lines is not None else _text(done, output))
     raise typer.Exit(_status(done, fail_on, quiet))
 
@@ -179,7 +179,7 @@ def _tables(done: Translated) -> str:
     results = done.outcome.translation.results
     counts = Counter(result.result.value for result in results)
     summary = ", ".join(f"{count} {word}" for word, count in sorted(counts.items())) or "no policies"
-    return table_text(plain(f"{len(results)} source objects: {summary}", "bold"), *_findings(done))
+    return table_text(plain(f"{_amount(len(results), 'source object')}: {summary}", "bold"), *_findings(done))
 
 
 def _findings(done: Translated) -> list[Table]:
@@ -189,14 +189,18 @@ def _findings(done: Translated) -> list[Table]:
     from migrate.cli.emit import plain
 
     found = sorted(done.findings(), key=lambda finding: (done.severity(finding).rank, finding.sort_key()))
-    rows = dict.fromkeys((done.severity(f).value, f.id, str(f.subject or ""), f.detail) for f in found)
-    if not rows:
+    if not found:
         return []
-    columns = [Column(name, overflow="fold") for name in ("severity", "id", "object", "what")]
+    columns = [Column(name, overflow="fold") for name in ("severity", "id", "where", "what")]
     table = Table(*columns, title="Findings", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        table.add_row(*map(plain, row))
+    for finding in found:
+        place = f"{finding.subject or ''} {finding.field or ''}".strip()
+        table.add_row(*map(plain, (done.severity(finding).value, finding.id, place, finding.detail)))
     return [table]
+
+
+def _amount(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _status(done: Translated, fail_on: FailOn, quiet: bool) -> ExitStatus:
@@ -205,8 +209,8 @@ def _status(done: Translated, fail_on: FailOn, quiet: bool) -> ExitStatus:
 
     failing = [finding for finding in done.findings() if done.severity(finding).value in _FAILING[fail_on]]
     if failing:
-        severities, plural = " or ".join(_FAILING[fail_on]), "s"[: len(failing) != 1]
-        hint(f"{len(failing)} finding{plural} of severity {severities}; migrate explain-rule ID says what to do", quiet)
+        what = f"{_amount(len(failing), 'finding')} of severity {' or '.join(_FAILING[fail_on])}"
+        hint(f"{what}; migrate explain-rule ID says what to do", quiet)
         return ExitStatus.FINDINGS
     if not done.outcome.translation.complete:
         hint("incomplete: not everything of the cluster was read", quiet)

@@ -28,9 +28,6 @@ class ChangeKind(Enum):
     NEWLY_ALLOWED = "newly_allowed"
 
 
-NEWLY_DENIED, NEWLY_ALLOWED = ChangeKind.NEWLY_DENIED, ChangeKind.NEWLY_ALLOWED
-
-
 @dataclass(frozen=True, slots=True)
 class Change:
     """A box of changed flows: every source with every destination for every packet, as bits of the space.
@@ -73,30 +70,37 @@ class Comparison:
         for family in (4, 6):
             senders, receivers = self._groups(Direction.EGRESS, family), self._groups(Direction.INGRESS, family)
             for sender in senders.changed:
-                for receiver in receivers.concerned(sender):
-                    yield from self._boxes(Direction.EGRESS, sender, receiver)
+                yield from self._of_sender(sender, receivers)
             for receiver in receivers.changed:
-                for sender in senders.concerned(receiver):
-                    yield from self._boxes(Direction.INGRESS, sender, receiver)
+                yield from self._of_receiver(receiver, senders)
 
-    def _boxes(self, side: Direction, sender: Group, receiver: Group) -> Iterator[Change]:
-        """What one side loses and gains, as far as the other side lets it through.
+    def _of_sender(self, sender: Group, receivers: Groups) -> Iterator[Change]:
+        """A flow that egress loses is lost if ingress allowed it before; one that it gains, if ingress does after."""
+        found: dict[tuple[ChangeKind, int, int], int] = {}
+        for receiver in receivers.concerned(sender):
+            for kind, sent, received in (
+                (ChangeKind.NEWLY_DENIED, sender.lost, receiver.before),
+                (ChangeKind.NEWLY_ALLOWED, sender.gained, receiver.after),
+            ):
+                for destinations, sources, packets in _boxes(sent, receiver.ends, received, sender.ends):
+                    found[kind, sources, packets] = found.get((kind, sources, packets), 0) | destinations
+        for (kind, sources, packets), destinations in found.items():
+            if not self._alone(sources, destinations):
+                yield Change(kind, Direction.EGRESS, sources, destinations, packets)
 
-        When egress loses a flow, it is lost if ingress allowed it before, and gained alike. When egress allows it in
-        both states, ingress decides.
-        """
-        if side is Direction.EGRESS:
-            pairs = ((NEWLY_DENIED, sender.lost, receiver.before), (NEWLY_ALLOWED, sender.gained, receiver.after))
-        else:
-            pairs = ((NEWLY_DENIED, sender.kept, receiver.lost), (NEWLY_ALLOWED, sender.kept, receiver.gained))
-        for kind, sent, received in pairs:
-            for atoms, ends in sent:
-                destinations = ends & receiver.ends
-                if destinations:
-                    for other_atoms, other_ends in received:
-                        sources, packets = other_ends & sender.ends, atoms & other_atoms
-                        if sources and packets and not self._alone(sources, destinations):
-                            yield Change(kind, side, sources, destinations, packets)
+    def _of_receiver(self, receiver: Group, senders: Groups) -> Iterator[Change]:
+        """A flow that ingress loses or gains counts where egress allows it in both states."""
+        found: dict[tuple[ChangeKind, int, int], int] = {}
+        for sender in senders.concerned(receiver):
+            for kind, received in (
+                (ChangeKind.NEWLY_DENIED, receiver.lost),
+                (ChangeKind.NEWLY_ALLOWED, receiver.gained),
+            ):
+                for sources, destinations, packets in _boxes(received, sender.ends, sender.kept, receiver.ends):
+                    found[kind, destinations, packets] = found.get((kind, destinations, packets), 0) | sources
+        for (kind, destinations, packets), sources in found.items():
+            if not self._alone(sources, destinations):
+                yield Change(kind, Direction.INGRESS, sources, destinations, packets)
 
     def _alone(self, sources: int, destinations: int) -> bool:
         """Whether both are one and the same pod."""
@@ -161,3 +165,14 @@ class Comparison:
         node = next(node for node in nodes if (node.name == pod_end.node_name) is own)
         address = next(a for a in node.addresses if self.space.alike(a, entry.end.address))
         return End(EndKind.NODE, address, node=node, api_server=entry.end.api_server)
+
+
+def _boxes(form: Form, peers: int, other: Form, ends: int) -> Iterator[tuple[int, int, int]]:
+    """What the form of some ends and the other form, of peers, both admit: peers, ends and packets."""
+    for atoms, form_peers in form:
+        chosen = form_peers & peers
+        if chosen:
+            for other_atoms, other_ends in other:
+                packets = atoms & other_atoms
+                if packets and other_ends & ends:
+                    yield chosen, other_ends & ends, packets

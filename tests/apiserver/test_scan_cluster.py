@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import msgspec
@@ -10,14 +9,12 @@ import pytest
 
 from migrate.errors import ClusterError, InputError
 from migrate.model.refs import ObjectRef
-from migrate.scan import snapshot
 from migrate.scan.connection import ConnectionOptions, connect
 from migrate.scan.live import LiveReading, read_cluster
 from tests.api_server import ApiServer
 from tests.apiserver.admin import RBAC_API, Client, wait_until
 from tests.apiserver.conftest import FILLED
 from tests.apiserver.fill import Object, Size, objects
-from tests.command_line import migrate
 
 pytestmark = pytest.mark.apiserver
 
@@ -144,18 +141,6 @@ def test_given_namespaces_only(server: ApiServer) -> None:
     assert reading.complete
     with pytest.raises(InputError, match="no namespace team-9999"):
         scan(server.scanner, "team-9999")
-
-
-def test_a_read_only_user_gets_from_the_cluster_to_the_report(server: ApiServer, tmp_path: Path) -> None:
-    folder = tmp_path / "migration"
-    scanned = migrate(tmp_path, "scan", "--kubeconfig", server.scanner, "-o", "json")
-    assert (scanned.status, json.loads(scanned.stdout)["complete"]) == (0, True)
-    assert len(snapshot.read(folder / snapshot.FILE_NAME).objects) > FILLED.pods + FILLED.policies
-    translated = migrate(tmp_path, "translate", "--output-dir", folder, "--fail-on", "never")
-    results = json.loads((folder / "translation.json").read_text(encoding="utf-8"))["results"]
-    assert (translated.status, len(results)) == (0, FILLED.policies)
-    reported = migrate(tmp_path, "report", "--fail-on", "never")
-    assert (reported.status, (folder / "report.html").stat().st_size > 0) == (0, True)
 
 
 def test_the_made_up_cluster_is_one_that_the_api_takes(server: ApiServer) -> None:
