@@ -480,5 +480,5 @@ def _port(value: Json) -> PortRange | str | None:
     low, colon, high = text.partition(":")
     if low.isascii() and low.isdigit() and (not colon or (high.isascii() and high.isdigit())):
         found = PortRange(int(low), int(high if colon else low))
-        return found if 0 <= found.low <= found.high <= 65535 else None
+        return found if 1 <= found.low <= found.high <= 65535 else None
     return text if is_port_name(text) else None

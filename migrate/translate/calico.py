@@ -157,9 +157,7 @@ class _Scribe:
             return [CiliumRule(direction, peers, (Port(protocol, 0),))]
         looked_up = direction is Direction.EGRESS and not self.context.profile.named_ports_per_identity
         plain = tuple(
-            port
-            for match in rule.destination.ports
-            if not (isinstance(match, str) and looked_up) and (port := _port(protocol, match)) is not None
+            _port(protocol, match) for match in rule.destination.ports if not (isinstance(match, str) and looked_up)
         )
         found = [CiliumRule(direction, peers, plain)] if plain else []
         for name in rule.destination.ports:
@@ -329,11 +327,8 @@ def _unsaid_protocol(rule: CalicoRule) -> list[str]:
     return []
 
 
-def _port(protocol: str, match: PortRange | str) -> Port | None:
-    """One port as Cilium writes it; port 0 is no real port, and means every port in Cilium."""
+def _port(protocol: str, match: PortRange | str) -> Port:
+    """One port as Cilium writes it."""
     if isinstance(match, str):
         return Port(protocol, match)
-    low = max(match.low, 1)
-    if match.high < low:
-        return None
-    return Port(protocol, low, match.high if match.high > low else None)
+    return Port(protocol, match.low, match.high if match.high > match.low else None)

@@ -22,7 +22,7 @@ from migrate.translate.selectors import filtered_labels, possible
 def differences(policy: NetworkPolicy, context: Context) -> list[tuple[Effect, str]]:
     """How the object itself would mean something else under the target, other than by its CIDRs."""
     found: list[tuple[Effect, str]] = [
-        (Effect.NARROWS, f"Cilium isolates {direction.value} by rules that policyTypes leave out")
+        (Effect.UNKNOWN, f"Cilium isolates {direction.value} by rules that policyTypes leave out, and admits by them")
         for direction in policy.excluded
     ]
     rules = [(direction, rule) for direction in Direction for rule in policy.rules(direction)]
