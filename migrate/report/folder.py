@@ -6,14 +6,13 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from migrate.errors import InputError
 from migrate.model.documents import SnapshotHeader, Translation
 from migrate.model.raw import RawObject
 from migrate.model.refs import ObjectRef
 from migrate.report.document import Input
 from migrate.scan import snapshot
+from migrate.translate.documents import read_translation
 
 SNAPSHOT = snapshot.FILE_NAME
 TRANSLATION = "translation.json"
@@ -52,18 +51,6 @@ def read_folder(folder: Path) -> Documents:
         translation = read_translation(folder / TRANSLATION)
         inputs.append(_input(folder / TRANSLATION, "Translation", translation.tool_version, None, translation.complete))
     return Documents(folder, header, objects, translation, tuple(inputs))
-
-
-def read_translation(path: Path) -> Translation:
-    """translation.json. Raises InputError with the place in the document that is wrong."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Translation)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except msgspec.DecodeError as error:
-        raise InputError(
-            f"{path}: not a translation that this version can read: {error}; run `migrate translate` again"
-        ) from error
 
 
 def _input(path: Path, kind: str, tool_version: str, made: str | None, complete: bool) -> Input:

@@ -116,10 +116,10 @@ def broken_snapshot(folder: Path) -> None:
         pytest.param(Path.mkdir, "neither snapshot.jsonl.gz nor translation.json is there", id="empty folder"),
         pytest.param(
             broken_translation,
-            r"translation.json: not a translation .*\$.target.* run `migrate translate`",
+            r"translation.json: no translation .*\$.target.* run migrate translate",
             id="wrong type in the translation",
         ),
-        pytest.param(no_json, "translation.json: not a translation", id="binary translation"),
+        pytest.param(no_json, "translation.json: no translation", id="binary translation"),
         pytest.param(broken_snapshot, "snapshot.jsonl.gz: no snapshot, or a damaged one", id="damaged snapshot"),
     ],
 )
