@@ -18,7 +18,7 @@ _SUFFIXES = (".json", ".yaml", ".yml")
 
 
 def read_cases(paths: Sequence[Path], stdin: BinaryIO | None = None) -> tuple[list[Case], bool]:
-    """All cases of files, folders and standard input (-) in their order, and whether there was just one case's file.
+    """All cases of files, folders and standard input (-) in their order, and whether it is one in a file of its own.
 
     Raises InputError that names the file, the line and the field of whatever cannot be used.
     """
@@ -33,7 +33,7 @@ def read_cases(paths: Sequence[Path], stdin: BinaryIO | None = None) -> tuple[li
                 found.append(_case(value, document, path))
     if not found:
         raise InputError(f"{paths[0]}: holds no case; docs/simulate.md describes the format")
-    return found, not several
+    return found, not several and len(found) == 1
 
 
 def _case(value: Json, document: Document, path: Path) -> Case:

@@ -309,7 +309,7 @@ def _read_port(fields: Fields, proxies: tuple[str, ...]) -> PortRule | None:
     if not text:
         return PortRule(None, protocol, proxies=proxies)
     if is_port_name(text.lower()):
-        return PortRule(text.lower(), protocol, proxies=proxies)
+        return PortRule(text.lower(), protocol, end, proxies)
     number = _port_number(text)
     if number is None or not 0 <= number <= 65535:
         fields.invalid(f"{text} is not a port", "port")

@@ -5,9 +5,10 @@ Facts measured on the policy engines of v1.18.8 and v1.20.2; where they differ, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from migrate.model.addresses import Address, AddressSet
 from migrate.model.cluster import Cluster
 from migrate.model.flow import ICMP, ICMPV6, PROTOCOL_NUMBERS, SCTP, TCP, UDP, Direction
 from migrate.model.intervals import IntervalSet
@@ -16,6 +17,7 @@ from migrate.model.ruleset import (
     EVERY_PACKET,
     NO_END,
     Action,
+    Addresses,
     AnyOf,
     At,
     Chain,
@@ -88,7 +90,7 @@ class CiliumEngine:
         taken = [policy for policy in policies if policy.ref not in self.refused]
         self._identities = IdentitySelectors(settings, cluster, named_prefixes(taken, groups))
         self._cidrs = CidrPeers(settings, groups, cluster)
-        self._numbers = _cluster_numbers(cluster)
+        self._named = _named_ports(cluster)
         self._entries: list[_Entry] = []
         self._unknown: list[Provenance] = [
             Provenance(policy.ref, problem.field, problem.at) for policy in policies for problem in policy.problems
@@ -150,16 +152,24 @@ class CiliumEngine:
         limited = rule.ports is not None or rule.icmp is not None
         if rule.peers.nobody or not (rule.peers.lists or (limited and not rule.unmodelled)):
             return ()
-        traffic = self._traffic(rule)
-        return (
-            Rule(
-                action=Action.DENY if rule.deny else Action.ALLOW,
-                peer=self._peers(rule.peers, policy.namespace) if rule.peers.lists else ANY_END,
-                traffic=traffic,
-                provenance=Provenance(policy.ref, rule.field, rule.at),
-                note="then judged by the proxy" if any(port.proxies for port in rule.ports or ()) else "",
-            ),
+        found = Rule(
+            action=Action.DENY if rule.deny else Action.ALLOW,
+            peer=self._peers(rule.peers, policy.namespace) if rule.peers.lists else ANY_END,
+            traffic=self._traffic(rule),
+            provenance=Provenance(policy.ref, rule.field, rule.at),
+            note="then judged by the proxy" if any(port.proxies for port in rule.ports or ()) else "",
         )
+        return (found, *self._ranges_from_names(rule, found))
+
+    def _ranges_from_names(self, rule: CiliumRule, found: Rule) -> Iterator[Rule]:
+        """A named port with an endPort is a range from the pod's own number on, at ingress."""
+        for port in rule.ports or () if rule.direction is Direction.INGRESS else ():
+            if not isinstance(port.port, str) or not port.end:
+                continue
+            for (name, protocol, number), owners in self._named.items():
+                if name == port.port and protocol in self._protocols(port.protocol) and number < port.end:
+                    traffic = Traffic(IntervalSet(((protocol, protocol),)), PortSet(IntervalSet(((number, port.end),))))
+                    yield replace(found, traffic=(traffic,), own=Addresses(owners))
 
     def _peers(self, peers: Peers, namespace: str | None) -> Predicate:
         terms = [self._identities.peers(selector, namespace) for selector in peers.endpoints]
@@ -193,7 +203,7 @@ class CiliumEngine:
     def _port(self, port: PortRule, direction: Direction) -> list[Traffic]:
         protocols = self._protocols(port.protocol)
         if isinstance(port.port, str):
-            return self._named_port(port.port, protocols, direction)
+            return self._named_port(port.port, port.end or 0, protocols, direction)
         low, high = port.port or 0, port.end or 0
         if low == 0 and (high == 0 or self._settings.range_from_zero_is_all):
             return [Traffic(protocols)]
@@ -205,15 +215,15 @@ class CiliumEngine:
         number = EXTENDED_PROTOCOLS.get(name) or PROTOCOL_NUMBERS[name]
         return IntervalSet(((number, number),))
 
-    def _named_port(self, name: str, protocols: IntervalSet, direction: Direction) -> list[Traffic]:
+    def _named_port(self, name: str, end: int, protocols: IntervalSet, direction: Direction) -> list[Traffic]:
         """By the target pod's own ports; before 1.20 by one number of the whole cluster for egress."""
         if direction is Direction.INGRESS or self._settings.named_ports_per_identity:
             return [Traffic(protocols, PortSet(names=(name,)))]
         found: list[Traffic] = []
         for protocol in _PORTS:
-            known = self._numbers.get((name, protocol), set())
+            known = [number for other, at, number in self._named if (other, at) == (name, protocol)]
             if protocol in protocols and len(known) == 1:
-                ports = PortSet(IntervalSet.of((number, number) for number in known))
+                ports = PortSet(IntervalSet(((known[0], max(known[0], end)),)))
                 found.append(Traffic(IntervalSet(((protocol, protocol),)), ports))
         return found
 
@@ -258,10 +268,11 @@ _ENTITIES: dict[str, Predicate] = {
 }
 
 
-def _cluster_numbers(cluster: Cluster) -> dict[tuple[str, int], set[int]]:
-    """The numbers of each named port and protocol over all pods that are not on the host's network."""
-    found: dict[tuple[str, int], set[int]] = {}
+def _named_ports(cluster: Cluster) -> dict[tuple[str, int, int], AddressSet]:
+    """Each name, protocol and number of a container port, with the addresses of the pods that have it."""
+    found: dict[tuple[str, int, int], list[Address]] = {}
     for pod in cluster.pods:
         for port in pod.named_ports if not pod.host_network else ():
-            found.setdefault((port.name, PROTOCOL_NUMBERS.get(port.protocol, 0)), set()).add(port.port)
-    return found
+            key = (port.name, PROTOCOL_NUMBERS.get(port.protocol, 0), port.port)
+            found.setdefault(key, []).extend(pod.addresses)
+    return {key: AddressSet.of_addresses(addresses) for key, addresses in sorted(found.items())}

@@ -15,13 +15,13 @@ from migrate.verify.simulate import Answer, Simulator
 
 
 def simulate_cases(cases: Sequence[Case], engine: str, release: int, *, one_input: bool) -> Simulation:
-    """Answers to all flows of all cases, in their order. `one_input`: there was one case, whose flows stand on top.
+    """Answers to all flows of all cases, in their order. `one_input`: it is one, whose flows stand on top.
 
     Raises InputError for an engine or an option that is not known.
     """
     done = tuple(simulate_case(case, engine, release) for case in cases)
     complete = not any(case.left_out for case in done)
-    if one_input and len(done) == 1:
+    if one_input:
         return Simulation(
             tool_version=migrate.__version__,
             engine=engine,

@@ -9,7 +9,7 @@ from itertools import product
 from random import Random
 
 from migrate.model.addresses import parse_address
-from migrate.model.cluster import Cluster
+from migrate.model.cluster import Cluster, Pod
 from migrate.model.flow import ICMP, ICMPV6, SCTP, TCP, UDP, End, EndKind, Flow, Packet
 from migrate.model.ruleset import Place, ends_of
 from migrate.verify.compare import Change, Comparison
@@ -61,6 +61,17 @@ class Grid:
             possible = [packet for packet in self.packets if _FAMILY.get(packet.protocol, version) == version]
             for packet in chance.sample(possible, min(packets, len(possible))):
                 yield Flow(source, destination, packet)
+
+    def swap(self, flow: Flow, first: Pod, second: Pod) -> Flow:
+        """The same flow with another pod in place of one."""
+        source, destination = (self._instead(end, first, second) for end in (flow.source, flow.destination))
+        return Flow(source, destination, flow.packet)
+
+    def _instead(self, end: End, first: Pod, second: Pod) -> End:
+        if end.pod != first:
+            return end
+        (found,) = (e for e in self.ends if e.pod == second and e.address.version == end.address.version)
+        return found
 
 
 def _policed(source: End, destination: End) -> bool:

@@ -255,7 +255,7 @@ class CiliumPolicies:
             port["port"] = chance.pick(ODD_PORTS)
         if chance.happens(0.85):
             port["protocol"] = chance.pick(("TCP", "TCP", "UDP", "SCTP", "ANY"))
-        if chance.happens(0.25) and not named:
+        if chance.happens(0.1 if named else 0.25):
             port["endPort"] = chance.pick((1, 79, 80, 443, 1000, 8090, 65535))
         if self._release >= 20 and chance.happens(0.02):
             return self._portless()
