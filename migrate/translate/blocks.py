@@ -98,7 +98,7 @@ def _covered_pods(blocks: Sequence[Block], addresses: AddressSet, place: str, co
     everywhere = bool(networks) and networks <= addresses
     if _may_be_inside(addresses) and not (context.pods and context.cluster.complete):
         _say_unknown(blocks, "pod", place, notes)
-    elif addresses & networks or (not networks and _may_be_inside(addresses)):
+    elif addresses & networks or _may_be_inside(addresses):
         notes.assume("the pods whose addresses the CIDRs cover are those of the snapshot, and keep their labels")
     whole, part = _split([pod.addresses for pod in context.pods], addresses)
     wanted = [context.pods[index] for index in whole]
@@ -142,6 +142,8 @@ def _covered_nodes(blocks: Sequence[Block], addresses: AddressSet, place: str, c
     nodes = [node for node in context.cluster.nodes if node.addresses]
     if not nodes and _may_be_inside(addresses):
         _say_unknown(blocks, "node", place, notes)
+    elif _may_be_inside(addresses):
+        notes.assume("the nodes whose addresses the CIDRs cover are those of the snapshot")
     whole, part = _split([node.addresses for node in nodes], addresses)
     api_server = _covered_api_server(addresses, context)
     entities: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from migrate.errors import InputError
 from migrate.model.cluster import Cluster
@@ -12,7 +12,8 @@ from migrate.model.raw import Json, RawObject
 from migrate.model.ruleset import Engine, Provenance
 from migrate.sources import calico, cilium, kubernetes
 from migrate.sources.calico_engine import CalicoEngine, Tier
-from migrate.sources.cilium_engine import CiliumEngine, CiliumSettings
+from migrate.sources.cilium_engine import CiliumEngine
+from migrate.sources.cilium_settings import CiliumSettings
 from migrate.sources.felix import read_felix
 from migrate.sources.kubernetes_engine import KubernetesEngine
 from migrate.sources.npm_engine import NpmLinuxEngine, NpmWindowsEngine
@@ -53,7 +54,8 @@ def build_engine(
 
     Raises InputError for an unknown engine, and for an option that no engine knows.
     """
-    settings = cilium_settings(release, {name: value for name, value in options.items() if name != _TIE_BREAK})
+    flags = {name: value for name, value in options.items() if name != _TIE_BREAK}
+    settings = CiliumSettings.of_release(release).with_flags(flags)
     sorted_objects = _sort(policies, cluster)
     if name == "calico":
         return _calico(sorted_objects, policies, options)
@@ -87,32 +89,6 @@ def _calico(found: _Sorted, policies: Sequence[RawObject], options: Mapping[str,
 def _cilium(found: _Sorted, cluster: Cluster, settings: CiliumSettings) -> Built:
     engine = CiliumEngine([*found.kubernetes_policies, *found.cilium_policies], found.groups, cluster, settings)
     return Built(engine, tuple(found.others))
-
-
-def cilium_settings(release: int, options: Mapping[str, Json]) -> CiliumSettings:
-    """The settings of a release with an agent's flags, by Cilium's own names, on top. Raises InputError."""
-    settings = CiliumSettings.of_release(release)
-    for name, value in options.items():
-        if name == "enable-sctp" and isinstance(value, bool):
-            settings = replace(settings, sctp=value)
-        elif name == "enable-icmp-rules" and isinstance(value, bool):
-            settings = replace(settings, icmp_rules=value)
-        elif name == "policy-default-local-cluster" and isinstance(value, bool):
-            settings = replace(settings, local_cluster=value)
-        elif name == "policy-cidr-match-mode":
-            settings = replace(settings, cidr_match_modes=_modes(value))
-        elif name == "enable-policy" and value in ("default", "always"):
-            settings = replace(settings, enforcement=str(value))
-        elif name == "cluster-name" and isinstance(value, str):
-            settings = replace(settings, cluster_name=value)
-        else:
-            raise InputError(f"option {name}: {value!r} is not modelled; docs/simulate.md lists the options")
-    return settings
-
-
-def _modes(value: Json) -> frozenset[str]:
-    texts = value.split() if isinstance(value, str) else value if isinstance(value, list) else []
-    return frozenset(str(text).strip(",") for text in texts)
 
 
 def _sort(policies: Iterable[RawObject], cluster: Cluster) -> _Sorted:
