@@ -16,6 +16,9 @@ from migrate.model.cluster import Cluster, NamedPort, Namespace, Node, Pod
 from migrate.model.labels import Labels
 from migrate.model.raw import Json, RawObject
 
+BASE = "base"
+"""Name of the policies that close a namespace but for asking for names."""
+
 _PODS_PER_NODE = 50
 _NAME = "kubernetes.io/metadata.name"
 _TEAMS = ("orders", "search", "billing", "media", "platform")
@@ -26,6 +29,7 @@ _PORTS: dict[str, tuple[NamedPort, ...]] = {
     "store": (NamedPort("sql", "TCP", 5432), NamedPort("stats", "TCP", 9187)),
     "queue": (NamedPort("amqp", "TCP", 5672), NamedPort("log", "UDP", 5140)),
     "signal": (NamedPort("sctp", "SCTP", 3868),),
+    "names": (NamedPort("dns", "UDP", 53),),
 }
 _DNS: Json = {"namespaceSelector": {"matchLabels": {"team": "cluster"}}, "podSelector": {"matchLabels": {"app": "dns"}}}
 
@@ -66,7 +70,8 @@ def build(scale: Scale, *, dual_stack: bool = False, over_pods: bool = False) ->
     """A cluster and its policies. `over_pods`: some have blocks that hold pods, which engines read differently."""
     chance = random.Random(str(scale))
     namespaces = [_namespace(index) for index in range(scale.namespaces)]
-    workloads = [_workload(chance, scale, namespaces) for _ in range(scale.workloads)]
+    workloads = [_Workload(namespaces[0], {"app": "dns", "tier": "names"}, "names", "d1")]
+    workloads += [_workload(chance, scale, namespaces) for _ in range(scale.workloads - 1)]
     families = (4, 6) if dual_stack else (4,)
     cluster = Cluster(
         namespaces=tuple(namespaces),
@@ -90,7 +95,7 @@ def _namespace(index: int) -> Namespace:
 
 
 def _workload(chance: random.Random, scale: Scale, namespaces: list[Namespace]) -> _Workload:
-    tier = chance.choice(list(_PORTS))
+    tier = chance.choice(list(_PORTS)[:-1])
     labels = {"app": f"app-{chance.randrange(scale.workloads // 6 + 1)}", "tier": tier}
     labels["release"] = f"r{chance.randrange(4)}"
     if chance.random() < 0.25:
@@ -132,9 +137,9 @@ def _policies(
             "policyTypes": ["Ingress", "Egress"],
             "egress": [_rule("to", _DNS, "UDP", 53)],
         }
-        yield _policy("base", namespaces[1 + index], closed)
+        yield _policy(BASE, namespaces[1 + index], closed)
     for index in range(scale.policies - base):
-        own, peer = chance.choice(workloads), chance.choice(workloads)
+        own, peer = chance.choice(workloads[1:]), chance.choice(workloads[1:])
         yield _policy(f"policy-{index}", own.namespace, kinds[index % len(kinds)](chance, own, peer))
 
 

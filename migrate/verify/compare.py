@@ -16,7 +16,7 @@ from migrate.model.ruleset import Engine, Place
 from migrate.verify.bits import bits, lowest
 from migrate.verify.compile import Compiled, Form, Forms, read_engine, read_named_ports
 from migrate.verify.ends import Ends
-from migrate.verify.groups import Group, Groups, within
+from migrate.verify.groups import Group, Groups, View, boxes, within
 from migrate.verify.packets import PacketReads, Packets
 from migrate.verify.space import Reads, Space, SpaceEnd
 
@@ -70,37 +70,27 @@ class Comparison:
         for family in (4, 6):
             senders, receivers = self._groups(Direction.EGRESS, family), self._groups(Direction.INGRESS, family)
             for sender in senders.changed:
-                yield from self._of_sender(sender, receivers)
+                yield from self._of_group(Direction.EGRESS, sender, receivers.before, receivers.after)
             for receiver in receivers.changed:
-                yield from self._of_receiver(receiver, senders)
+                yield from self._of_group(Direction.INGRESS, receiver, senders.both, senders.both)
 
-    def _of_sender(self, sender: Group, receivers: Groups) -> Iterator[Change]:
-        """A flow that egress loses is lost if ingress allowed it before; one that it gains, if ingress does after."""
-        found: dict[tuple[ChangeKind, int, int], int] = {}
-        for receiver in receivers.concerned(sender):
-            for kind, sent, received in (
-                (ChangeKind.NEWLY_DENIED, sender.lost, receiver.before),
-                (ChangeKind.NEWLY_ALLOWED, sender.gained, receiver.after),
-            ):
-                for destinations, sources, packets in _boxes(sent, receiver.ends, received, sender.ends):
-                    found[kind, sources, packets] = found.get((kind, sources, packets), 0) | destinations
-        for (kind, sources, packets), destinations in found.items():
-            if not self._alone(sources, destinations):
-                yield Change(kind, Direction.EGRESS, sources, destinations, packets)
+    def _of_group(self, side: Direction, group: Group, before: View, after: View) -> Iterator[Change]:
+        """What a group loses where the other side lets it through before, and gains where it does after.
 
-    def _of_receiver(self, receiver: Group, senders: Groups) -> Iterator[Change]:
-        """A flow that ingress loses or gains counts where egress allows it in both states."""
+        Egress goes first: a flow that it loses or gains is no change of ingress, so that counts where egress
+        allows the flow in both states.
+        """
         found: dict[tuple[ChangeKind, int, int], int] = {}
-        for sender in senders.concerned(receiver):
-            for kind, received in (
-                (ChangeKind.NEWLY_DENIED, receiver.lost),
-                (ChangeKind.NEWLY_ALLOWED, receiver.gained),
-            ):
-                for sources, destinations, packets in _boxes(received, sender.ends, sender.kept, receiver.ends):
-                    found[kind, destinations, packets] = found.get((kind, destinations, packets), 0) | sources
-        for (kind, destinations, packets), sources in found.items():
+        for kind, pieces, view in (
+            (ChangeKind.NEWLY_DENIED, group.lost, before),
+            (ChangeKind.NEWLY_ALLOWED, group.gained, after),
+        ):
+            for peers, own, packets in boxes(group.ends, pieces, view):
+                found[kind, own, packets] = found.get((kind, own, packets), 0) | peers
+        for (kind, own, packets), peers in found.items():
+            sources, destinations = (own, peers) if side is Direction.EGRESS else (peers, own)
             if not self._alone(sources, destinations):
-                yield Change(kind, Direction.INGRESS, sources, destinations, packets)
+                yield Change(kind, side, sources, destinations, packets)
 
     def _alone(self, sources: int, destinations: int) -> bool:
         """Whether both are one and the same pod."""
@@ -120,7 +110,7 @@ class Comparison:
         free = self._free(family)
         groups = {forms: self._group(forms, bits(ends), family) for forms, ends in merged.items()}
         by_policies = (replace(groups[forms], ends=bits(ends)) for (forms, _), ends in changed.items())
-        return Groups((*groups.values(), free), tuple(group for group in by_policies if group.lost or group.gained))
+        return Groups.of((*groups.values(), free), tuple(group for group in by_policies if group.lost or group.gained))
 
     def _group(self, forms: tuple[int, int], ends: int, family: int) -> Group:
         peers, packets = self.space.families[family], self.packets.of_family[family]
@@ -165,14 +155,3 @@ class Comparison:
         node = next(node for node in nodes if (node.name == pod_end.node_name) is own)
         address = next(a for a in node.addresses if self.space.alike(a, entry.end.address))
         return End(EndKind.NODE, address, node=node, api_server=entry.end.api_server)
-
-
-def _boxes(form: Form, peers: int, other: Form, ends: int) -> Iterator[tuple[int, int, int]]:
-    """What the form of some ends and the other form, of peers, both admit: peers, ends and packets."""
-    for atoms, form_peers in form:
-        chosen = form_peers & peers
-        if chosen:
-            for other_atoms, other_ends in other:
-                packets = atoms & other_atoms
-                if packets and other_ends & ends:
-                    yield chosen, other_ends & ends, packets

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from migrate.verify.bits import union
 from migrate.verify.compile import Form
@@ -32,17 +33,49 @@ class Group:
         return cls(ends, before, after, lost, gained, tuple(_common(before, after)))
 
 
+View: TypeAlias = tuple[tuple[int, Form], ...]
+"""What a side lets through in some state: ends with the form that they share."""
+
+
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """All ends of one family: `merged` by form alone, and those that change by their policies too."""
+    """All ends of one family at one side of flows: those that change, and what all let through by state."""
 
-    merged: tuple[Group, ...]
     changed: tuple[Group, ...]
+    before: View
+    after: View
+    both: View
 
-    def concerned(self, other: Group) -> list[Group]:
-        """The merged groups with ends about which something changes for a group of the other side."""
-        touched = union(ends for _, ends in (*other.lost, *other.gained))
-        return [group for group in self.merged if group.ends & touched]
+    @classmethod
+    def of(cls, everyone: Sequence[Group], changed: tuple[Group, ...]) -> Groups:
+        """Groups that together are all ends, and those among them (or parts of them) that change."""
+        return cls(
+            changed,
+            _view((group.before, group.ends) for group in everyone),
+            _view((group.after, group.ends) for group in everyone),
+            _view((group.kept, group.ends) for group in everyone),
+        )
+
+
+def _view(pairs: Iterable[tuple[Form, int]]) -> View:
+    found: dict[Form, int] = {}
+    for form, ends in pairs:
+        found[form] = found.get(form, 0) | ends
+    return tuple((ends, form) for form, ends in found.items())
+
+
+def boxes(ends: int, pieces: Form, view: View) -> Iterator[tuple[int, int, int]]:
+    """What pieces of some ends and the other side both let through: peers, own ends and packets."""
+    touched = union(peers for _, peers in pieces)
+    for peers, form in view:
+        if peers & touched:
+            for atoms, wanted in pieces:
+                chosen = wanted & peers
+                if chosen:
+                    for other_atoms, others in form:
+                        packets, own = atoms & other_atoms, others & ends
+                        if packets and own:
+                            yield chosen, own, packets
 
 
 def within(form: Form, packets: int, ends: int) -> Form:

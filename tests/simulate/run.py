@@ -109,7 +109,8 @@ def as_json(case: Case) -> str:
 
 def explain(dialect: Dialect, found: list[Difference], truth: Speaker, keep: Callable[[Case], None] | None) -> str:
     """The differences of one case as text, with the smallest case for the first of them."""
-    small = with_words(smallest(dialect, found[0], truth), truth(smallest(dialect, found[0], truth)))
+    small = smallest(dialect, found[0], truth)
+    small = with_words(small, truth(small))
     if keep is not None:
         keep(small)
     return "\n".join([*map(str, found[:5]), f"{len(found)} differences in {found[0].case.name}", as_json(small)])

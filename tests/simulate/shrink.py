@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from migrate.errors import InputError
 from tests.reference.cases import Case, Flow
 
 Document: TypeAlias = dict[str, object]
@@ -29,7 +30,7 @@ def shrink(case: Case, flow: Flow, disagrees: Callable[[Case], bool]) -> Case:
         try:
             smaller = msgspec.convert(attempt, Case)
             return steps > 0 and _complete(smaller) and disagrees(smaller)
-        except (ValueError, KeyError, RuntimeError, msgspec.ValidationError):
+        except (ValueError, KeyError, RuntimeError, InputError, msgspec.ValidationError):
             return False
 
     for name in _BULK:
