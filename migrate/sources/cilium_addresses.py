@@ -31,15 +31,19 @@ def _policy_nets(policy: CiliumPolicy | NetworkPolicy) -> Iterator[Network]:
             if isinstance(peer, BlockPeer):
                 yield from (peer.cidr, *peer.excepts)
         return
-    for entry in (entry for spec in policy.specs for rule in spec.rules for entry in rule.peers.cidrs):
+    peers = [rule.peers for spec in policy.specs for rule in spec.rules if not rule.peers.nobody]
+    for entry in (entry for some in peers for entry in some.cidrs):
         yield from (*((entry.cidr,) if entry.cidr is not None else ()), *entry.excepts)
 
 
 class CidrPeers:
     """Turns CIDRs and groups of CIDRs into peers, for one agent's settings."""
 
-    def __init__(self, settings: CiliumSettings, groups: Sequence[CidrGroup], cluster: Cluster) -> None:
+    def __init__(
+        self, settings: CiliumSettings, groups: Sequence[CidrGroup], cluster: Cluster, aggregated: Predicate
+    ) -> None:
         self._settings = settings
+        self._aggregated = aggregated
         self._groups = sorted(groups, key=lambda group: group.name)
         self._pods = [pod.addresses for pod in cluster.pods if not pod.host_network]
         self._nodes = [node.addresses for node in cluster.nodes]
@@ -66,11 +70,17 @@ class CidrPeers:
         for requirement in asked:
             inside &= self._labelled(requirement)
         found = self._ends(inside, AddressSet.of(holes), whole=False)
-        if self._settings.group_labels_add_up or any(r.operator not in NEGATIVE for r in asked):
+        if any(requirement.operator not in NEGATIVE for requirement in asked):
             return found
-        # Before, a selector of negations also held for identities that have nothing to do with groups.
-        nodes = () if "nodes" in self._settings.cidr_match_modes else (At(Place.OWN_NODE), At(Place.OTHER_NODE))
-        return AnyOf((found, At(Place.POD), *nodes))
+        return AnyOf((found, *self._unrelated()))
+
+    def _unrelated(self) -> tuple[Predicate, ...]:
+        """Those whom a selector of negations finds because they have no labels of groups at all."""
+        modes = self._settings.cidr_match_modes
+        if self._settings.group_labels_add_up:
+            return (self._aggregated,) if "pods" in modes else ()
+        nodes = () if "nodes" in modes else (At(Place.OWN_NODE), At(Place.OTHER_NODE))
+        return (At(Place.POD), *nodes)
 
     def _labelled(self, requirement: Requirement) -> AddressSet:
         """Addresses for which a requirement on labels of groups holds; those of no group have no labels."""

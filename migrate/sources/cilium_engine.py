@@ -89,7 +89,7 @@ class CiliumEngine:
         self.refused = {ref: reason for ref, reason in reasons.items() if reason}
         taken = [policy for policy in policies if policy.ref not in self.refused]
         self._identities = IdentitySelectors(settings, cluster, named_prefixes(taken, groups))
-        self._cidrs = CidrPeers(settings, groups, cluster)
+        self._cidrs = CidrPeers(settings, groups, cluster, self._identities.aggregated)
         self._named = _named_ports(cluster)
         self._entries: list[_Entry] = []
         self._unknown: list[Provenance] = [

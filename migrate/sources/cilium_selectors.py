@@ -47,16 +47,16 @@ class _Other:
 class IdentitySelectors:
     """Turns selectors over identity labels into peers, for one agent's settings.
 
-    `prefixes` are the addresses outside that have an identity of their own, because something names their prefix.
+    `prefixes` are the addresses outside that have an identity of their own, because something names their prefix;
+    `aggregated` are the ends that 1.20 finds under a common identity beside their own.
     """
 
     def __init__(self, settings: CiliumSettings, cluster: Cluster, prefixes: AddressSet) -> None:
         self._settings = settings
         self.api_server = _api_server(cluster)
-        self._others = (
-            *_others(settings, cluster, self.api_server),
-            *_aggregates(settings, AnyOf((Addresses(prefixes), self.api_server))),
-        )
+        aggregates = tuple(_aggregates(settings, AnyOf((Addresses(prefixes), self.api_server))))
+        self.aggregated: Predicate = AnyOf(tuple(aggregate.where for aggregate in aggregates))
+        self._others = (*_others(settings, cluster, self.api_server), *aggregates)
 
     def peers(self, selector: Selector, namespace: str | None) -> Predicate:
         """Whom an entry of fromEndpoints or toEndpoints means, in a CNP of a namespace or (None) in a CCNP."""

@@ -219,7 +219,8 @@ class CiliumPolicies:
         chance = self._chance
         keys = list(pool)
         if chance.happens(0.45):
-            return {"matchLabels": {key: chance.pick(pool[key]) for key in chance.some(keys, 1, 2)}}
+            chosen = {key.removeprefix("any:"): key for key in chance.some(keys, 1, 2)}
+            return {"matchLabels": {key: chance.pick(pool[key]) for key in chosen.values()}}
         draw = partial(self._expression, pool)
         selector: Object = {"matchExpressions": chance.repeat(1, 2, draw)}
         if chance.happens(0.2):

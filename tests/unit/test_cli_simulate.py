@@ -96,6 +96,17 @@ def test_one_vector_has_its_flows_on_top(engine: str) -> None:
     assert _words(_flows(answered("--engine", engine, "-f", file))) == _said(file)
 
 
+def test_the_case_in_the_documentation(tmp_path: Path) -> None:
+    text = (ROOT / "docs/simulate.md").read_text(encoding="utf-8")
+    example = tmp_path / "case.yaml"
+    example.write_text(text.partition("```yaml\n")[2].partition("```")[0], encoding="utf-8")
+    assert _words(_flows(answered("--engine", "kubernetes", "-f", example))) == [
+        ("unenforced", "allow", "allow"),
+        ("unenforced", "unenforced", "allow"),
+        ("unenforced", "deny", "deny"),
+    ]
+
+
 # Small cases of its own.
 
 Write = Callable[[Document], Path]
