@@ -27,13 +27,18 @@ class AddressSet:
         v6: list[tuple[int, int]] = []
         for network in networks:
             side = v4 if network.version == 4 else v6
-            side.append((int(network.network_address), int(network.broadcast_address)))
+            low = int(network.network_address)
+            side.append((low, low + (1 << network.max_prefixlen - network.prefixlen) - 1))
         return cls(IntervalSet.of(v4), IntervalSet.of(v6))
 
     @classmethod
     def of_addresses(cls, addresses: Iterable[Address]) -> AddressSet:
         """The set of single addresses."""
-        return cls.of(ipaddress.ip_network(address) for address in addresses)
+        v4: list[tuple[int, int]] = []
+        v6: list[tuple[int, int]] = []
+        for address in addresses:
+            (v4 if address.version == 4 else v6).append((int(address), int(address)))
+        return cls(IntervalSet.of(v4), IntervalSet.of(v6))
 
     @classmethod
     def everything(cls) -> AddressSet:

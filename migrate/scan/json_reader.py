@@ -106,7 +106,7 @@ def _pieces(body: bytes) -> Iterator[tuple[bytes, int]]:
     except UnicodeDecodeError as error:
         line = 1 + body.count(b"\n", 0, error.start)
         raise UnreadableError(line, "not UTF-8 text; save the file as UTF-8") from error
-    decoder, line, position = json.JSONDecoder(), 1, 0
+    decoder, line, position = json.JSONDecoder(parse_int=str), 1, 0
     while rest := re.compile(r"\S").search(text, position):
         line += text.count("\n", position, rest.start())
         try:

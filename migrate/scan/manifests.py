@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -17,6 +17,7 @@ HELM_TEMPLATE = "a Helm template; render it first: helm template CHART | migrate
 
 _LONGEST_NAME = 253
 _SHOWN = 60
+_NEVER_IN_PATHS = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +224,7 @@ def _unfit_for_paths(name: str) -> str | None:
     """Why a name cannot be a part of a path, None when it can."""
     if len(name) > _LONGEST_NAME:
         return f"has more than {_LONGEST_NAME} characters"
-    if name in (".", "..") or any(char in "/\\" or unicodedata.category(char) == "Cc" for char in name):
+    if name in (".", "..") or _NEVER_IN_PATHS.search(name):
         return "cannot be a part of a path"
     return "is a template" if "{{" in name else None
 

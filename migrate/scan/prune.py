@@ -117,6 +117,15 @@ class Cutter:
         """One object that was asked for by name, as a page."""
         return self._cut_one_by_one(_PlainPage([msgspec.Raw(_one_line(body))]))
 
+    def cut(self, item: dict[str, Json], place: str) -> tuple[dict[str, Json], list[str]]:
+        """An object with its metadata at hand, cut, and what of it was odd."""
+        odd: list[str] = []
+        return self._cut(item, place, odd), [f"{place}: {oddity}; it was left out" for oddity in odd]
+
+    def _cut(self, item: dict[str, Json], place: str, odd: list[str]) -> dict[str, Json]:
+        shape = self._shape_of(place)
+        return _whole(item) if shape is None else _prune(item, shape, "", odd)
+
     def _cut_page(self, page: _CutPage) -> Page:
         encode = msgspec.json.Encoder().encode
         objects = [
@@ -131,14 +140,13 @@ class Cutter:
             item: Json = msgspec.json.decode(raw)
             metadata = item.get("metadata") if isinstance(item, dict) else None
             identity = _identity(metadata)
-            if not isinstance(item, dict) or not isinstance(metadata, dict) or identity is None:
+            if not isinstance(item, dict) or identity is None:
                 cut.odd.append(f"entry {index} of a page is not an object with a name; it was left out")
                 continue
             namespace, name = identity
             place = f"{namespace}/{name}" if namespace else name
             odd_fields: list[str] = []
-            shape = self._shape_of(place)
-            kept = _whole(item, metadata) if shape is None else _prune(item, shape, "", odd_fields)
+            kept = self._cut(item, place, odd_fields)
             cut.objects.append(EncodedObject(namespace, name, self._line(msgspec.json.encode(kept))))
             cut.odd.extend(f"{place}: {oddity}; it was left out" for oddity in odd_fields)
         return _with_list_meta(cut, page.metadata)
@@ -203,15 +211,25 @@ def _identity(metadata: Json) -> tuple[str, str] | None:
     return (namespace, name) if isinstance(name, str) and name and isinstance(namespace, str) else None
 
 
-def _whole(item: dict[str, Json], metadata: dict[str, Json]) -> dict[str, Json]:
+def _whole(item: dict[str, Json]) -> dict[str, Json]:
     """The object without its status and the bookkeeping of its metadata."""
+    metadata = item["metadata"]
+    assert isinstance(metadata, dict)
     kept_metadata = {key: metadata[key] for key in _KEPT_METADATA if key in metadata}
     annotations = kept_metadata.pop("annotations", None)
     if isinstance(annotations, dict):
         ours = {key: value for key, value in annotations.items() if key.startswith(_KEPT_ANNOTATIONS)}
         kept_metadata |= {"annotations": ours} if ours else {}
+    managers = _managers(metadata.get("managedFields"))
+    kept_metadata |= {"managedFields": managers} if managers else {}
     rest = {key: value for key, value in item.items() if key not in ("apiVersion", "kind", "metadata", "status")}
     return {"metadata": kept_metadata, **rest}
+
+
+def _managers(entries: Json) -> list[Json]:
+    """The names alone of those who wrote fields of the object, each once: they say whose it is."""
+    found = [entry.get("manager") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return [{"manager": name} for name in dict.fromkeys(name for name in found if isinstance(name, str) and name)]
 
 
 def _prune(value: dict[str, Json], shape: Mapping[str, Shape], path: str, odd: list[str]) -> dict[str, Json]:

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 
-import msgspec
-
 from migrate.model.raw import Json
-from migrate.scan.encoded import decoded
 from migrate.scan.kinds import CONFIG_MAP, KINDS, SETTINGS, SETTINGS_NAMESPACE, Kind
 from migrate.scan.prune import Cutter
 
@@ -43,8 +40,12 @@ def is_namespaced(api_version: str, kind: str) -> bool | None:
 
 def cut(data: dict[str, Json], api_version: str, kind: str) -> tuple[dict[str, Json], list[str]]:
     """The fields of an object that later stages use, and what of it had another type than it should."""
-    page = _cutter(api_version, kind).single(msgspec.json.encode(data))
-    return decoded(page.objects[0].line).data, page.odd
+    metadata = data["metadata"]
+    assert isinstance(metadata, dict)
+    namespace, name = metadata.get("namespace"), metadata["name"]
+    place = f"{namespace}/{name}" if namespace else str(name)
+    kept, odd = _cutter(api_version, kind).cut(data, place)
+    return {"apiVersion": api_version, "kind": kind, **kept}, odd
 
 
 @cache

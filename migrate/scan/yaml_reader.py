@@ -7,18 +7,23 @@ expand aliases and nesting before anyone could count them.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import yaml
 
 from migrate.model.raw import Json
+from migrate.scan import yaml_blocks
 from migrate.scan.tree import DEEPEST, MERGE, Document, TreeBuilder, UnreadableError
 from migrate.scan.yaml_scalars import as_json, as_key, plain, tagged
 
 LARGEST_DOCUMENT = 32 * 2**20
 MOST_ALIASED = 100_000
 _TEXT_PER_NODE = 100
+_BLOCK = 4 * 2**20
+_DIVIDER = re.compile(rb"\n(?=---(?!\S))")
+_CONTENT = re.compile(rb"^(?:---(?!\S)[^\S\n]*|(?!---(?!\S))[^\S\n]*)[^\s#%]", re.MULTILINE)
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 
 
@@ -31,23 +36,37 @@ class Chunk:
 
 
 def split(stream: io.BufferedReader) -> Iterator[Chunk]:
-    """The documents of a stream as text, with no more than one of them in memory."""
-    lines: list[bytes] = []
-    first, number, size, has_content = 1, 0, 0, False
-    while line := stream.readline(LARGEST_DOCUMENT + 1):
-        number += 1
-        divides = line.startswith(b"---") and not line[3:4].strip()
-        if divides and has_content:
-            yield Chunk(b"".join(lines), first)
-            lines, first, size, has_content = [], number, 0, False
-        lines.append(line)
-        size += len(line)
-        text = line[3:].strip() if divides else line.strip()
-        has_content = has_content or (bool(text) and not text.startswith((b"#", b"%")))
-        if size > LARGEST_DOCUMENT:
-            raise UnreadableError(first, _TOO_LARGE)
-    if lines:
-        yield Chunk(b"".join(lines), first)
+    """The documents of a stream as text, with little more than one of them in memory."""
+    text, first = bytearray(), 1
+    while block := stream.read1(_BLOCK):
+        block += stream.readline(LARGEST_DOCUMENT)
+        text += block
+        if b"---" in block:
+            *whole, rest = _documents(bytes(text))
+            for document in whole:
+                yield _chunk(document, first)
+                first += document.count(b"\n")
+            text = bytearray(rest)
+        if len(text) > LARGEST_DOCUMENT:
+            break
+    if text:
+        yield _chunk(bytes(text), first)
+
+
+def _documents(text: bytes) -> list[bytes]:
+    """The text in pieces of one document each; what goes before a --- without being content belongs to the next."""
+    found, start = [], 0
+    for divider in _DIVIDER.finditer(text):
+        if _CONTENT.search(text, start, divider.end()):
+            found.append(text[start : divider.end()])
+            start = divider.end()
+    return [*found, text[start:]]
+
+
+def _chunk(text: bytes, first: int) -> Chunk:
+    if len(text) > LARGEST_DOCUMENT:
+        raise UnreadableError(first, _TOO_LARGE)
+    return Chunk(text, first)
 
 
 _TOO_LARGE = (
@@ -58,7 +77,11 @@ _TOO_LARGE = (
 
 def read(chunk: Chunk) -> Document | None:
     """The document in a piece of text, None when it is empty. Raises UnreadableError."""
-    _check_text(chunk)
+    document = yaml_blocks.read(_text(chunk), chunk.line)
+    return document or read_events(chunk)
+
+
+def read_events(chunk: Chunk) -> Document | None:
     loader = yaml.CSafeLoader(chunk.text)
     reader = _EventReader(chunk.line)
     try:
@@ -74,9 +97,9 @@ def read(chunk: Chunk) -> Document | None:
         loader.dispose()
 
 
-def _check_text(chunk: Chunk) -> None:
+def _text(chunk: Chunk) -> str:
     try:
-        chunk.text.decode()
+        return chunk.text.decode()
     except UnicodeDecodeError as error:
         line = chunk.line + chunk.text.count(b"\n", 0, error.start)
         raise UnreadableError(line, "not UTF-8 text; save the file as UTF-8") from error
