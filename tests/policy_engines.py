@@ -4,7 +4,7 @@ import json
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Required, TypeAlias, TypedDict
+from typing import NotRequired, Required, TypeAlias, TypedDict
 
 
 class PolicyAnswer(TypedDict, total=False):
@@ -32,12 +32,19 @@ class FlowAnswer(TypedDict, total=False):
     l7: bool
 
 
+class EngineStats(TypedDict):
+    """What Cilium's engines count: `mapEntries` are those of the policy maps that the flows needed."""
+
+    mapEntries: int
+
+
 class EngineAnswer(TypedDict):
-    """One answer a policy object and one a flow, in the order they were given."""
+    """One answer a policy object and one a flow, in the order they were given; `stats` are of Cilium's engines."""
 
     engine: str
     policies: list[PolicyAnswer]
     flows: list[FlowAnswer]
+    stats: NotRequired[EngineStats]
 
 
 PolicyEngine: TypeAlias = Callable[[Mapping[str, object]], EngineAnswer]

@@ -85,7 +85,8 @@ class ServicePort:
 class Service:
     """A Service. `selector` is None for a Service without one.
 
-    `addresses` are its cluster, external and balancer IPs.
+    `addresses` are its cluster, external and balancer IPs. A headless one has no cluster IP: its name leads to the
+    pods themselves. `endpoints` are the addresses behind it, None when not known.
     """
 
     namespace: str
@@ -96,6 +97,8 @@ class Service:
     addresses: tuple[Address, ...] = ()
     ports: tuple[ServicePort, ...] = ()
     external_traffic_policy: str = "Cluster"
+    endpoints: tuple[Address, ...] | None = None
+    headless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,7 @@ class Cluster:
 
     `complete` is False when something could not be read: then what is not here may still exist. `accounts_given`:
     ServiceAccount objects were read, so that their labels are known. `api_server` are the addresses behind the
-    Service default/kubernetes.
+    Service default/kubernetes. `names` are DNS names of the outside with their addresses, None when not known.
     """
 
     namespaces: tuple[Namespace, ...] = ()
@@ -127,3 +130,4 @@ class Cluster:
     service_networks: AddressSet = AddressSet()
     complete: bool = False
     ip_families: frozenset[int] = field(default_factory=frozenset)
+    names: tuple[tuple[str, tuple[Address, ...]], ...] | None = None

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from migrate.model.finding import Finding
+from migrate.model.finding import Finding, Severity
 from migrate.model.refs import Location, ObjectRef
 
 API_VERSION = "cilium-migrate/v1alpha1"
@@ -89,8 +89,28 @@ class EmittedObject(msgspec.Struct, frozen=True, kw_only=True, rename={"api_vers
     file: str
 
 
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """Who keeps a source object in the cluster, by its own labels, annotations and bookkeeping (`evidence`).
+
+    `returns` says when the owner undoes a change that is made past it: "at_once" (a controller watches), "at_deploy"
+    (with the next release or apply), "never" (nobody does), "unknown". `change` is where it has to be made instead.
+    """
+
+    kind: Literal["argo", "flux", "operator", "helm", "kustomize", "tool", "kubectl", "file", "unknown"]
+    name: str
+    evidence: str
+    returns: Literal["at_once", "at_deploy", "never", "unknown"]
+    change: str
+
+
 class TranslationResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What one source object became. `assumptions` say what `exact_here` rests on."""
+    """What one source object became. `assumptions` say what `exact_here` rests on.
+
+    `original` says what has to become of the source object: it "stays" (Cilium reads it as it is), it goes
+    "after_cutover" (until then the old engine needs it, from then on Cilium enforces it beside what was written), it
+    goes "with_old_engine" (Cilium does not read it), or it has to be "decided" (nothing was written in its place).
+    `plain` are the NetworkPolicies that say the same for the time of the cutover.
+    """
 
     source: ObjectRef
     at: Location | None
@@ -99,12 +119,26 @@ class TranslationResult(msgspec.Struct, frozen=True, kw_only=True):
     objects: tuple[EmittedObject, ...] = ()
     findings: tuple[Finding, ...] = ()
     assumptions: tuple[str, ...] = ()
+    owner: Owner | None = None
+    original: Literal["stays", "after_cutover", "with_old_engine", "decided"] = "decided"
+    plain: tuple[EmittedObject, ...] = ()
+
+
+class AcceptedFinding(msgspec.Struct, frozen=True, order=True):
+    """A finding that somebody accepted: it no longer makes the exit status 1. `object` as documents print it."""
+
+    id: str
+    object: str
+
+    def __str__(self) -> str:
+        return f"{self.id}@{self.object}"
 
 
 class Translation(msgspec.Struct, frozen=True, kw_only=True):
     """translation.json: one result per source object, in the order of their references.
 
-    `objects` are written for the cluster as a whole and belong to no source object.
+    `objects` are written for the cluster as a whole and belong to no source object; `files` are those that hold no
+    object of a cluster, such as cilium/kustomization.yaml.
     """
 
     api_version: Annotated[Literal["cilium-migrate/v1alpha1"], msgspec.Meta()] = msgspec.field(
@@ -114,10 +148,14 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
     tool_version: str = msgspec.field(name="toolVersion")
     target: str
     networkpolicy: Literal["rewrite", "supplement", "keep"]
+    split: Literal["per-source", "per-workload"] = "per-source"
+    on_gap: Literal["refuse", "narrow", "widen"] = msgspec.field(default="narrow", name="onGap")
+    accepted: tuple[AcceptedFinding, ...] = ()
     engines: tuple[str, ...] = ()
     complete: bool = True
     results: tuple[TranslationResult, ...] = ()
     objects: tuple[EmittedObject, ...] = ()
+    files: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
 
 
@@ -172,7 +210,8 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
 class FlowExample(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One concrete flow. Ends read "pod shop/web-0", "node n1" or "outside 203.0.113.7", with the address.
 
-    `port` is the destination port, for ICMP the type.
+    `port` is the destination port, for ICMP the type. The traits of a made-up pod are the labels and named ports that
+    rules look at, such as "app=web", "namespace team=blue" or "port http=8080/TCP".
     """
 
     source: str
@@ -183,12 +222,28 @@ class FlowExample(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     port: int
     source_port: int = 0
     icmp_code: int = 0
+    source_traits: tuple[str, ...] = ()
+    destination_traits: tuple[str, ...] = ()
+
+
+class CauseEnds(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Who is at one end of changed flows. A workload is an owner such as Deployment/web, or a pod without one.
+
+    `nodes` and `outside` say whether nodes and addresses outside the cluster are among them.
+    """
+
+    pods: int
+    workloads: int
+    namespaces: tuple[str, ...]
+    nodes: bool
+    outside: bool
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Changed flows that have the same deciding rules, with one flow as the counterexample.
+    """Changed flows with one of them as the counterexample, and the rules that decide that one on both sides.
 
-    `source_pods` and `destination_pods` count the pods at either end, `namespaces` those of all of them.
+    `pod_pairs` counts pairs of source pod and destination pod with at least one changed flow between them. In the
+    middle of a cause another rule of the same policies may decide too.
     """
 
     change: Literal["newly_denied", "newly_allowed"]
@@ -196,16 +251,46 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     before: DecidedBy
     after: DecidedBy
     counterexample: FlowExample
-    source_pods: int
-    destination_pods: int
-    namespaces: tuple[str, ...]
+    sources: CauseEnds
+    destinations: CauseEnds
+    pod_pairs: int
+
+
+class WitnessProof(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Two states compared over made-up pods: one for every combination that the policies can tell apart.
+
+    "equivalent" holds for any pods, so also after the next rollout. "undecided" says in `reason` why it was not
+    tried, or what is not known. `assumptions` name what of the cluster is taken to stay as it is. `pods` counts the
+    kinds of made-up pods; counts in the causes are of these.
+    """
+
+    result: Literal["equivalent", "different", "undecided"]
+    reason: str = ""
+    pods: int = 0
+    assumptions: tuple[str, ...] = ()
+    causes: tuple[Cause, ...] = ()
+
+
+class Matrix(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Who reaches whom: `before[i][j]` is about flows from `names[i]` to `names[j]`.
+
+    "a" all flows, "s" some (some pods, ports or protocols), "-" none, " " there are no flows that policies see.
+    The last two names are the nodes and the outside of the cluster.
+    """
+
+    by: Literal["namespace", "workload"]
+    names: tuple[str, ...]
+    before: tuple[str, ...]
+    after: tuple[str, ...]
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Two policy states compared over the whole flow space of a cluster.
 
-    "undecided": no difference was found, but not everything could be read or is modelled (`left_out`). `classes`,
-    `ends` and `packets` are the pieces that the space was cut into.
+    "undecided": no difference was found, but not everything could be read or is modelled (`left_out`). `proof` says
+    what an "equivalent" holds for: any pods (witness), the pods of this snapshot, or nothing was proved. `classes`,
+    `ends` and `packets` are the pieces that the space was cut into. `newly_denied_pairs` and `newly_allowed_pairs`
+    count pairs of pods with such a flow, each pair once. `inputs` is a digest of everything that was read.
     """
 
     api_version: Literal["cilium-migrate/v1alpha1"] = "cilium-migrate/v1alpha1"
@@ -214,9 +299,106 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     before: str
     after: str
     result: Literal["equivalent", "different", "undecided"]
+    proof: Literal["none", "witness", "snapshot"] = "none"
     complete: bool
     classes: int
     ends: int
     packets: int
     causes: tuple[Cause, ...] = ()
+    newly_denied_pairs: int = 0
+    newly_allowed_pairs: int = 0
     left_out: tuple[str, ...] = ()
+    witness: WitnessProof | None = None
+    matrix: Matrix | None = None
+    inputs: str = ""
+
+
+class AskedPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy that selects a side of a flow, and why none of its rules decided.
+
+    `ignored`: it has no part in this truth, since the engine does not take it or nothing was written for it.
+    """
+
+    object: str
+    outcome: str
+    at: str | None = None
+    ignored: bool = False
+
+
+class ExplainedSide(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What one truth says of one side of a flow, and why.
+
+    `stage` is where that was decided, such as "tier default". `reason` is one sentence; `policies` are those that
+    select this end in this direction, where none of their rules decided.
+    """
+
+    word: Literal["allow", "deny", "unenforced", "unknown"]
+    reason: str
+    decided_by: DecidedBy
+    stage: str = ""
+    passed: tuple[str, ...] = ()
+    policies: tuple[AskedPolicy, ...] = ()
+
+
+class ExplainedTruth(msgspec.Struct, frozen=True, kw_only=True):
+    """One truth on one flow. `reading` says whose meaning was given to which objects."""
+
+    truth: Literal["intent", "enforced", "future"]
+    reading: str
+    verdict: Literal["allow", "deny", "unknown"]
+    egress: ExplainedSide
+    ingress: ExplainedSide
+
+
+class ExplainedFlow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One flow on all truths.
+
+    `because` says in sentences what differs between the truths, `findings` what the translation said about the
+    policies that make the difference ("ID: detail"). `same` are the other flows of the question that the same rules
+    decide in the same way.
+    """
+
+    flow: FlowExample
+    change: Literal["none", "newly_denied", "newly_allowed", "unknown"]
+    headline: str
+    truths: tuple[ExplainedTruth, ...]
+    because: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
+    same: tuple[str, ...] = ()
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What `migrate explain` prints.
+
+    `complete` is False when something that may decide could not be read or is not modelled; `doubts` say what.
+    """
+
+    api_version: Literal["cilium-migrate/v1alpha1"] = "cilium-migrate/v1alpha1"
+    kind: Literal["Explanation"] = "Explanation"
+    tool_version: str
+    source: str
+    destination: str
+    port: str
+    complete: bool
+    flows: tuple[ExplainedFlow, ...]
+    notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+
+class JudgedFinding(Finding, frozen=True, kw_only=True, omit_defaults=False):
+    """A finding with how much it stands in the way."""
+
+    severity: Severity
+
+
+class Lint(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What `migrate lint` prints. `objects` counts those that were checked; `snapshot` says whether one was given."""
+
+    api_version: Literal["cilium-migrate/v1alpha1"] = "cilium-migrate/v1alpha1"
+    kind: Literal["Lint"] = "Lint"
+    tool_version: str
+    target: str
+    objects: int
+    snapshot: bool = False
+    complete: bool = True
+    findings: tuple[JudgedFinding, ...] = ()

@@ -83,13 +83,53 @@ class Packet:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceTarget:
+    """What a Service may pass a connection on to, with the port after translation."""
+
+    end: End
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Via:
+    """The way through a Service. All ends are of the flow's IP family.
+
+    `external`: by a node port or balancer, in at one of the nodes `entries` (all of them where it is not said which);
+    else by the cluster IP, which is translated where the client is. `node_port` is None where its number is not
+    known. `keeps_source` is externalTrafficPolicy Local. `not_modelled` says why no answer can be given.
+    """
+
+    service: str
+    targets: tuple[ServiceTarget, ...]
+    external: bool = False
+    entries: tuple[End, ...] = ()
+    node_port: int | None = None
+    keeps_source: bool = False
+    not_modelled: str = ""
+
+    def __str__(self) -> str:
+        name = f"service {self.service}" if self.service else "a service"
+        port = "" if self.node_port is None else f" node port {self.node_port}"
+        entry = f" at {self.entries[0]}" if len(self.entries) == 1 else ""
+        return f"{name}{port}{entry}"
+
+
+@dataclass(frozen=True, slots=True)
 class Flow:
-    """A first packet from one end to the other; both addresses are of one family."""
+    """A first packet from one end to the other; both addresses are of one family.
+
+    With `via` the destination is its first target; where it has several, the packet's port is the service's.
+    """
 
     source: End
     destination: End
     packet: Packet
+    via: Via | None = None
 
     def __str__(self) -> str:
         family = " over IPv6" if self.source.address.version == 6 and self.packet.protocol != ICMPV6 else ""
-        return f"{self.source} → {self.destination} {self.packet}{family}"
+        if self.via is None:
+            return f"{self.source} → {self.destination} {self.packet}{family}"
+        if len(self.via.targets) != 1:
+            return f"{self.source} → {self.via} {self.packet}{family}"
+        return f"{self.source} → {self.destination} {self.packet}{family} through {self.via}"

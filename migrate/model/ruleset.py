@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from migrate.model.addresses import AddressSet
-from migrate.model.cluster import Cluster, Pod
+from migrate.model.cluster import Cluster, Node, Pod
 from migrate.model.flow import PROTOCOL_NAMES, Direction, End, EndKind, Packet
 from migrate.model.intervals import IntervalSet
 from migrate.model.refs import Location, ObjectRef
@@ -138,7 +138,8 @@ class Provenance:
 class Rule:
     """Peers × traffic → action. `traffic` is a union; `own` further limits the end whose chain it stands in.
 
-    `note` says what else happens ("judged by the proxy"); None for built-in rules' provenance.
+    `note` says what else happens ("judged by the proxy"); None for built-in rules' provenance. `exempts`: what it
+    allows the engine does not police at all.
     """
 
     action: Action
@@ -147,6 +148,7 @@ class Rule:
     own: Predicate = ANY_END
     provenance: Provenance | None = None
     note: str = ""
+    exempts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +174,15 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Which pods a policy selects, and in which directions it takes part."""
+    """Which pods a policy selects, in which directions it takes part, and where it stands.
+
+    `stage` is the name of the stage that its rules are in; empty when the engine does not part policies into stages.
+    """
 
     selector: Selector
     directions: frozenset[Direction]
+    provenance: Provenance | None = None
+    stage: str = ""
 
 
 class Engine(Protocol):
@@ -198,6 +205,27 @@ class Engine(Protocol):
     @property
     def unknown(self) -> tuple[Provenance, ...]:
         """What could not be read or is not modelled, so that answers that rest on it are unknown."""
+        ...
+
+
+class Way(Enum):
+    """How packets touch a node: to or from its own processes, from a pod on it to the node, or passed on by it."""
+
+    PROCESS = "process"
+    OWN_POD = "own pod"
+    FORWARDED = "forwarded"
+
+
+@runtime_checkable
+class HostEngine(Protocol):
+    """An engine that polices nodes too."""
+
+    def host_chain(self, node: Node, direction: Direction, way: Way) -> Chain | None:
+        """What holds for packets that touch a node in one way; None where nothing does.
+
+        OWN_POD is asked before the pod's own policy (egress) and in place of the node's (ingress). FORWARDED is asked
+        for packets between a pod and another node or the outside, beside the pod's policy.
+        """
         ...
 
 
@@ -284,14 +312,16 @@ def decide(chain: Chain, own: End, peer: End, packet: Packet, direction: Directi
     """Walk the chain for a packet between its own end and the peer."""
     source, destination = (peer, own) if direction is Direction.INGRESS else (own, peer)
     for stage in chain.stages:
-        decision = _first_match(stage, own, peer, packet, source, destination)
+        decision = first_match(stage, own, peer, packet, source, destination)
         action = stage.end if decision is None else decision.action
         if action is not Action.PASS:
-            return Decision(action, decision, stage.name, chain.enforced or decision is not None)
+            enforced = chain.enforced if decision is None else not decision.exempts
+            return Decision(action, decision, stage.name, enforced)
     return Decision(chain.default, None, "", chain.enforced)
 
 
-def _first_match(stage: Stage, own: End, peer: End, packet: Packet, source: End, destination: End) -> Rule | None:
+def first_match(stage: Stage, own: End, peer: End, packet: Packet, source: End, destination: End) -> Rule | None:
+    """The rule of a stage that decides; None when the stage ends without one."""
     for rule in stage.rules:
         if (
             any(carries(traffic, packet, source, destination) for traffic in rule.traffic)

@@ -14,6 +14,9 @@ from migrate.scan.tree import Document, UnreadableError
 from migrate.sources.cases import Case, read_case
 
 STDIN = Path("-")
+LARGEST_FILE = 32 << 20
+"""Bytes of one file of cases; read whole, it takes about thirty times as much memory."""
+
 _SUFFIXES = (".json", ".yaml", ".yml")
 
 
@@ -61,11 +64,16 @@ def _documents(path: Path, stdin: BinaryIO | None) -> Iterator[Document]:
 
 def _body(path: Path, stdin: BinaryIO | None) -> bytes:
     if path == STDIN:
-        return b"" if stdin is None else stdin.read()
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        body = b"" if stdin is None else stdin.read(LARGEST_FILE + 1)
+    else:
+        try:
+            with path.open("rb") as file:
+                body = file.read(LARGEST_FILE + 1)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(body) > LARGEST_FILE:
+        raise InputError(f"{path}: larger than {LARGEST_FILE >> 20} MiB; put fewer cases in one file")
+    return body
 
 
 def _yaml(body: bytes) -> Iterable[Document]:

@@ -1,27 +1,27 @@
 """Cases for `migrate simulate`: a small cluster, policies and flows in one JSON or YAML document.
 
-Fields as in docs/simulate.md: namespaces, serviceAccounts, pods, nodes, options, kubeAPIServer, policies, flows.
+Fields as in docs/simulate.md: namespaces, serviceAccounts, pods, nodes, services, dns, options, kubeAPIServer,
+policies, flows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from migrate.errors import InputError
 from migrate.model.addresses import Address, parse_address
 from migrate.model.cluster import Cluster, NamedPort, Namespace, Node, Pod
-from migrate.model.flow import ICMP, ICMPV6, PROTOCOL_NUMBERS, End, EndKind, Flow, Packet
+from migrate.model.flow import Flow
 from migrate.model.labels import Labels
 from migrate.model.raw import FieldPath, Json, RawObject
-from migrate.model.refs import Location
-from migrate.model.ruleset import ends_of
+from migrate.model.refs import Location, ObjectRef
+from migrate.sources.case_flows import FlowReader
+from migrate.sources.case_services import CaseServices, number_in, read_services
 from migrate.sources.cluster import SERVICE_ACCOUNT_NAME
 from migrate.sources.fields import Fields, Reading, dotted
 from migrate.sources.kubernetes import NAMESPACE_NAME
 
-_FAMILY_OF = {ICMP: 4, ICMPV6: 6}
-_END_KINDS = ("pod", "node", "ip")
 _NAMED_PORT_PROTOCOLS = ("TCP", "UDP", "SCTP")
 
 
@@ -41,14 +41,17 @@ def read_case(raw: RawObject) -> Case:
     """A case from its document. Raises InputError with one line per problem, each with its field."""
     reading = Reading(raw)
     root = reading.root()
-    root.ignore("engine", "verdicts", "apiVersion", "kind", "description", "services", "dns")
+    root.ignore("engine", "verdicts", "apiVersion", "kind", "description")
     if root.integer("version") not in (None, 1):
         root.invalid("this program reads version 1", "version")
     name = root.text("name") or raw.source or "case"
     options = root.child("options")
     cluster = _cluster(root)
     policies = _policies(root)
-    flows = _Flows(cluster)
+    owners = {str(pod): pod for pod in cluster.pods}
+    services = read_services(root, owners, {node.name: node.addresses for node in cluster.nodes})
+    cluster = replace(cluster, services=tuple(known.service for known in services.values()))
+    flows = FlowReader(cluster, CaseServices(services, cluster))
     read = [flows.read(fields) for fields in root.children("flows") or ()]
     root.close()
     _raise(reading, name)
@@ -78,6 +81,7 @@ def _cluster(root: Fields) -> Cluster:
         namespaces=tuple(namespaces.values()),
         pods=tuple(pods.values()),
         nodes=tuple(nodes.values()),
+        names=_names(root),
         api_server=_addresses(server, "ips") if server else (),
         complete=True,
         ip_families=frozenset(address.version for _, addresses in owned for address in addresses),
@@ -85,19 +89,37 @@ def _cluster(root: Fields) -> Cluster:
 
 
 def _policies(root: Fields) -> tuple[RawObject, ...]:
-    """The case's policies, each with the lines of its own fields."""
-    raw = root.reading.raw
-    lines: dict[str | int, dict[FieldPath, int]] = {}
-    for path, line in raw.lines.items():
-        if len(path) > 1 and path[0] == "policies":
-            lines.setdefault(path[1], {})[path[2:]] = line
+    """The case's policies, and EndpointSlices among its services, each with the lines of its own fields."""
+    source, lines = root.reading.raw.source, _lines_of_items(root.reading.raw)
+    seen: dict[tuple[str, str, str, str], int] = {}
     found: list[RawObject] = []
     for index, item in enumerate(root.items("policies") or ()):
         if isinstance(item, dict):
-            found.append(RawObject(item, raw.source, lines.get(index, {})))
+            found.append(RawObject(item, source, lines.get(("policies", index), {})))
+            _check_twice(root, seen, found[-1].ref, index)
         else:
             root.invalid("must be a whole object with apiVersion, kind, metadata and spec", "policies", index)
+    services = root.raw("services")
+    for index, item in enumerate(services if isinstance(services, list) else ()):
+        if isinstance(item, dict) and item.get("kind") == "EndpointSlice":
+            found.append(RawObject(item, source, lines.get(("services", index), {})))
     return tuple(found)
+
+
+def _lines_of_items(raw: RawObject) -> dict[FieldPath, dict[FieldPath, int]]:
+    """The lines of each item of the document's lists, by its own paths."""
+    found: dict[FieldPath, dict[FieldPath, int]] = {}
+    for path, line in raw.lines.items():
+        if len(path) > 1:
+            found.setdefault(path[:2], {})[path[2:]] = line
+    return found
+
+
+def _check_twice(root: Fields, seen: dict[tuple[str, str, str, str], int], ref: ObjectRef, index: int) -> None:
+    """Complain of an object whose name another one of its kind has; of what has no name the engines complain."""
+    first = seen.setdefault((ref.group, ref.kind, ref.namespace or "", ref.name), index)
+    if ref.name and first != index:
+        root.invalid(f"{ref} is also in policies[{first}]", "policies", index)
 
 
 def _raise(reading: Reading, name: str) -> None:
@@ -110,7 +132,7 @@ def _raise(reading: Reading, name: str) -> None:
 def _namespaces(root: Fields) -> dict[str, Namespace]:
     found: dict[str, Namespace] = {}
     for fields in root.children("namespaces") or ():
-        name = fields.text("name")
+        name = _name(fields)
         if name in found:
             fields.invalid(f"namespace {name} stands here twice", "name")
         labels = {NAMESPACE_NAME: name} | fields.string_map("labels")
@@ -128,8 +150,14 @@ def _accounts(root: Fields) -> dict[tuple[str, str], Labels]:
     return found
 
 
+def _names(root: Fields) -> tuple[tuple[str, tuple[Address, ...]], ...] | None:
+    """The case's DNS: names with their addresses; None when it does not say."""
+    known = root.child("dns")
+    return None if known is None else tuple((name, _addresses(known, name)) for name in known.keys())  # noqa: SIM118
+
+
 def _node(fields: Fields) -> Node:
-    found = Node(fields.text("name"), Labels.of(fields.string_map("labels")), _addresses(fields, "ips"))
+    found = Node(_name(fields), Labels.of(fields.string_map("labels")), _addresses(fields, "ips"))
     fields.close()
     return found
 
@@ -140,12 +168,12 @@ def _pod(
     accounts: dict[tuple[str, str], Labels],
     nodes: dict[str, Node],
 ) -> Pod:
-    namespace, account = fields.text("namespace"), fields.text("serviceAccount") or "default"
+    namespace, account = _name(fields, "namespace"), fields.text("serviceAccount") or "default"
     known = namespaces.get(namespace)
     fields.ignore("annotations")
     found = Pod(
         namespace=namespace,
-        name=fields.text("name"),
+        name=_name(fields),
         labels=Labels.of(fields.string_map("labels")),
         namespace_labels=known.labels if known else Labels(((NAMESPACE_NAME, namespace),)),
         service_account=account,
@@ -157,6 +185,13 @@ def _pod(
     )
     _check_addresses(fields, found, nodes.get(found.node or ""))
     fields.close()
+    return found
+
+
+def _name(fields: Fields, key: str = "name") -> str:
+    found = fields.text(key)
+    if fields.raw(key) in (None, ""):
+        fields.invalid("must be given", key)
     return found
 
 
@@ -179,7 +214,7 @@ def _check_names(root: Fields, named: Iterable[tuple[FieldPath, str]]) -> None:
 
 
 def _named_port(fields: Fields) -> NamedPort:
-    protocol, port = fields.text("protocol", "TCP"), _number(fields, "port", 65535)
+    protocol, port = fields.text("protocol", "TCP"), number_in(fields, "port", 0, 65535)
     if protocol not in _NAMED_PORT_PROTOCOLS:
         fields.invalid(f'"{protocol}" is not one of {", ".join(_NAMED_PORT_PROTOCOLS)}', "protocol")
     found = NamedPort(fields.text("name"), protocol, port or 0)
@@ -195,85 +230,3 @@ def _addresses(fields: Fields, key: str) -> tuple[Address, ...]:
         except ValueError:
             fields.invalid(f'"{text}" is not an IP address', key, index)
     return tuple(found)
-
-
-class _Flows:
-    """Reads flows against one cluster: names to ends, an address to whoever owns it."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._by_address = ends_of(cluster)
-        self._api_server = set(cluster.api_server)
-        self._pods = {str(pod): pod for pod in cluster.pods}
-        self._nodes = {node.name: node for node in cluster.nodes}
-
-    def read(self, fields: Fields) -> Flow | None:
-        """A flow; None with a problem noted when it names nothing or cannot exist."""
-        sources, destinations = self._ends(fields, "src"), self._ends(fields, "dst")
-        fields.ignore("egress", "ingress", "verdict", "tieSensitive")
-        packet = _packet(fields)
-        if fields.raw("via") is not None:
-            fields.invalid("ways through a service are not modelled; give the flow as it is after translation", "via")
-        fields.close()
-        if packet is None or not sources or not destinations:
-            return None
-        family = _FAMILY_OF.get(packet.protocol)
-        for source in sources:
-            for destination in destinations:
-                version = source.address.version
-                if version == destination.address.version and family in (None, version):
-                    return Flow(source, destination, packet)
-        fields.invalid("its ends have no addresses of one IP family that the protocol can use")
-        return None
-
-    def _ends(self, fields: Fields, key: str) -> Sequence[End]:
-        """The ends that `src` or `dst` may mean: one for each address of what it names."""
-        child = fields.child(key)
-        named = [kind for kind in _END_KINDS if child is not None and child.has(kind)]
-        if child is None or len(named) != 1:
-            fields.invalid(f"must name one end by {', '.join(_END_KINDS)}", key)
-            return ()
-        kind, name = named[0], child.text(named[0])
-        child.close()
-        try:
-            found = [self.of_address(parse_address(name))] if kind == "ip" else self._owned(kind, name)
-        except ValueError:
-            child.invalid(f'"{name}" is not an IP address', kind)
-            return ()
-        if found is None:
-            child.invalid(f"{kind} {name} is not in the case", kind)
-        elif not found:
-            child.invalid(f"{kind} {name} has no address", kind)
-        return found or ()
-
-    def _owned(self, kind: str, name: str) -> Sequence[End] | None:
-        """The ends of a pod or node; None when there is none of that name. On the host's network a pod is its node."""
-        owner = self._pods.get(name) if kind == "pod" else self._nodes.get(name)
-        if isinstance(owner, Pod) and owner.host_network:
-            owner = self._nodes.get(owner.node or "", owner)
-        return None if owner is None else [self.of_address(address) for address in owner.addresses]
-
-    def of_address(self, address: Address) -> End:
-        """The end that owns an address; outside when nobody does."""
-        known = self._by_address.get(str(address))
-        return known or End(EndKind.OUTSIDE, address, api_server=address in self._api_server)
-
-
-def _packet(fields: Fields) -> Packet | None:
-    protocol = fields.text("protocol", "TCP")
-    number = PROTOCOL_NUMBERS.get(protocol)
-    port = _number(fields, "port", 255 if number in _FAMILY_OF else 65535)
-    icmp_type = _number(fields, "icmpType", 255)
-    source_port, code = _number(fields, "srcPort", 65535), _number(fields, "icmpCode", 255)
-    if number is None:
-        fields.invalid(f'"{protocol}" is not one of {", ".join(PROTOCOL_NUMBERS)}', "protocol")
-        return None
-    if not fields.has("port") and not fields.has("icmpType"):
-        fields.invalid("must be given: the destination port, or for ICMP the type", "port")
-    return Packet(number, (icmp_type if port is None else port) or 0, source_port or 0, code or 0)
-
-
-def _number(fields: Fields, key: str, highest: int) -> int | None:
-    value = fields.integer(key)
-    if value is not None and not 0 <= value <= highest:
-        fields.invalid(f"must be from 0 to {highest}", key)
-    return value

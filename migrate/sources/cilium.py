@@ -1,7 +1,7 @@
 """Cilium's policy kinds as typed values: CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy, CiliumCIDRGroup.
 
-Facts: pkg/policy/api of cilium/cilium v1.18.8 and v1.20.2 (rule kinds, port strings with base prefixes, ICMP type
-names); Go tells a missing list from an empty one, and so does this reader.
+Facts: pkg/policy/api of cilium/cilium v1.18.8 and v1.20.2; Go tells a missing list from an empty one, and so does
+this reader.
 """
 
 from __future__ import annotations
@@ -14,60 +14,13 @@ from migrate.model.labels import Labels, Scope
 from migrate.model.raw import RawObject
 from migrate.model.refs import Location, ObjectRef
 from migrate.model.selectors import Selector
+from migrate.sources.cilium_traffic import IcmpRule, PortItem, PortRule, read_icmp, read_ports
 from migrate.sources.fields import Fields, Problem, Reading, dotted
-from migrate.sources.kubernetes import is_port_name, read_label_selector
+from migrate.sources.kubernetes import read_label_selector
 
 CNP = "CiliumNetworkPolicy"
 CCNP = "CiliumClusterwideNetworkPolicy"
-PROTOCOLS = ("TCP", "UDP", "SCTP", "ANY")
-EXTENDED_PROTOCOLS = {"VRRP": 112, "IGMP": 2, "GRE": 47, "IPIP": 4, "IPV6": 41, "ESP": 50, "AH": 51}
-"""Protocols without ports, since 1.20 (VRRP and IGMP 1.19), by number."""
 _NAMESPACE_KEY = "k8s:io.kubernetes.pod.namespace"
-_IPV4_TYPES = {
-    "EchoReply": 0,
-    "DestinationUnreachable": 3,
-    "Redirect": 5,
-    "Echo": 8,
-    "EchoRequest": 8,
-    "RouterAdvertisement": 9,
-    "RouterSelection": 10,
-    "TimeExceeded": 11,
-    "ParameterProblem": 12,
-    "Timestamp": 13,
-    "TimestampReply": 14,
-    "Photuris": 40,
-    "ExtendedEchoRequest": 42,
-    "ExtendedEchoReply": 43,
-}
-_IPV6_TYPES = {
-    "DestinationUnreachable": 1,
-    "PacketTooBig": 2,
-    "TimeExceeded": 3,
-    "ParameterProblem": 4,
-    "EchoRequest": 128,
-    "EchoReply": 129,
-    "MulticastListenerQuery": 130,
-    "MulticastListenerReport": 131,
-    "MulticastListenerDone": 132,
-    "RouterSolicitation": 133,
-    "RouterAdvertisement": 134,
-    "NeighborSolicitation": 135,
-    "NeighborAdvertisement": 136,
-    "RedirectMessage": 137,
-    "RouterRenumbering": 138,
-    "ICMPNodeInformationQuery": 139,
-    "ICMPNodeInformationResponse": 140,
-    "InverseNeighborDiscoverySolicitation": 141,
-    "InverseNeighborDiscoveryAdvertisement": 142,
-    "HomeAgentAddressDiscoveryRequest": 144,
-    "HomeAgentAddressDiscoveryReply": 145,
-    "MobilePrefixSolicitation": 146,
-    "MobilePrefixAdvertisement": 147,
-    "DuplicateAddressRequestCodeSuffix": 157,
-    "DuplicateAddressConfirmationCodeSuffix": 158,
-    "ExtendedEchoRequest": 160,
-    "ExtendedEchoReply": 161,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +34,20 @@ class CidrRule:
 
 
 @dataclass(frozen=True, slots=True)
-class PortRule:
-    """A port: number (0 and None all) with an optional end, or a name. `protocol` ANY is TCP, UDP and SCTP.
+class ServicePeer:
+    """Services by name, or (selector given) by their labels; `namespace` is empty for every namespace."""
 
-    `proxies` are the kinds of L7 rules (http, dns ...) by which a proxy then judges what it lets through.
-    """
-
-    port: int | str | None
-    protocol: str
-    end: int | None = None
-    proxies: tuple[str, ...] = ()
+    name: str
+    namespace: str
+    selector: Selector | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class IcmpRule:
-    """An ICMP type of a family (4 or 6)."""
+class DomainName:
+    """A DNS name, or a pattern with stars."""
 
-    family: int
-    type: int
+    text: str
+    is_pattern: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,20 +63,37 @@ class Peers:
     nodes: tuple[Selector, ...] = ()
     entities: tuple[str, ...] = ()
     cidrs: tuple[CidrRule, ...] = ()
+    services: tuple[ServicePeer, ...] = ()
+    domains: tuple[DomainName, ...] = ()
+
+    @property
+    def select(self) -> bool:
+        """Whether there is a selector of peers: services are none before they are resolved."""
+        return bool(self.endpoints or self.nodes or self.entities or self.cidrs or self.domains)
 
 
 @dataclass(frozen=True, slots=True)
 class CiliumRule:
-    """One item of ingress, ingressDeny, egress or egressDeny. `ports` and `icmp` are None when not limited."""
+    """One item of ingress, ingressDeny, egress or egressDeny. `items` and `icmp` are None when not limited.
+
+    `required` are further conditions on the endpoints of all rules beside it; `authentication` is its mode.
+    """
 
     peers: Peers
-    ports: tuple[PortRule, ...] | None
+    items: tuple[PortItem, ...] | None
     icmp: tuple[IcmpRule, ...] | None
     deny: bool
     direction: Direction
+    required: tuple[Selector, ...]
+    authentication: str
     unmodelled: tuple[str, ...]
     field: str
     at: Location | None
+
+    @property
+    def ports(self) -> tuple[PortRule, ...]:
+        """The ports of all items together."""
+        return tuple(port for item in self.items or () for port in item.ports)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,34 +196,67 @@ def _without_namespace(subject: Fields) -> Fields:
 
 def _read_rule(fields: Fields, direction: Direction, deny: bool) -> CiliumRule:
     side = "from" if direction is Direction.INGRESS else "to"
-    others = ("toFQDNs", "toServices", f"{side}Groups", f"{side}Requires")
+    mode = fields.child("authentication")
     rule = CiliumRule(
         peers=_read_peers(fields, side),
-        ports=_read_ports(fields),
-        icmp=_read_icmp(fields),
+        items=read_ports(fields),
+        icmp=read_icmp(fields),
         deny=deny,
         direction=direction,
-        unmodelled=tuple(key for key in others if fields.has(key)),
+        required=_selectors(fields, f"{side}Requires"),
+        authentication=mode.text("mode") if mode is not None else "",
+        unmodelled=(f"{side}Groups",) if fields.items(f"{side}Groups") else (),
         field=dotted(fields.path),
         at=fields.reading.raw.at(*fields.path),
     )
-    fields.ignore(*others, "authentication")
     fields.close()
     return rule
 
 
+_KINDS = ("Endpoints", "Nodes", "Entities", "CIDR", "CIDRSet", "FQDNs", "Services", "Groups")
+_NOBODY_KINDS = _KINDS[:5]
+
+
 def _read_peers(fields: Fields, side: str) -> Peers:
-    endpoints, nodes = fields.children(f"{side}Endpoints"), fields.children(f"{side}Nodes")
-    sizes = {name: fields.items(f"{side}{name}") for name in ("Endpoints", "Nodes", "Entities", "CIDR", "CIDRSet")}
+    sizes = {name: fields.items(f"{side}{name}") for name in _KINDS if fields.has(f"{side}{name}")}
     plain = [CidrRule(_network(fields, text)) for text in fields.texts(f"{side}CIDR")]
     return Peers(
         lists=tuple(name for name, items in sizes.items() if items),
-        nobody=any(items == [] for items in sizes.values()),
-        endpoints=tuple(read_label_selector(entry, Scope.POD) for entry in endpoints or ()),
-        nodes=tuple(read_label_selector(entry, Scope.POD) for entry in nodes or ()),
+        nobody=any(sizes.get(name) == [] for name in _NOBODY_KINDS),
+        endpoints=_selectors(fields, f"{side}Endpoints"),
+        nodes=_selectors(fields, f"{side}Nodes"),
         entities=fields.texts(f"{side}Entities"),
         cidrs=(*plain, *map(_read_cidr, fields.children(f"{side}CIDRSet") or ())),
+        services=tuple(map(_read_service, fields.children("toServices") or ())) if side == "to" else (),
+        domains=tuple(map(_read_domain, fields.children("toFQDNs") or ())) if side == "to" else (),
     )
+
+
+def _selectors(fields: Fields, key: str) -> tuple[Selector, ...]:
+    return tuple(read_label_selector(entry, Scope.POD) for entry in fields.children(key) or ())
+
+
+def _read_service(entry: Fields) -> ServicePeer:
+    """By labels where both ways are given, as Cilium does."""
+    named, labelled = entry.child("k8sService"), entry.child("k8sServiceSelector")
+    entry.close()
+    found = ServicePeer("", "")
+    if named is not None:
+        found = ServicePeer(named.text("serviceName"), named.text("namespace"))
+        named.close()
+    if labelled is not None:
+        chosen = labelled.child("selector")
+        found = ServicePeer("", labelled.text("namespace"), read_label_selector(chosen, Scope.POD))
+        labelled.close()
+    return found
+
+
+def _read_domain(entry: Fields) -> DomainName:
+    name, pattern = entry.text("matchName"), entry.text("matchPattern")
+    entry.close()
+    if bool(name) is bool(pattern):
+        entry.invalid("needs either matchName or matchPattern")
+    return DomainName(name or pattern, is_pattern=not name)
 
 
 def _read_cidr(entry: Fields) -> CidrRule:
@@ -279,67 +278,3 @@ def _network(fields: Fields, text: str) -> Network | None:
     except ValueError:
         fields.invalid(f'"{text}" is not a CIDR')
         return None
-
-
-def _read_ports(fields: Fields) -> tuple[PortRule, ...] | None:
-    """The ports of all toPorts items together."""
-    items = fields.children("toPorts")
-    if not items:
-        return None
-    found: list[PortRule] = []
-    for item in items:
-        rules = item.child("rules")
-        proxies = tuple(kind for kind in rules.keys() if rules.items(kind)) if rules else ()  # noqa: SIM118
-        item.ignore("terminatingTLS", "originatingTLS", "serverNames", "listener")
-        for entry in item.children("ports") or ():
-            port = _read_port(entry, proxies)
-            if port is not None:
-                found.append(port)
-        item.close()
-    return tuple(found)
-
-
-def _read_port(fields: Fields, proxies: tuple[str, ...]) -> PortRule | None:
-    text = str(fields.scalar("port") or "")
-    protocol, end = fields.text("protocol", "ANY"), fields.integer("endPort")
-    fields.close()
-    if protocol not in PROTOCOLS and protocol not in EXTENDED_PROTOCOLS:
-        fields.invalid(f'protocol "{protocol}" is not known', "protocol")
-        return None
-    if not text:
-        return PortRule(None, protocol, proxies=proxies)
-    if is_port_name(text.lower()):
-        return PortRule(text.lower(), protocol, end, proxies)
-    number = _port_number(text)
-    if number is None or not 0 <= number <= 65535:
-        fields.invalid(f"{text} is not a port", "port")
-        return None
-    return PortRule(number, protocol, end, proxies)
-
-
-def _port_number(text: str) -> int | None:
-    """Go's ParseUint with base 0: a leading 0 means octal; None for what is no number."""
-    octal = len(text) > 1 and text[0] == "0" and text.isascii() and text.isdigit()
-    try:
-        return int(text, 8) if octal else int(text, 0)
-    except ValueError:
-        return None
-
-
-def _read_icmp(fields: Fields) -> tuple[IcmpRule, ...] | None:
-    items = fields.children("icmps")
-    if items is None:
-        return None
-    found: list[IcmpRule] = []
-    for item in items:
-        for entry in item.children("fields") or ():
-            family, kind = entry.text("family", "IPv4"), entry.scalar("type")
-            entry.close()
-            names = _IPV6_TYPES if family == "IPv6" else _IPV4_TYPES
-            number = names.get(kind) if isinstance(kind, str) and not kind.isdigit() else int(kind or 0)
-            if number is None:
-                entry.invalid(f'"{kind}" is not an ICMP type of {family}', "type")
-                continue
-            found.append(IcmpRule(6 if family == "IPv6" else 4, number))
-        item.close()
-    return tuple(found) if items else None

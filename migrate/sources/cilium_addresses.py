@@ -14,18 +14,25 @@ from migrate.model.ruleset import ANY_END, Addresses, AllOf, AnyOf, At, Place, P
 from migrate.model.selectors import NEGATIVE, Requirement, Selector, requirements
 from migrate.sources.cilium import CidrGroup, CiliumPolicy
 from migrate.sources.cilium_settings import CiliumSettings
+from migrate.sources.cilium_tiers import ClusterNetworkPolicy
 from migrate.sources.kubernetes import BlockPeer, NetworkPolicy
 
 _EVERYTHING = AddressSet.everything()
 
 
-def named_prefixes(policies: Iterable[CiliumPolicy | NetworkPolicy], groups: Iterable[CidrGroup]) -> AddressSet:
+def named_prefixes(
+    policies: Iterable[CiliumPolicy | NetworkPolicy | ClusterNetworkPolicy], groups: Iterable[CidrGroup]
+) -> AddressSet:
     """The addresses of all prefixes that policies and groups name; a policy's prefix of no bits is no name."""
     nets = [net for policy in policies for net in _policy_nets(policy) if net.prefixlen > 0]
     return AddressSet.of([*nets, *(net for group in groups for net in group.nets)])
 
 
-def _policy_nets(policy: CiliumPolicy | NetworkPolicy) -> Iterator[Network]:
+def _policy_nets(policy: CiliumPolicy | NetworkPolicy | ClusterNetworkPolicy) -> Iterator[Network]:
+    if isinstance(policy, ClusterNetworkPolicy):
+        for tier_peer in (peer for tier_rule in policy.rules for peer in tier_rule.peers or ()):
+            yield from tier_peer.networks or ()
+        return
     if isinstance(policy, NetworkPolicy):
         for peer in (peer for rule in (*policy.ingress, *policy.egress) for peer in rule.peers or ()):
             if isinstance(peer, BlockPeer):

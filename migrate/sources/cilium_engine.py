@@ -5,24 +5,19 @@ Facts measured on the policy engines of v1.18.8 and v1.20.2; where they differ, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
-from migrate.model.addresses import Address, AddressSet
 from migrate.model.cluster import Cluster
-from migrate.model.flow import ICMP, ICMPV6, PROTOCOL_NUMBERS, SCTP, TCP, UDP, Direction
+from migrate.model.flow import SCTP, Direction
 from migrate.model.intervals import IntervalSet
 from migrate.model.ruleset import (
     ANY_END,
-    EVERY_PACKET,
     NO_END,
     Action,
-    Addresses,
-    AnyOf,
     At,
     Chain,
     Place,
-    PortSet,
     Predicate,
     Provenance,
     Rule,
@@ -31,28 +26,20 @@ from migrate.model.ruleset import (
     Traffic,
 )
 from migrate.model.selectors import Selector
-from migrate.sources import kubernetes
-from migrate.sources.cilium import (
-    EXTENDED_PROTOCOLS,
-    CidrGroup,
-    CidrRule,
-    CiliumPolicy,
-    CiliumRule,
-    CiliumSpec,
-    IcmpRule,
-    Peers,
-    PortRule,
-)
+from migrate.sources.cilium import CidrGroup, CiliumPolicy, CiliumSpec
 from migrate.sources.cilium_addresses import CidrPeers, named_prefixes
 from migrate.sources.cilium_refusals import refusal
+from migrate.sources.cilium_rules import Draft, RuleMaker
 from migrate.sources.cilium_selectors import IdentitySelectors
+from migrate.sources.cilium_services import named_domains, resolve_services, without_endpoints
 from migrate.sources.cilium_settings import CiliumSettings
+from migrate.sources.cilium_tiers import ADMIN, BASELINE, ClusterNetworkPolicy
 from migrate.sources.kubernetes import NetworkPolicy
 from migrate.sources.kubernetes_engine import in_namespace
 
 __all__ = ["CiliumEngine", "CiliumSettings"]
 
-_PORTS = (TCP, UDP, SCTP)
+_RANKS = (Action.DENY, Action.ALLOW, Action.PASS)
 _OWN_NODE = Rule(Action.ALLOW, At(Place.OWN_NODE), note="Cilium always admits a pod's own node")
 _NO_SCTP = Stage(
     (Rule(Action.DENY, ANY_END, (Traffic(IntervalSet(((SCTP, SCTP),))),), note="SCTP is switched off"),),
@@ -62,24 +49,40 @@ _NO_SCTP = Stage(
 
 
 @dataclass(frozen=True, slots=True)
+class _TierRule:
+    """A rule of a ClusterNetworkPolicy with its place in the order: tier, priority, then deny, allow, pass."""
+
+    tier: str
+    direction: Direction
+    order: tuple[float, int]
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
 class _Entry:
-    """One policy document of one subject: denies and allows by direction."""
+    """One policy document of one subject: denies and allows by direction.
+
+    `required` are conditions on the endpoints of every rule with the same action, of all policies of a pod.
+    """
 
     subject: Selector
-    rules: dict[Direction, tuple[Rule, ...]]
+    drafts: dict[Direction, tuple[Draft, ...]]
     present: frozenset[Direction]
     denies_by_default: frozenset[Direction]
+    place: Provenance
+    required: dict[tuple[Direction, Action], tuple[Predicate, ...]] = field(default_factory=dict)
+    tier: tuple[_TierRule, ...] = ()
 
 
 class CiliumEngine:
-    """CNPs, CCNPs and NetworkPolicies together on the pods of a cluster.
+    """CNPs, CCNPs, NetworkPolicies and ClusterNetworkPolicies together on the pods of a cluster.
 
     Policies that the agent does not take are in `refused` with the reason, and enforce nothing.
     """
 
     def __init__(
         self,
-        policies: Sequence[CiliumPolicy | NetworkPolicy],
+        policies: Sequence[CiliumPolicy | NetworkPolicy | ClusterNetworkPolicy],
         groups: Sequence[CidrGroup],
         cluster: Cluster,
         settings: CiliumSettings,
@@ -88,20 +91,28 @@ class CiliumEngine:
         reasons = {policy.ref: refusal(policy, settings) for policy in policies}
         self.refused = {ref: reason for ref, reason in reasons.items() if reason}
         taken = [policy for policy in policies if policy.ref not in self.refused]
-        self._identities = IdentitySelectors(settings, cluster, named_prefixes(taken, groups))
-        self._cidrs = CidrPeers(settings, groups, cluster, self._identities.aggregated)
-        self._named = _named_ports(cluster)
+        resolved = [resolve_services(p, cluster, settings) if isinstance(p, CiliumPolicy) else p for p in taken]
+        prefixes = named_prefixes(resolved, groups) | named_domains(resolved, cluster, settings)
+        identities = IdentitySelectors(settings, cluster, prefixes)
+        self._maker = RuleMaker(
+            settings, cluster, identities, CidrPeers(settings, groups, cluster, identities.aggregated)
+        )
+        self._identities = identities
+        self._cluster = cluster
         self._entries: list[_Entry] = []
         self._unknown: list[Provenance] = [
             Provenance(policy.ref, problem.field, problem.at) for policy in policies for problem in policy.problems
         ]
-        for policy in taken:
+        for policy in resolved:
             self._add(policy)
-        self.subjects: Sequence[Subject] = tuple(Subject(e.subject, e.present) for e in self._entries)
+        self.subjects: Sequence[Subject] = tuple(Subject(e.subject, e.present, e.place) for e in self._entries)
         self.exempt: dict[Direction, Predicate] = {Direction.INGRESS: NO_END, Direction.EGRESS: NO_END}
-        self.unknown: tuple[Provenance, ...] = tuple(self._unknown)
+        self.unknown: tuple[Provenance, ...] = (*self._unknown, *self._maker.unknown)
 
-    def _add(self, policy: CiliumPolicy | NetworkPolicy) -> None:
+    def _add(self, policy: CiliumPolicy | NetworkPolicy | ClusterNetworkPolicy) -> None:
+        if isinstance(policy, ClusterNetworkPolicy):
+            self._entries.append(self._cluster_network_policy(policy))
+            return
         if isinstance(policy, NetworkPolicy):
             self._entries.append(self._network_policy(policy))
             return
@@ -121,14 +132,22 @@ class CiliumEngine:
         if enforcement == "never" or (not policies and enforcement != "always"):
             return Chain((), Action.ALLOW, enforced=False)
         entries = [self._entries[index] for index in policies]
-        rules = [rule for entry in entries for rule in entry.rules.get(direction, ())]
-        allows = [rule for rule in rules if rule.action is Action.ALLOW]
+        allows = _rules(entries, direction, Action.ALLOW)
         if direction is Direction.INGRESS and self._admits_own_node(entries):
-            allows.append(_OWN_NODE)
+            allows = (*allows, _OWN_NODE)
         closed = enforcement == "always" or any(direction in entry.denies_by_default for entry in entries)
         end = Action.DENY if closed else Action.ALLOW
-        denies = Stage(tuple(rule for rule in rules if rule.action is Action.DENY), Action.PASS, "deny rules")
-        stages = (denies, Stage(tuple(allows), end, "allow rules"))
+        denies = Stage(_rules(entries, direction, Action.DENY), Action.PASS, "deny rules")
+        stages: tuple[Stage, ...] = (denies, Stage(allows, end, "allow rules"))
+        if any(entry.tier for entry in entries):
+            allows, last = _without_own_node(allows)
+            stages = (
+                _tier(entries, direction, ADMIN),
+                denies,
+                Stage(allows, Action.PASS, "allow rules"),
+                _tier(entries, direction, BASELINE),
+                Stage(last, end, "default"),
+            )
         return Chain(stages if self._settings.sctp else (_NO_SCTP, *stages), end)
 
     def _admits_own_node(self, entries: Sequence[_Entry]) -> bool:
@@ -136,143 +155,61 @@ class CiliumEngine:
 
     def _spec(self, spec: CiliumSpec, selector: Selector, policy: CiliumPolicy) -> _Entry:
         subject = self._identities.pods(selector)
-        rules: dict[Direction, tuple[Rule, ...]] = dict.fromkeys(Direction, ())
+        drafts: dict[Direction, tuple[Draft, ...]] = dict.fromkeys(Direction, ())
+        required: dict[tuple[Direction, Action], tuple[Predicate, ...]] = {}
         for rule in spec.rules:
-            self._unknown += [Provenance(policy.ref, f"{rule.field}.{name}", rule.at) for name in rule.unmodelled]
-            rules[rule.direction] += self._rule(rule, policy)
+            if without_endpoints(rule, self._cluster):
+                self._unknown.append(Provenance(policy.ref, f"{rule.field}.toServices", rule.at))
+            drafts[rule.direction] += tuple(self._maker.rules(rule, policy))
+            key = (rule.direction, Action.DENY if rule.deny else Action.ALLOW)
+            required[key] = (*required.get(key, ()), *self._maker.required(rule, policy))
         closed = frozenset(
             d for d in spec.present if spec.default_deny.get(d, True) or not self._settings.default_deny_can_be_off
         )
         if policy.namespace is not None:
             subject = in_namespace(subject, policy.namespace)
-        return _Entry(subject, rules, spec.present, closed)
+        return _Entry(subject, drafts, spec.present, closed, Provenance(policy.ref, "spec", policy.at), required)
 
-    def _rule(self, rule: CiliumRule, policy: CiliumPolicy) -> tuple[Rule, ...]:
-        """No rule where it is about nobody or nothing: a rule without any part allows nothing."""
-        limited = rule.ports is not None or rule.icmp is not None
-        if rule.peers.nobody or not (rule.peers.lists or (limited and not rule.unmodelled)):
-            return ()
-        found = Rule(
-            action=Action.DENY if rule.deny else Action.ALLOW,
-            peer=self._peers(rule.peers, policy.namespace) if rule.peers.lists else ANY_END,
-            traffic=self._traffic(rule),
-            provenance=Provenance(policy.ref, rule.field, rule.at),
-            note="then judged by the proxy" if any(port.proxies for port in rule.ports or ()) else "",
-        )
-        return (found, *self._ranges_from_names(rule, found))
-
-    def _ranges_from_names(self, rule: CiliumRule, found: Rule) -> Iterator[Rule]:
-        """A named port with an endPort is a range from the pod's own number on, at ingress."""
-        for port in rule.ports or () if rule.direction is Direction.INGRESS else ():
-            if not isinstance(port.port, str) or not port.end:
-                continue
-            for (name, protocol, number), owners in self._named.items():
-                if name == port.port and protocol in self._protocols(port.protocol) and number < port.end:
-                    traffic = Traffic(IntervalSet(((protocol, protocol),)), PortSet(IntervalSet(((number, port.end),))))
-                    yield replace(found, traffic=(traffic,), own=Addresses(owners))
-
-    def _peers(self, peers: Peers, namespace: str | None) -> Predicate:
-        terms = [self._identities.peers(selector, namespace) for selector in peers.endpoints]
-        terms += [self._identities.nodes(selector) for selector in peers.nodes]
-        terms += [self._cidr(cidr) for cidr in peers.cidrs]
-        terms += [self._entity(name) for name in peers.entities]
-        return AnyOf(tuple(terms))
-
-    def _entity(self, name: str) -> Predicate:
-        """The ends of an entity; init, health, ingress, unmanaged and none are no ends of a flow here."""
-        if name == "kube-apiserver":
-            return self._identities.api_server
-        if name in ("cluster", "cluster-mesh"):
-            places = (At(Place.POD), At(Place.OWN_NODE), At(Place.OTHER_NODE))
-            return AnyOf((*places, self._identities.api_server))
-        return _ENTITIES.get(name, NO_END)
-
-    def _cidr(self, rule: CidrRule) -> Predicate:
-        if rule.cidr is not None:
-            return self._cidrs.block(rule.cidr, rule.excepts)
-        if rule.groups is not None:
-            return self._cidrs.groups(rule.groups, rule.excepts)
-        return self._cidrs.group(rule.group or "", rule.excepts)
-
-    def _traffic(self, rule: CiliumRule) -> tuple[Traffic, ...]:
-        if rule.ports is None and rule.icmp is None:
-            return EVERY_PACKET
-        ports = [traffic for port in rule.ports or () for traffic in self._port(port, rule.direction)]
-        return (*ports, *map(_icmp, rule.icmp or ()))
-
-    def _port(self, port: PortRule, direction: Direction) -> list[Traffic]:
-        protocols = self._protocols(port.protocol)
-        if isinstance(port.port, str):
-            return self._named_port(port.port, port.end or 0, protocols, direction)
-        low, high = port.port or 0, port.end or 0
-        if low == 0 and (high == 0 or self._settings.range_from_zero_is_all):
-            return [Traffic(protocols)]
-        return [Traffic(protocols, PortSet(IntervalSet(((low, max(low, high)),))))]
-
-    def _protocols(self, name: str) -> IntervalSet:
-        if name == "ANY":
-            return IntervalSet.of((number, number) for number in _PORTS)
-        number = EXTENDED_PROTOCOLS.get(name) or PROTOCOL_NUMBERS[name]
-        return IntervalSet(((number, number),))
-
-    def _named_port(self, name: str, end: int, protocols: IntervalSet, direction: Direction) -> list[Traffic]:
-        """By the target pod's own ports; before 1.20 by one number of the whole cluster for egress."""
-        if direction is Direction.INGRESS or self._settings.named_ports_per_identity:
-            return [Traffic(protocols, PortSet(names=(name,)))]
-        found: list[Traffic] = []
-        for protocol in _PORTS:
-            known = [number for other, at, number in self._named if (other, at) == (name, protocol)]
-            if protocol in protocols and len(known) == 1:
-                ports = PortSet(IntervalSet(((known[0], max(known[0], end)),)))
-                found.append(Traffic(IntervalSet(((protocol, protocol),)), ports))
-        return found
+    def _cluster_network_policy(self, policy: ClusterNetworkPolicy) -> _Entry:
+        """Never asks for default deny. The n-th rule stands n hundredths behind the policy's priority."""
+        found: list[_TierRule] = []
+        for direction in Direction:
+            rules = [rule for rule in policy.rules if rule.direction is direction]
+            for index, rule in enumerate(rules):
+                priority = policy.priority + index / 100
+                for made in self._maker.tier_rules(rule, policy):
+                    order = (priority, _RANKS.index(made.action))
+                    found.append(_TierRule(policy.tier, direction, order, made))
+        pods = self._identities.tier_pods(policy.subject.namespaces, policy.subject.pods, of_cluster=False)
+        place = Provenance(policy.ref, "spec", policy.at)
+        present = frozenset(item.direction for item in found)
+        return _Entry(self._identities.pods(pods), {}, present, frozenset(), place, tier=tuple(found))
 
     def _network_policy(self, policy: NetworkPolicy) -> _Entry:
         """Cilium's own reading: rules of a direction that policyTypes leave out count, and isolate."""
         isolating = policy.directions | frozenset(policy.excluded)
-        rules: dict[Direction, tuple[Rule, ...]] = {}
+        drafts: dict[Direction, tuple[Draft, ...]] = {}
         for direction in isolating:
             found = policy.ingress if direction is Direction.INGRESS else policy.egress
-            rules[direction] = tuple(self._kubernetes_rule(rule, policy, direction) for rule in found)
+            drafts[direction] = tuple(self._maker.kubernetes_rule(rule, policy, direction) for rule in found)
         subject = in_namespace(self._identities.pods(policy.subject), policy.ref.namespace)
-        return _Entry(subject, rules, isolating, isolating)
-
-    def _kubernetes_rule(self, rule: kubernetes.Rule, policy: NetworkPolicy, direction: Direction) -> Rule:
-        traffic: tuple[Traffic, ...] = EVERY_PACKET
-        if rule.ports is not None:
-            ports = [PortRule(0 if m.port is None else m.port, m.protocol, m.end) for m in rule.ports]
-            traffic = tuple(t for port in ports for t in self._port(port, direction))
-        peer: Predicate = ANY_END
-        if rule.peers is not None:
-            namespace = policy.ref.namespace or "default"
-            peer = AnyOf(tuple(self._kubernetes_peer(p, namespace) for p in rule.peers))
-        return Rule(Action.ALLOW, peer, traffic, provenance=Provenance(policy.ref, rule.field, rule.at))
-
-    def _kubernetes_peer(self, peer: kubernetes.Peer, namespace: str) -> Predicate:
-        if isinstance(peer, kubernetes.BlockPeer):
-            return self._cidrs.block(peer.cidr, peer.excepts)
-        return self._identities.kubernetes_peers(peer.pods, peer.namespaces, namespace)
+        return _Entry(subject, drafts, isolating, isolating, Provenance(policy.ref, "spec", policy.at))
 
 
-def _icmp(rule: IcmpRule) -> Traffic:
-    """Type 0 is the wildcard: it opens the whole family."""
-    number = ICMP if rule.family == 4 else ICMPV6
-    return Traffic(IntervalSet(((number, number),)), icmp=None if rule.type == 0 else ((rule.type, None),))
+def _tier(entries: Iterable[_Entry], direction: Direction, tier: str) -> Stage:
+    """The rules of a tier in order; the tiers after it are asked where none matches."""
+    found = [item for entry in entries for item in entry.tier if (item.tier, item.direction) == (tier, direction)]
+    return Stage(tuple(item.rule for item in sorted(found, key=lambda item: item.order)), Action.PASS, f"tier {tier}")
 
 
-_ENTITIES: dict[str, Predicate] = {
-    "all": ANY_END,
-    "world": At(Place.OUTSIDE),
-    "host": At(Place.OWN_NODE),
-    "remote-node": At(Place.OTHER_NODE),
-}
+def _without_own_node(allows: tuple[Rule, ...]) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
+    """The allows of policies, and the one for the own node, which stands behind all tiers."""
+    return tuple(rule for rule in allows if rule != _OWN_NODE), tuple(rule for rule in allows if rule == _OWN_NODE)
 
 
-def _named_ports(cluster: Cluster) -> dict[tuple[str, int, int], AddressSet]:
-    """Each name, protocol and number of a container port, with the addresses of the pods that have it."""
-    found: dict[tuple[str, int, int], list[Address]] = {}
-    for pod in cluster.pods:
-        for port in pod.named_ports if not pod.host_network else ():
-            key = (port.name, PROTOCOL_NUMBERS.get(port.protocol, 0), port.port)
-            found.setdefault(key, []).extend(pod.addresses)
-    return {key: AddressSet.of_addresses(addresses) for key, addresses in sorted(found.items())}
+def _rules(entries: Iterable[_Entry], direction: Direction, action: Action) -> tuple[Rule, ...]:
+    """All rules of that action, each under what any entry requires of it."""
+    entries = tuple(entries)
+    required = tuple(term for entry in entries for term in entry.required.get((direction, action), ()))
+    drafts = (draft for entry in entries for draft in entry.drafts.get(direction, ()) if draft.rule.action is action)
+    return tuple(draft.under(required) for draft in drafts)

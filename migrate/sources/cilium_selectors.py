@@ -83,6 +83,24 @@ class IdentitySelectors:
             terms.append(Requirement(f"k8s:{NAMESPACE}", Operator.EXISTS))
         return self.everyone(And(tuple(terms)))
 
+    def tier_pods(self, namespaces: Selector, pods: Selector | None, *, of_cluster: bool) -> Selector:
+        """The identity labels that pods of a ClusterNetworkPolicy have: by labels of namespaces, and by their own."""
+        terms: list[Selector] = [Requirement(f"k8s:{NAMESPACE}", Operator.EXISTS)]
+        if any(requirements(namespaces)):
+            terms = [_prefixed(namespaces, NAMESPACE_LABELS)]
+        if pods is not None:
+            terms.append(_prefixed(pods, ""))
+            asked = [requirement.key for requirement in requirements(pods)]
+            terms += self._own_cluster(asked) if of_cluster else ()
+        return And(tuple(terms))
+
+    def tier_nodes(self, selector: Selector) -> Predicate:
+        """Nodes by label, the pod's own one too."""
+        asked = [requirement.key for requirement in requirements(selector)]
+        ours = And(tuple(replace(r, key=f"node:{r.key}") for r in requirements(selector)))
+        kinds = (Requirement(f"reserved:{kind}", Operator.EXISTS) for kind in ("host", "remote-node"))
+        return AnyOf(tuple(self.everyone(And((ours, kind, *self._own_cluster(asked)))) for kind in kinds))
+
     def _own_cluster(self, asked: Iterable[str]) -> list[Selector]:
         """Peers are of the own cluster (since 1.19) unless the selector names one."""
         if not self._settings.local_cluster or any(_names(key, CLUSTER) for key in asked):

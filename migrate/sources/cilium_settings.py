@@ -64,6 +64,7 @@ class CiliumSettings:
     extended_protocols: bool = False
     node_labels: bool = False
     host_firewall: bool = False
+    cluster_network_policy: bool = False
     admits_own_node: bool = True
     cidr_match_modes: frozenset[str] = frozenset()
     enforcement: str = "default"
@@ -92,6 +93,8 @@ class CiliumSettings:
         return settings
 
     def _with_flag(self, name: str, value: Json) -> CiliumSettings:
+        if name == "enable-k8s-cluster-network-policy" and isinstance(value, bool) and self.release >= 20:
+            return replace(self, cluster_network_policy=value)
         if name in _SWITCHES and isinstance(value, bool):
             return _SWITCHES[name](self, value)
         if name in ("enable-ipv4", "enable-ipv6") and isinstance(value, bool):

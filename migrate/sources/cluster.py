@@ -6,7 +6,8 @@ the stage that needs it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from migrate.model.addresses import Address, AddressSet, Network, parse_address, parse_network
 from migrate.model.cluster import Cluster, NamedPort, Namespace, Node, Pod, Service, ServiceAccount, ServicePort
@@ -17,21 +18,24 @@ from migrate.sources.kubernetes import NAMESPACE_NAME
 SERVICE_ACCOUNT_NAME = "kubernetes.io/metadata.name"
 """The key under which a service account's own name stands among its labels (ours; Kubernetes has none)."""
 
-_FINISHED = ("Succeeded", "Failed")
+FINISHED = ("Succeeded", "Failed")
+"""Phases of pods that ended: they have no traffic any more."""
 
 
 def read_cluster(objects: Iterable[RawObject], *, complete: bool) -> Cluster:
     """The cluster that the objects describe; `complete` says whether everything of it could be read."""
     by_kind: dict[str, list[RawObject]] = {}
     for raw in objects:
-        if raw.ref.group in ("", "discovery.k8s.io", "crd.projectcalico.org", "projectcalico.org"):
-            by_kind.setdefault(raw.ref.kind, []).append(raw)
+        ref = raw.ref
+        if ref.group in ("", "discovery.k8s.io", "crd.projectcalico.org", "projectcalico.org"):
+            by_kind.setdefault(ref.kind, []).append(raw)
     namespaces = _namespaces(by_kind)
     accounts = {
         (raw.ref.namespace, raw.ref.name): _labels(raw, SERVICE_ACCOUNT_NAME)
         for raw in by_kind.get("ServiceAccount", ())
     }
-    pods = tuple(sorted((_pod(raw, namespaces, accounts) for raw in by_kind.get("Pod", ()) if _alive(raw)), key=str))
+    read_pod = _PodReader(namespaces, accounts).read
+    pods = tuple(sorted((read_pod(raw) for raw in by_kind.get("Pod", ()) if _alive(raw)), key=str))
     nodes = tuple(sorted((_node(raw) for raw in by_kind.get("Node", ())), key=lambda node: node.name))
     pools = [_text(_map(raw.data, "spec").get("cidr")) for raw in by_kind.get("IPPool", ())]
     pod_networks = AddressSet.of(_networks(pools))
@@ -72,50 +76,85 @@ def _namespaces(by_kind: Mapping[str, list[RawObject]]) -> dict[str, Namespace]:
 
 
 def _alive(raw: RawObject) -> bool:
-    return _text(_map(raw.data, "status").get("phase")) not in _FINISHED
+    return _text(_map(raw.data, "status").get("phase")) not in FINISHED
 
 
-def _pod(raw: RawObject, namespaces: Mapping[str, Namespace], accounts: Mapping[tuple[str | None, str], Labels]) -> Pod:
-    spec, status = _map(raw.data, "spec"), _map(raw.data, "status")
-    namespace = raw.ref.namespace or "default"
-    account = _text(spec.get("serviceAccountName")) or _text(spec.get("serviceAccount")) or "default"
-    addresses = [_text(_as_map(entry).get("ip")) for entry in _list(status.get("podIPs"))]
-    return Pod(
-        namespace=namespace,
-        name=raw.ref.name,
-        labels=_labels(raw),
-        namespace_labels=namespaces[namespace].labels,
-        service_account=account,
-        service_account_labels=accounts.get((namespace, account), Labels(((SERVICE_ACCOUNT_NAME, account),))),
-        addresses=_addresses(addresses or [_text(status.get("podIP"))]),
-        named_ports=_named_ports(spec),
-        node=_text(spec.get("nodeName")) or None,
-        host_network=spec.get("hostNetwork") is True,
-        workload=_workload(raw),
-    )
+@dataclass(frozen=True, slots=True)
+class _PodReader:
+    """Reads pods one by one. Most have the labels and ports of many others: those are one value for all of them."""
+
+    namespaces: Mapping[str, Namespace]
+    accounts: Mapping[tuple[str | None, str], Labels]
+    _labels: dict[tuple[tuple[str, str], ...], Labels] = field(default_factory=dict)
+    _ports: dict[tuple[tuple[str, str, int], ...], tuple[NamedPort, ...]] = field(default_factory=dict)
+    _unnamed_accounts: dict[str, Labels] = field(default_factory=dict)
+
+    def read(self, raw: RawObject) -> Pod:
+        """The pod of an object."""
+        ref, metadata, spec, status = (
+            raw.ref,
+            _map(raw.data, "metadata"),
+            _map(raw.data, "spec"),
+            _map(raw.data, "status"),
+        )
+        namespace = ref.namespace or "default"
+        account = _text(spec.get("serviceAccountName")) or _text(spec.get("serviceAccount")) or "default"
+        labels = self._labels_of(metadata)
+        return Pod(
+            namespace=namespace,
+            name=ref.name,
+            labels=labels,
+            namespace_labels=self.namespaces[namespace].labels,
+            service_account=account,
+            service_account_labels=self.accounts.get((namespace, account)) or self._account_labels(account),
+            addresses=_pod_addresses(status),
+            named_ports=self._named_ports(spec),
+            node=_text(spec.get("nodeName")) or None,
+            host_network=spec.get("hostNetwork") is True,
+            workload=_workload(metadata, labels),
+        )
+
+    def _labels_of(self, metadata: Mapping[str, Json]) -> Labels:
+        pairs = tuple([(key, _text(value)) for key, value in _map(metadata, "labels").items()])
+        found = self._labels.get(pairs)
+        if found is None:
+            found = self._labels[pairs] = Labels(pairs)
+        return found
+
+    def _account_labels(self, account: str) -> Labels:
+        return self._unnamed_accounts.setdefault(account, Labels(((SERVICE_ACCOUNT_NAME, account),)))
+
+    def _named_ports(self, spec: Mapping[str, Json]) -> tuple[NamedPort, ...]:
+        """Ports with names of containers and of init containers that keep running (sidecars)."""
+        sidecars = [c for c in _list(spec.get("initContainers")) if _as_map(c).get("restartPolicy") == "Always"]
+        named = tuple([port for c in (*_list(spec.get("containers")), *sidecars) for port in _ports(_as_map(c))])
+        found = self._ports.get(named)
+        if found is None:
+            found = self._ports[named] = tuple(NamedPort(*port) for port in sorted(set(named)))
+        return found
 
 
-def _named_ports(spec: Mapping[str, Json]) -> tuple[NamedPort, ...]:
-    """Ports with names of containers and of init containers that keep running (sidecars)."""
-    sidecars = [c for c in _list(spec.get("initContainers")) if _as_map(c).get("restartPolicy") == "Always"]
-    found = set()
-    for container in [*_list(spec.get("containers")), *sidecars]:
-        for entry in _list(_as_map(container).get("ports")):
-            port = _as_map(entry)
-            name, number = _text(port.get("name")), port.get("containerPort")
-            if name and isinstance(number, int):
-                found.add((name, _text(port.get("protocol")) or "TCP", number))
-    return tuple(NamedPort(*port) for port in sorted(found))
+def _ports(container: Mapping[str, Json]) -> Iterator[tuple[str, str, int]]:
+    for entry in _list(container.get("ports")):
+        port = _as_map(entry)
+        name, number = _text(port.get("name")), port.get("containerPort")
+        if name and isinstance(number, int):
+            yield name, _text(port.get("protocol")) or "TCP", number
 
 
-def _workload(raw: RawObject) -> str | None:
+def _pod_addresses(status: Mapping[str, Json]) -> tuple[Address, ...]:
+    several = [_text(_as_map(entry).get("ip")) for entry in _list(status.get("podIPs"))]
+    return _addresses(several or [_text(status.get("podIP"))])
+
+
+def _workload(metadata: Mapping[str, Json], labels: Labels) -> str | None:
     """The controller at the top: a ReplicaSet stands for the Deployment whose name it carries."""
-    for entry in _list(_map(raw.data, "metadata").get("ownerReferences")):
+    for entry in _list(metadata.get("ownerReferences")):
         owner = _as_map(entry)
         kind, name = _text(owner.get("kind")), _text(owner.get("name"))
         if owner.get("controller") is not True or not name:
             continue
-        template_hash = _labels(raw).get("pod-template-hash")
+        template_hash = labels.get("pod-template-hash")
         if kind == "ReplicaSet" and template_hash and name.endswith(f"-{template_hash}"):
             return f"Deployment/{name.removesuffix(f'-{template_hash}')}"
         return f"{kind}/{name}"
@@ -152,6 +191,7 @@ def _service(raw: RawObject) -> Service:
         addresses=tuple(dict.fromkeys(_addresses(texts))),
         ports=tuple(_service_port(_as_map(entry)) for entry in _list(spec.get("ports"))),
         external_traffic_policy=_text(spec.get("externalTrafficPolicy")) or "Cluster",
+        headless=spec.get("clusterIP") == "None",
     )
 
 

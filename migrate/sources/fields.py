@@ -186,4 +186,6 @@ def _type_name(value: Json) -> str:
         return "a mapping"
     if isinstance(value, list):
         return "a list"
+    if value is None:
+        return "null"
     return "a string" if isinstance(value, str) else f"the number {value}"

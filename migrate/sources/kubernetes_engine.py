@@ -37,9 +37,14 @@ class KubernetesEngine:
     """What the policies' text says. A pod may always talk to itself and to its own node, both ways."""
 
     def __init__(self, policies: Sequence[NetworkPolicy]) -> None:
-        self._policies = tuple(policies)
+        self._rules = {direction: [policy_rules(policy, direction) for policy in policies] for direction in Direction}
         self.subjects: Sequence[Subject] = tuple(
-            Subject(in_namespace(policy.subject, policy.ref.namespace), policy.directions) for policy in policies
+            Subject(
+                in_namespace(policy.subject, policy.ref.namespace),
+                policy.directions,
+                Provenance(policy.ref, "spec", policy.at),
+            )
+            for policy in policies
         )
         free = AnyOf((At(Place.ITSELF), At(Place.OWN_NODE)))
         self.exempt: dict[Direction, Predicate] = {Direction.INGRESS: free, Direction.EGRESS: free}
@@ -49,9 +54,8 @@ class KubernetesEngine:
 
     def chain(self, direction: Direction, policies: tuple[int, ...]) -> Chain:
         """One stage with the allows of all policies; it ends in deny."""
-        chosen = [self._policies[index] for index in policies]
-        rules = tuple(rule for policy in chosen for rule in policy_rules(policy, direction))
-        if not chosen:
+        rules = tuple(rule for index in policies for rule in self._rules[direction][index])
+        if not policies:
             return Chain((), Action.ALLOW, enforced=False)
         return Chain((Stage(rules, Action.DENY, "NetworkPolicy"),), Action.DENY)
 

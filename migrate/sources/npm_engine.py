@@ -6,10 +6,10 @@ IPv4 traffic is checked, a negated namespace set also matches what is in no set,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Mapping, Sequence
 
-from migrate.model.addresses import AddressSet
+from migrate.model.addresses import Address, AddressSet
+from migrate.model.cluster import Cluster
 from migrate.model.flow import Direction
 from migrate.model.intervals import IntervalSet
 from migrate.model.labels import Scope
@@ -31,93 +31,120 @@ from migrate.model.ruleset import (
     Rule,
     Stage,
     Subject,
+    Traffic,
 )
 from migrate.model.selectors import EVERYTHING, NEGATIVE, Requirement, Selector, requirements
-from migrate.sources.kubernetes import BlockPeer, NetworkPolicy, Peer, PodPeer
-from migrate.sources.kubernetes import Rule as KubernetesRule
+from migrate.sources.kubernetes import BlockPeer, NetworkPolicy, Peer
 from migrate.sources.kubernetes_engine import in_namespace, port_traffic
+from migrate.sources.npm_refusals import ignored_holes, linux_refusal, windows_refusal
+from migrate.sources.npm_settings import NpmSettings
 
 _IPV6 = Addresses(AddressSet(v6=IntervalSet(((0, 2**128 - 1),))))
-# NPM sees a pod by its first address only, hooks FORWARD only (own node and itself never pass it), and IPv4 only.
+# NPM hooks FORWARD only (a pod's own node and the pod itself never pass it), and programs IPv4 only.
 _UNSEEN = AnyOf((At(Place.ITSELF), At(Place.OWN_NODE), _IPV6))
 
 
 class NpmLinuxEngine:
-    """What NPM v2 on Linux does. Policies it refuses are in `refused` with the reason, and enforce nothing."""
+    """What NPM v2 on Linux does. Policies it refuses are in `refused` with the reason, and enforce nothing.
 
-    def __init__(self, policies: Sequence[NetworkPolicy]) -> None:
-        self.refused: dict[ObjectRef, str] = {}
-        for policy in policies:
-            reason = self._refusal(policy)
-            if reason:
-                self.refused[policy.ref] = reason
+    `odd_values` are the policies that it refuses for a value in them. A pod's address that is not its first one, or
+    is IPv6, is in no set: to NPM it is an outside address.
+    """
+
+    def __init__(
+        self,
+        policies: Sequence[NetworkPolicy],
+        cluster: Cluster,
+        settings: NpmSettings,
+        odd_values: Mapping[ObjectRef, str],
+    ) -> None:
+        self._settings = settings
+        self.refused = {policy.ref: odd_values.get(policy.ref) or self._refusal(policy) for policy in policies}
+        self.refused = {ref: reason for ref, reason in self.refused.items() if reason}
         self._policies = tuple(policy for policy in policies if policy.ref not in self.refused)
         self.subjects: Sequence[Subject] = tuple(
-            Subject(in_namespace(p.subject, p.ref.namespace), p.directions) for p in self._policies
+            Subject(in_namespace(p.subject, p.ref.namespace), p.directions, Provenance(p.ref, "spec", p.at))
+            for p in self._policies
         )
         self.exempt: dict[Direction, Predicate] = dict.fromkeys(Direction, _UNSEEN)
         self.unknown: tuple[Provenance, ...] = tuple(
             Provenance(policy.ref, problem.field, problem.at) for policy in policies for problem in policy.problems
         )
+        self._nobody = AddressSet.of_addresses(_second_addresses(cluster))
 
     def chain(self, direction: Direction, policies: tuple[int, ...]) -> Chain:
         """A union of allows: a later allow overrides the drop mark of an earlier policy."""
         if not policies:
             return Chain((), Action.ALLOW, enforced=False)
         chosen = [self._policies[index] for index in policies]
-        rules = tuple(rule for policy in chosen for rule in self._rules(policy, direction))
-        return Chain((Stage(rules, Action.DENY, "Azure NPM"),), Action.DENY)
+        rules = [rule for policy in chosen for rule in self._rules(policy, direction)]
+        if self._nobody:
+            rules.insert(0, Rule(Action.ALLOW, ANY_END, own=Addresses(self._nobody), exempts=True))
+        return Chain((Stage(tuple(rules), Action.DENY, "Azure NPM"),), Action.DENY)
 
     def _refusal(self, policy: NetworkPolicy) -> str:
-        if _has_ipv6(policy):
-            return "it has an IPv6 block, which NPM cannot translate"
-        return ""
+        return linux_refusal(policy, lite=self._settings.lite)
 
     def _rules(self, policy: NetworkPolicy, direction: Direction) -> list[Rule]:
         found: list[Rule] = []
         for rule in policy.rules(direction):
             traffic = EVERY_PACKET if rule.ports is None else tuple(port_traffic(match) for match in rule.ports)
-            peers = [ANY_END] if rule.peers is None else [self._peer(peer, policy, direction) for peer in rule.peers]
+            peers = [ANY_END] if rule.peers is None else [self._peer(peer, policy) for peer in rule.peers]
             place = Provenance(policy.ref, rule.field, rule.at)
-            found.append(Rule(Action.ALLOW, AnyOf(tuple(peers)), traffic, provenance=place))
+            for part, peer in self._by_name(traffic, AnyOf(tuple(peers)), direction):
+                found.append(Rule(Action.ALLOW, peer, part, provenance=place))
         return found
 
-    def _peer(self, peer: Peer, policy: NetworkPolicy, direction: Direction) -> Predicate:
+    def _by_name(
+        self, traffic: tuple[Traffic, ...], peer: Predicate, direction: Direction
+    ) -> list[tuple[tuple[Traffic, ...], Predicate]]:
+        """Ports given by name apart, where they are looked up in peers of which NPM knows no ports."""
+        named = tuple(t for t in traffic if t.ports is not None and t.ports.names)
+        if not named or not self._nobody or direction is Direction.INGRESS:
+            return [(traffic, peer)]
+        numbered = tuple(t for t in traffic if t not in named)
+        known = AllOf((peer, Except(Addresses(self._nobody))))
+        return [(named, known), *([(numbered, peer)] if numbered else [])]
+
+    def _peer(self, peer: Peer, policy: NetworkPolicy) -> Predicate:
         if isinstance(peer, BlockPeer):
             return Addresses(peer.addresses())
         if peer.namespaces is None:
-            return Pods(in_namespace(peer.pods, policy.ref.namespace))
-        pods = [_in_set(requirement) for requirement in requirements(peer.pods)]
-        return AnyOf(tuple(AllOf((*namespaces, *pods)) for namespaces in self._namespaces(peer.namespaces)))
+            return self._members(in_namespace(peer.pods, policy.ref.namespace))
+        pods = [self._in_set(requirement) for requirement in requirements(peer.pods)]
+        return AllOf((*self._namespaces(peer.namespaces), *pods))
 
-    def _namespaces(self, selector: Selector) -> list[list[Predicate]]:
-        """One alternative for each combination of single values, as NPM flattens a namespaceSelector."""
+    def _namespaces(self, selector: Selector) -> list[Predicate]:
+        """NPM makes a rule of each combination of single values, so that for each expression one value is enough."""
         asked = list(requirements(selector))
         if not asked:
-            return [[Pods(EVERYTHING)]]
-        choices = [
-            [Requirement(r.key, r.operator, (value,), Scope.NAMESPACE) for value in r.values] or [r] for r in asked
-        ]
-        return [[_in_set(requirement) for requirement in combination] for combination in product(*choices)]
+            return [self._members(EVERYTHING)]
+        return [AnyOf(tuple(map(self._in_namespace_set, _one_value_each(r)))) for r in asked]
+
+    def _in_namespace_set(self, requirement: Requirement) -> Predicate:
+        return self._in_set(requirement)
+
+    def _in_set(self, requirement: Requirement) -> Predicate:
+        """Membership in an ipset; a negated one also holds for addresses that are in no set at all."""
+        if requirement.operator in NEGATIVE:
+            return Except(self._members(requirement.negated()))
+        return self._members(requirement)
+
+    def _members(self, selector: Selector) -> Predicate:
+        """The pods of a set, by the one address that NPM knows of each."""
+        return AllOf((Pods(selector), Except(Addresses(self._nobody)))) if self._nobody else Pods(selector)
 
 
-def _in_set(requirement: Requirement) -> Predicate:
-    """Membership in an ipset; a negated one also holds for addresses that are in no set at all."""
-    if requirement.operator in NEGATIVE:
-        return Except(Pods(requirement.negated()))
-    return Pods(requirement)
+def _one_value_each(requirement: Requirement) -> list[Requirement]:
+    values: list[tuple[str, ...]] = [(value,) for value in requirement.values] or [()]
+    return [Requirement(requirement.key, requirement.operator, value, Scope.NAMESPACE) for value in values]
 
 
-def _has_ipv6(policy: NetworkPolicy) -> bool:
-    return any(
-        isinstance(peer, BlockPeer) and peer.cidr.version == 6
-        for rule in _enforced_rules(policy)
-        for peer in rule.peers or ()
-    )
-
-
-def _enforced_rules(policy: NetworkPolicy) -> list[KubernetesRule]:
-    return [rule for direction in Direction for rule in policy.rules(direction)]
+def _second_addresses(cluster: Cluster) -> list[Address]:
+    """IPv4 addresses of pods whose first address, which is status.podIP, is another one."""
+    return [
+        address for pod in cluster.pods if not pod.host_network for address in pod.addresses[1:] if address.version == 4
+    ]
 
 
 class NpmWindowsEngine(NpmLinuxEngine):
@@ -126,37 +153,21 @@ class NpmWindowsEngine(NpmLinuxEngine):
     The ACL that admits the node is there for the pod's own node, which is exempt here.
     """
 
+    def __init__(
+        self,
+        policies: Sequence[NetworkPolicy],
+        cluster: Cluster,
+        settings: NpmSettings,
+        odd_values: Mapping[ObjectRef, str],
+    ) -> None:
+        super().__init__(policies, cluster, settings, odd_values)
+        if settings.lite:
+            self.unknown += tuple(place for policy in self._policies for place in ignored_holes(policy))
+
     def _refusal(self, policy: NetworkPolicy) -> str:
-        if _negative(policy.subject):
-            return "its podSelector has NotIn or DoesNotExist"
-        for direction in Direction:
-            for rule in policy.rules(direction):
-                reason = _windows_refusal(rule, direction)
-                if reason:
-                    return reason
-        return super()._refusal(policy)
+        lite = self._settings.lite
+        return windows_refusal(policy, lite=lite) or linux_refusal(policy, lite=lite)
 
-    def _namespaces(self, selector: Selector) -> list[list[Predicate]]:
+    def _in_namespace_set(self, requirement: Requirement) -> Predicate:
         """Only reached with negations for egress, where the negation is lost."""
-        alternatives = super()._namespaces(selector)
-        return [[term.term if isinstance(term, Except) else term for term in terms] for terms in alternatives]
-
-
-def _negative(selector: Selector) -> bool:
-    return any(requirement.operator in NEGATIVE for requirement in requirements(selector))
-
-
-def _windows_refusal(rule: KubernetesRule, direction: Direction) -> str:
-    for match in rule.ports or ():
-        if isinstance(match.port, str):
-            return f'it has the named port "{match.port}"'
-        if match.protocol == "SCTP":
-            return "it has SCTP"
-    for peer in rule.peers or ():
-        if isinstance(peer, BlockPeer) and peer.excepts:
-            return "it has an ipBlock with except"
-        if isinstance(peer, PodPeer) and _negative(peer.pods):
-            return "a podSelector of a peer has NotIn or DoesNotExist"
-        if isinstance(peer, PodPeer) and direction is Direction.INGRESS and _negative(peer.namespaces or EVERYTHING):
-            return "an ingress namespaceSelector has NotIn or DoesNotExist, on which programming fails for ever"
-    return ""
+        return self._members(requirement.negated() if requirement.operator in NEGATIVE else requirement)

@@ -28,7 +28,7 @@ from migrate.model.ruleset import (
 from migrate.verify.bits import bits, members, union
 from migrate.verify.ends import Ends, named_numbers
 from migrate.verify.packets import PacketReads, Packets
-from migrate.verify.space import NamedNumbers, PodClass, Reads, Space
+from migrate.verify.space import NamedNumbers, NamedPorts, PodClass, Reads, Space
 
 Form: TypeAlias = tuple[tuple[int, int], ...]
 """Pieces: (atoms, ends allowed for them), disjoint, ascending, without pieces for which nobody is allowed."""
@@ -107,6 +107,7 @@ class Compiled:
         self._packets = packets
         self._forms = forms
         self._memo: dict[object, int] = {}
+        self._known_terms: dict[tuple[int, bool, NamedPorts], tuple[Rule, list[tuple[int, int]]]] = {}
         self._plans: dict[tuple[Direction, tuple[int, ...]], _Plan] = {}
         self._exempt = {direction: self._ends.holding(predicate) for direction, predicate in engine.exempt.items()}
         self._selected = self._select()
@@ -115,6 +116,10 @@ class Compiled:
     def form(self, index: int, direction: Direction) -> int:
         """The number of a class's form."""
         return self.classes[index].ingress if direction is Direction.INGRESS else self.classes[index].egress
+
+    def pieces(self, index: int, direction: Direction) -> Form:
+        """The form itself of a class."""
+        return self._forms.forms[self.form(index, direction)]
 
     def policies(self, index: int, direction: Direction) -> tuple[int, ...]:
         """The policies that select a class for a direction."""
@@ -183,14 +188,23 @@ class Compiled:
         self, rule: Rule, pod_class: PodClass, direction: Direction, own: dict[Predicate, int]
     ) -> tuple[Action, list[tuple[int, int]]]:
         """A rule as pairs of atoms and ends."""
-        peers = self._ends.holding(rule.peer)
+        key = (id(rule), direction is Direction.INGRESS, pod_class.named_ports)
+        known = self._known_terms.get(key)
+        if known is None:
+            known = self._known_terms[key] = rule, self._work_out_terms(rule, pod_class, direction)
+        terms = known[1]
         if own and rule.own != ANY_END:
-            peers &= own[rule.own]
+            limit = own[rule.own]
+            terms = [(atoms, ends & limit) for atoms, ends in terms if ends & limit]
+        return rule.action, terms
+
+    def _work_out_terms(self, rule: Rule, pod_class: PodClass, direction: Direction) -> list[tuple[int, int]]:
+        peers = self._ends.holding(rule.peer)
         terms: list[tuple[int, int]] = []
         for traffic in rule.traffic:
             ends = peers if traffic.family is None else peers & self._space.families[traffic.family]
             terms += self._traffic(traffic, ends, pod_class, direction)
-        return rule.action, [(atoms, ends) for atoms, ends in terms if atoms and ends]
+        return [(atoms, ends) for atoms, ends in terms if atoms and ends]
 
     def _traffic(self, traffic: Traffic, ends: int, pod_class: PodClass, direction: Direction) -> list[tuple[int, int]]:
         """Atoms and ends; where a name is looked up in the peer, one pair for each set of numbers that peers have."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from migrate.model.flow import ICMP, ICMPV6, Packet
 from migrate.model.intervals import IntervalSet
 from migrate.model.ruleset import PortSet, Traffic
-from migrate.verify.bits import bits, members, union
+from migrate.verify.bits import bits, lowest, members, union
 
 WITH_PORTS = (6, 17, 132)
-_USUAL = {6: 0, 17: 1, ICMP: 2, ICMPV6: 3, 132: 4}
+_USUAL = (6, 17, ICMP, ICMPV6, 132)
 _FAMILY = {ICMP: 4, ICMPV6: 6}
 
 
@@ -88,6 +88,8 @@ class Packets:
             self._start[protocol] = len(self.atoms)
             self.atoms += self._boxes(protocol, end - protocol)
         self.everything = (1 << len(self.atoms)) - 1
+        self._by_usage = [self._of_protocols({protocol}) for protocol in _USUAL]
+        self._by_usage.append(self._of_protocols(set(self.protocols) - set(_USUAL)))
         self.of_family = {family: self._family_mask(family) for family in (4, 6)}
         self._masks: dict[Traffic, int] = {}
 
@@ -106,13 +108,16 @@ class Packets:
             ]
         return [Atom(protocol, 0, 0, 0, 0, count)]
 
+    def _of_protocols(self, protocols: set[int]) -> int:
+        return bits(index for index, atom in enumerate(self.atoms) if atom.protocol in protocols)
+
     def _family_mask(self, family: int) -> int:
         return bits(i for i, atom in enumerate(self.atoms) if _FAMILY.get(atom.protocol, family) == family)
 
     def example(self, atoms: int) -> Packet:
         """The packet by which a person knows best what some atoms are about: TCP before UDP before all others."""
-        chosen = (self.atoms[index] for index in members(atoms))
-        return min(chosen, key=lambda atom: _USUAL.get(atom.protocol, 9)).packet()
+        chosen = next(found for protocols in self._by_usage if (found := atoms & protocols))
+        return self.atoms[lowest(chosen)].packet()
 
     def where(self, packet: Packet) -> int:
         """The index of the atom that holds a packet."""

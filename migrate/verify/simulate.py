@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from migrate.model.cluster import Cluster, Pod
-from migrate.model.flow import Direction, End, EndKind, Flow, Word
-from migrate.model.ruleset import Action, Chain, Decision, Engine, decide, holds
+from migrate.model.flow import Direction, EndKind, Flow, Word
+from migrate.model.ruleset import Chain, Decision, Engine, holds
 from migrate.model.selectors import matches
+from migrate.verify.nodes import NodeSides
+from migrate.verify.pairs import Pairs
+from migrate.verify.sides import FREE, Side, said
 
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """What one end says; `decision` is None where nothing polices it."""
-
-    word: Word
-    decision: Decision | None
+__all__ = ["Answer", "Side", "Simulator"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,41 +31,57 @@ class Answer:
 
 
 class Simulator:
-    """Asks one engine about flows of one cluster; chains are worked out once per set of policies."""
+    """Asks one engine about flows of one cluster; chains are worked out once per set of policies.
 
-    def __init__(self, engine: Engine, cluster: Cluster) -> None:
+    `hosts`: with what the engine does on nodes, if it does something there.
+    """
+
+    def __init__(self, engine: Engine, cluster: Cluster, *, hosts: bool = False) -> None:
         self._engine = engine
+        self._nodes = NodeSides(engine, cluster) if hosts else None
         self._exempt = engine.exempt
+        self._pairs = Pairs()
         self._chains: dict[tuple[Direction, tuple[int, ...]], Chain] = {}
         self._selecting: dict[tuple[str, Direction], tuple[int, ...]] = {}
 
     def answer(self, flow: Flow) -> Answer:
         """Both sides of the flow; both are always worked out, also when the first one denies."""
-        egress = self._side(Direction.EGRESS, flow.source, flow.destination, flow)
-        ingress = self._side(Direction.INGRESS, flow.destination, flow.source, flow)
+        egress, ingress = self.side(Direction.EGRESS, flow), self.side(Direction.INGRESS, flow)
         return Answer(egress.word, ingress.word, egress.decision, ingress.decision)
 
-    def _side(self, direction: Direction, own: End, peer: End, flow: Flow) -> Side:
-        if own.kind is not EndKind.POD or own.pod is None or holds(self._exempt[direction], peer, own):
-            return Side(Word.UNENFORCED, None)
-        decision = decide(self.chain(own.pod, direction), own, peer, flow.packet, direction)
-        if not decision.enforced:
-            return Side(Word.UNENFORCED, None)
-        return Side(Word.ALLOW if decision.action is Action.ALLOW else Word.DENY, decision)
+    def side(self, direction: Direction, flow: Flow, *, everyone: bool = False) -> Side:
+        """One side of the flow. `everyone`: peers that are never policed in this direction are, this time."""
+        own, peer = flow.source, flow.destination
+        if direction is Direction.INGRESS:
+            own, peer = peer, own
+        if own.kind is EndKind.NODE and self._nodes is not None:
+            return self._nodes.of_node(direction, own, peer, flow)
+        if own.kind is not EndKind.POD or own.pod is None:
+            return FREE
+        if not everyone and holds(self._exempt[direction], peer, own):
+            return FREE
+        pod = own.pod
+        by_policy = said(self._pairs.decide(lambda: self.chain(pod, direction), own, peer, flow.packet, direction))
+        return by_policy if self._nodes is None else self._nodes.beside_pod(direction, own, peer, flow, by_policy)
 
     def chain(self, pod: Pod, direction: Direction) -> Chain:
         """The chain of a pod in one direction."""
-        key = (str(pod), direction)
-        selecting = self._selecting.get(key)
-        if selecting is None:
-            selecting = tuple(
-                index
-                for index, subject in enumerate(self._engine.subjects)
-                if direction in subject.directions and matches(subject.selector, pod)
-            )
-            self._selecting[key] = selecting
+        selecting = self.selecting(pod, direction)
         found = self._chains.get((direction, selecting))
         if found is None:
             found = self._engine.chain(direction, selecting)
             self._chains[direction, selecting] = found
+        return found
+
+    def selecting(self, pod: Pod, direction: Direction) -> tuple[int, ...]:
+        """The policies that select a pod for one direction, as indexes into the engine's subjects."""
+        key = (str(pod), direction)
+        found = self._selecting.get(key)
+        if found is None:
+            found = tuple(
+                index
+                for index, subject in enumerate(self._engine.subjects)
+                if direction in subject.directions and matches(subject.selector, pod)
+            )
+            self._selecting[key] = found
         return found

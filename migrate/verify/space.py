@@ -119,23 +119,6 @@ class SpaceEnd:
     owner: int
 
 
-class _Values:
-    """Reads the label values of one scope that are in play. Pods of one namespace or account share their labels."""
-
-    def __init__(self, scope: Scope, keys: Sequence[str]) -> None:
-        self._scope = scope
-        self._keys = keys
-        self._known: dict[int, tuple[str | None, ...]] = {}
-
-    def of(self, pod: Pod) -> tuple[str | None, ...]:
-        labels = pod.labels_of(self._scope)
-        found = self._known.get(id(labels))
-        if found is None:
-            known = dict(labels.pairs)
-            found = self._known[id(labels)] = tuple([known.get(key) for key in self._keys])
-        return found
-
-
 class Space:
     """All ends of a cluster as bits of an integer; bit i is `ends[i]`."""
 
@@ -173,15 +156,23 @@ class Space:
 
     def _group_pods(self) -> tuple[PodClass, ...]:
         groups: dict[object, list[Pod]] = {}
-        readers = [_Values(scope, keys) for scope, keys in self._keys.items()]
+        known: dict[tuple[int, ...], object] = {}
         for pod in self.cluster.pods:
             if pod.host_network or not pod.addresses:
                 continue
-            read = tuple(values.of(pod) for values in readers)
-            traits = tuple(sorted(map(self._trait, pod.addresses)))
-            key = (read, traits, self._ports(pod), self._class_of_node.get(pod.node or ""))
+            # Many pods share one value of their labels and of their ports: those are looked at once.
+            shared = id(pod.labels), id(pod.namespace_labels), id(pod.service_account_labels), id(pod.named_ports)
+            if (read := known.get(shared)) is None:
+                read = known[shared] = (self._values(pod), self._ports(pod))
+            traits = tuple([self._trait(address) for address in pod.addresses])
+            key = (read, traits if len(traits) == 1 else tuple(sorted(traits)), self._class_of_node.get(pod.node or ""))
             groups.setdefault(key, []).append(pod)
         return tuple(self._pod_class(index, pods) for index, pods in enumerate(groups.values()))
+
+    def _values(self, pod: Pod) -> tuple[str | None, ...]:
+        """The values of the labels in play."""
+        labels = [(dict(pod.labels_of(scope).pairs), keys) for scope, keys in self._keys.items()]
+        return tuple([values.get(key) for values, keys in labels for key in keys])
 
     def _ports(self, pod: Pod) -> NamedPorts:
         return frozenset([(p.name, p.protocol, p.port) for p in pod.named_ports if p.name in self._names])

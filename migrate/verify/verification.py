@@ -1,140 +1,156 @@
-"""Two states compared, and the changed flows grouped by what decides them, as the document of `migrate verify`."""
+"""Two states compared, over a cluster's own pods and over made-up ones, as the document of `migrate verify`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 import migrate
 from migrate.model.cluster import Cluster
-from migrate.model.documents import Cause, DecidedBy, FlowExample, Verification
-from migrate.model.flow import PROTOCOL_NAMES, End, EndKind, Flow
-from migrate.verify.compare import Change, ChangeKind, Comparison
+from migrate.model.documents import Cause, Matrix, Verification, WitnessProof
+from migrate.verify.causes import DisagreementError, find_changes
+from migrate.verify.compare import Comparison
 from migrate.verify.engines import Built
-from migrate.verify.simulate import Answer, Simulator
-from migrate.verify.simulation import decided_by
+from migrate.verify.matrix import make_matrix
+from migrate.verify.witness import MOST_ASKED, MOST_UNASKED, make_witnesses, traits
+from migrate.verify.witness_labels import TooManyError
 
+__all__ = ["DisagreementError", "State", "Wanted", "verify"]
 
-class DisagreementError(AssertionError):
-    """The class engine and the walk over the rules give two answers for one flow: a bug of ours."""
+Proof: TypeAlias = Literal["witness", "snapshot"]
+MatrixBy: TypeAlias = Literal["namespace", "workload"]
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A policy state: an engine over its policies, and what people call it."""
+    """A policy state: what people call it, its engine, and how to make the same one for another cluster.
+
+    `whole_cluster` says why an answer may depend on other pods than its two ends, if it may; then witnesses prove
+    nothing. If not, the engine of a cluster without pods is that of every cluster.
+    """
 
     name: str
     built: Built
+    build: Callable[[Cluster], Built]
+    whole_cluster: str = ""
 
 
-@dataclass(slots=True)
-class _Found:
-    """Changes of one cause, gathered."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to find out. Without `proof` the snapshot is compared, then witnesses if there are not too many."""
 
-    flow: Flow
-    before: Answer
-    after: Answer
-    sources: int = 0
-    destinations: int = 0
+    proof: Proof | None = None
+    matrix: MatrixBy | None = None
 
 
-def verify(before: State, after: State, cluster: Cluster, *, complete: bool) -> Verification:
-    """Compare two states over the whole flow space of a cluster; `complete` says whether all of it was read.
+def verify(
+    before: State,
+    after: State,
+    cluster: Cluster,
+    *,
+    unread: tuple[str, ...] = (),
+    wanted: Wanted | None = None,
+    inputs: str = "",
+) -> Verification:
+    """Compare two states over the whole flow space; `unread` names what of either could not be read.
 
-    Raises DisagreementError when a counterexample does not hold up.
+    `inputs` is a digest of what they were read from. Raises DisagreementError when a counterexample does not hold up.
     """
-    left_out = sorted({str(p).strip() for s in (before, after) for p in (*s.built.left_out, *s.built.engine.unknown)})
+    wanted = wanted or Wanted()
+    left_out = sorted({*unread, *_not_modelled(before, cluster), *_not_modelled(after, cluster)})
     comparison = Comparison(before.built.engine, after.built.engine, cluster)
-    simulators = Simulator(before.built.engine, cluster), Simulator(after.built.engine, cluster)
-    causes = tuple(_causes(comparison, simulators))
-    whole = complete and not left_out
+    changes = find_changes(comparison)
+    empty = not comparison.space.pod_classes
+    if empty and wanted.proof == "snapshot":
+        left_out.append("there are no pods with addresses, so that nothing was compared")
+    result = _result(changes.causes, tuple(left_out))
+    asked = wanted.proof == "witness" or (empty and wanted.proof is None)
+    witness = None
+    if asked or (wanted.proof is None and result == "equivalent"):
+        classes = 0 if asked else len(comparison.space.pod_classes)
+        witness = _witness(before, after, cluster, classes, tuple(left_out))
+    decided = witness if asked else None
     return Verification(
         tool_version=migrate.__version__,
         before=before.name,
         after=after.name,
-        result="different" if causes else "equivalent" if whole else "undecided",
-        complete=whole,
+        result=result if decided is None else decided.result,
+        proof=_proof(result, decided, witness),
+        complete=not left_out and (decided is None or decided.result != "undecided"),
         classes=len(comparison.space.pod_classes),
         ends=len(comparison.space.ends),
         packets=len(comparison.packets.atoms),
-        causes=causes,
+        causes=changes.causes,
+        newly_denied_pairs=changes.newly_denied,
+        newly_allowed_pairs=changes.newly_allowed,
         left_out=tuple(left_out),
+        witness=witness,
+        matrix=_matrix(comparison, wanted.matrix),
+        inputs=inputs,
     )
 
 
-def _causes(comparison: Comparison, simulators: tuple[Simulator, Simulator]) -> Iterator[Cause]:
-    found: dict[tuple[str, str, str, str], _Found] = {}
-    for change in comparison.changes():
-        flow = comparison.flow(change)
-        before, after = simulators[0].answer(flow), simulators[1].answer(flow)
-        _check(change, flow, before, after)
-        side = change.side.value
-        key = (change.kind.value, side, _rule(before, side), _rule(after, side))
-        entry = found.setdefault(key, _Found(flow, before, after))
-        entry.sources |= change.sources
-        entry.destinations |= change.destinations
-    for (kind, side, _, _), entry in sorted(found.items()):
-        yield _cause(kind, side, entry, comparison)
+def _not_modelled(state: State, cluster: Cluster) -> Iterator[str]:
+    """What an answer may rest on that is not known: objects, and the release where releases differ."""
+    built = state.built
+    for place in (*built.left_out, *built.engine.unknown):
+        yield str(place).strip()
+    if built.alternative is not None and any(Comparison(built.engine, built.alternative(), cluster).changes()):
+        yield f"{state.name}: what it does {built.differs}"
 
 
-def _check(change: Change, flow: Flow, before: Answer, after: Answer) -> None:
-    wanted = ("allow", "deny") if change.kind is ChangeKind.NEWLY_DENIED else ("deny", "allow")
-    if (before.verdict, after.verdict) != wanted:
-        raise DisagreementError(f"{flow}: {before.verdict} before, {after.verdict} after, not {change.kind.value}")
+_Result: TypeAlias = Literal["equivalent", "different", "undecided"]
 
 
-def _rule(answer: Answer, side: str) -> str:
-    decided = _decided(answer, side)
-    return f"{decided.object} {decided.rule} {decided.at} {decided.reason}"
+def _result(causes: tuple[Cause, ...], left_out: tuple[str, ...]) -> _Result:
+    if causes:
+        return "different"
+    return "undecided" if left_out else "equivalent"
 
 
-def _decided(answer: Answer, side: str) -> DecidedBy:
-    if side == "egress":
-        return decided_by(answer.egress, answer.egress_decision)
-    return decided_by(answer.ingress, answer.ingress_decision)
+def _proof(
+    snapshot: _Result, decided: WitnessProof | None, witness: WitnessProof | None
+) -> Literal["none", "witness", "snapshot"]:
+    """What the result rests on; an equivalence of the snapshot that witnesses confirm rests on them."""
+    if decided is not None:
+        return "none" if decided.result == "undecided" else "witness"
+    if snapshot == "undecided":
+        return "none"
+    return "witness" if witness is not None and witness.result == "equivalent" else "snapshot"
 
 
-def _cause(kind: str, side: str, entry: _Found, comparison: Comparison) -> Cause:
-    source_pods, first = _pods(entry.sources, comparison)
-    destination_pods, second = _pods(entry.destinations, comparison)
-    return Cause(
-        change="newly_denied" if kind == "newly_denied" else "newly_allowed",
-        side="egress" if side == "egress" else "ingress",
-        before=_decided(entry.before, side),
-        after=_decided(entry.after, side),
-        counterexample=_example(entry.flow),
-        source_pods=source_pods,
-        destination_pods=destination_pods,
-        namespaces=tuple(sorted(first | second)),
-    )
+def _matrix(comparison: Comparison, by: MatrixBy | None) -> Matrix | None:
+    return None if by is None else make_matrix(comparison, by)
 
 
-def _pods(bits: int, comparison: Comparison) -> tuple[int, set[str]]:
-    """How many pods are among the ends, and their namespaces."""
-    count = 0
-    namespaces: set[str] = set()
-    for pod_class in comparison.space.pod_classes:
-        if any(bits >> end & 1 for end in pod_class.ends):
-            count += len(pod_class.pods)
-            namespaces |= {pod.namespace for pod in pod_class.pods}
-    return count, namespaces
+def _not_of_two_ends(state: State) -> str:
+    """Why made-up pods would prove nothing about a state; empty when they do."""
+    built = state.built
+    return state.whole_cluster or ("" if built.alternative is None else f"{state.name} {built.differs}")
 
 
-def _example(flow: Flow) -> FlowExample:
-    packet = flow.packet
-    return FlowExample(
-        source=_end(flow.source),
-        source_address=str(flow.source.address),
-        destination=_end(flow.destination),
-        destination_address=str(flow.destination.address),
-        protocol=PROTOCOL_NAMES.get(packet.protocol, str(packet.protocol)),
-        port=packet.port,
-        source_port=packet.source_port,
-        icmp_code=packet.code,
-    )
-
-
-def _end(end: End) -> str:
-    if end.kind is EndKind.POD:
-        return f"pod {end.pod}"
-    return f"node {end.node_name}" if end.kind is EndKind.NODE else f"outside {end.address}"
+def _witness(before: State, after: State, cluster: Cluster, classes: int, left_out: tuple[str, ...]) -> WitnessProof:
+    """The comparison over made-up pods. Unasked (`classes` of the snapshot are given) it is for small inputs only."""
+    cap = MOST_UNASKED if classes else MOST_ASKED
+    reason = _not_of_two_ends(before) or _not_of_two_ends(after)
+    if not reason and classes > cap:
+        reason = (
+            f"not tried, for the snapshot alone has {classes} kinds of pods, more than {cap}; ask with --proof witness"
+        )
+    if reason:
+        return WitnessProof(result="undecided", reason=reason)
+    empty = replace(cluster, pods=())
+    engines = before.build(empty).engine, after.build(empty).engine
+    try:
+        made = make_witnesses(engines, cluster, cap)
+    except TooManyError as error:
+        return WitnessProof(result="undecided", reason=str(error))
+    found: dict[tuple[str, ...], Cause] = {}
+    for world in made.worlds:
+        for cause in find_changes(Comparison(*engines, world), traits).causes:
+            found.setdefault((cause.change, cause.side, str(cause.before), str(cause.after)), cause)
+    causes = tuple(found[key] for key in sorted(found))
+    result = _result(causes, left_out)
+    reason = "not everything was read or is modelled" if result == "undecided" else ""
+    return WitnessProof(result=result, reason=reason, pods=made.pods, assumptions=made.assumptions, causes=causes)

@@ -97,6 +97,16 @@ class ApiServer(msgspec.Struct, frozen=True):
     ips: tuple[str, ...] = ()
 
 
+class Service(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A Service; without a selector its endpoints are addresses of anything."""
+
+    namespace: str
+    name: str
+    labels: dict[str, str] = {}
+    selector: dict[str, str] = {}
+    endpoints: tuple[str, ...] = ()
+
+
 class Case(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """One small cluster with everything that its flows' verdicts depend on."""
 
@@ -106,6 +116,8 @@ class Case(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     service_accounts: tuple[ServiceAccount, ...] = ()
     pods: tuple[Pod, ...] = ()
     nodes: tuple[Node, ...] = ()
+    services: tuple[Service, ...] = ()
+    dns: dict[str, tuple[str, ...]] | None = None
     policies: tuple[dict[str, object], ...] = ()
     flows: tuple[Flow, ...] = ()
     options: dict[str, object] = {}

@@ -3,7 +3,8 @@
 Measured with NPM's own program on real iptables and ipset: only forwarded IPv4 packets are looked at; an ipBlock
 covers every address; a peer is a list of address sets, so one made of negations only also holds for addresses
 that are in no set; a namespaceSelector expression with several values becomes one rule for each value; a policy
-with an IPv6 block or an odd label value is refused whole.
+with an IPv6 block or an odd label value is refused whole, unless an empty rule admits all of that direction, since
+then its other rules are not looked at.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def evaluate(case: Case) -> list[Answer]:
         ipv6 = source.address.version == 6
         if ipv6 or same_pod(source, destination) or own_node(source, destination):
             return FREE
-        return decide(policies, (source, destination, flow.protocol, flow.port), _isolates, is_peer)
+        ends = _by_primary_address(source), _by_primary_address(destination)
+        return decide(policies, (*ends, flow.protocol, flow.port), _isolates, is_peer)
 
     return [answer(flow) for flow in case.flows]
 
@@ -63,7 +65,9 @@ def refused(policy: NetworkPolicy) -> bool:
 
 def _rules(policy: NetworkPolicy) -> Iterator[Rule]:
     for direction in policy.spec.directions():
-        yield from policy.spec.rules(direction)
+        rules = policy.spec.rules(direction)
+        if all(rule.peers or rule.ports for rule in rules):
+            yield from rules
 
 
 def _blocks(policy: NetworkPolicy) -> Iterator[str]:
@@ -89,6 +93,11 @@ def _known(party: Party) -> Pod | None:
     """The pod behind an address that stands in NPM's sets: a pod's first address, when it is IPv4."""
     primary = party.pod is not None and ipaddress.ip_address(party.pod.ips[0]) == party.address
     return party.pod if primary else None
+
+
+def _by_primary_address(party: Party) -> Party:
+    """The party as NPM sees it: a pod's other addresses belong to nobody, and name no ports."""
+    return party if _known(party) is not None else Party(party.address, None, party.node)
 
 
 def _isolates(policy: NetworkPolicy, direction: Direction, subject: Party) -> bool:

@@ -1,11 +1,13 @@
 """Random Calico objects over the whole of projectcalico.org/v3, ordered: tiers, every action, every field of a rule.
 
-All of them pass Calico's validation, but for staged kinds, which are never looked at.
+All of them pass Calico's validation.
 """
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -23,17 +25,18 @@ from tests.differential.clusters import (
     PORT_NAMES,
     Traits,
     draw_namespace,
-    labels,
     versions,
 )
 from tests.reference.cases import Case
+from tests.simulate.calico_hosts import draw_felix, draw_hosts, draw_slices, elsewhere
+from tests.simulate.calico_rules import HOST_FORMS, Combination, DecidingPolicies
 
 Object: TypeAlias = dict[str, object]
 
 STORED, V3 = "crd.projectcalico.org/v1", "projectcalico.org/v3"
 ORDERS = (None, None, -5, 10, 10.5, 100, 100, 1000, 1000, 2000)
 TIERS = ("default", "default", "alpha", "security", "zeta")
-PORTS: tuple[int | str, ...] = (53, 80, 443, 8080, "80:90", "8000:8100", "1:65535", "1:79", "9999")
+PORTS: tuple[int | str, ...] = (22, 53, 80, 6443, 443, 8080, "80:90", "8000:8100", "1:65535", "1:79", "9999")
 SOURCE_PORTS: tuple[int | str, ...] = (1024, "1024:65535", 40000, "1:1023", "http")
 ACTIONS = ("Allow", "Allow", "Allow", "Deny", "Deny", "Pass", "Log")
 PROTOCOLS = ("", "", "", "TCP", "TCP", "UDP", "SCTP", "ICMP", "ICMP", "UDPLite", 6, 17, 132, 136, 47)
@@ -73,16 +76,52 @@ class CalicoPolicies:
         self._case = case
         self._sets = UnorderedPolicies(chance, traits, case)
 
-    def objects(self) -> list[Object]:
-        """Policies in any tiers, the tiers (now and then one is missing), and what policies refer to."""
+    def objects(self, shown: Sequence[Combination], most: int) -> list[Object]:
+        """Policies that show each of the forms, at most some others, the tiers, and what policies refer to."""
         chance = self._chance
-        found = [self._policy(f"{chance.pick('azm')}-{index}") for index in range(chance.number(1, 6))]
+        deciding = DecidingPolicies(chance, self._traits, self._case)
+        found = [deciding.tier()] if shown else []
+        found += [deciding.policy(f"shown-{index}", combination) for index, combination in enumerate(shown)]
+        found += [self._policy(f"{chance.pick('azm')}-{index}") for index in range(chance.number(0, most))]
         found += [self._sets.network_set(f"set-{index}") for index in range(chance.number(0, 2))]
-        found += [self._host(f"host-{index}") for index in range(chance.number(0, 1))]
         found += [self._tier(name) for name in dict.fromkeys(TIERS[2:]) if chance.happens(0.75)]
-        if chance.happens(0.1):
-            found.append(_object("FelixConfiguration", "default", "", {"vxlanPort": chance.pick((4789, 8472))}))
-        return found
+        for_hosts = any(form in HOST_FORMS for _, _, form in shown)
+        if for_hosts or chance.happens(0.3):
+            found += draw_hosts(chance, self._case)
+        if chance.happens(0.3):
+            found.append(elsewhere(chance, self._case, "host-elsewhere"))
+        if chance.happens(0.3):
+            found.append(draw_felix(chance, self._traits))
+        return found + draw_slices(chance, self._case, self._traits)
+
+    def staged(self, policies: Sequence[Object]) -> list[Object]:
+        """Staged policies: new ones, and some that stand for an enforced one of their name."""
+        chance = self._chance
+        enforced = [item for item in policies if str(item["kind"]).endswith("NetworkPolicy")]
+        found: dict[str, Object] = {}
+        for index in range(chance.number(1, 3)):
+            drawn = self._policy(f"{chance.pick('azm')}-staged-{index}")
+            item = copy.deepcopy(chance.pick(enforced)) if chance.happens(0.6) else drawn
+            if str(item["kind"]).startswith("Staged"):
+                continue
+            if item["apiVersion"] == "networking.k8s.io/v1":
+                item |= {"apiVersion": V3, "kind": "KubernetesNetworkPolicy"}
+            else:
+                item["spec"] = self._respecified(item)
+            spec = item["spec"]
+            assert isinstance(spec, dict)
+            action = chance.pick(("", "Set", "Set", "Delete", "Ignore", "Learn"))
+            item |= {"kind": f"Staged{item['kind']}", "spec": spec | ({"stagedAction": action} if action else {})}
+            found.setdefault(f"{item['kind']} {item['metadata']}", item)
+        return list(found.values())
+
+    def _respecified(self, item: Object) -> Object:
+        """Another spec for a policy, in the same tier."""
+        old = item["spec"]
+        assert isinstance(old, dict)
+        spec = self._spec(item["kind"] == "GlobalNetworkPolicy")
+        self._give_types(spec)
+        return spec | ({"tier": old["tier"]} if "tier" in old else {})
 
     def _tier(self, name: str) -> Object:
         spec: Object = {}
@@ -93,19 +132,6 @@ class CalicoPolicies:
         if action:
             spec["defaultAction"] = action
         return _object("Tier", name, "", spec)
-
-    def _host(self, name: str) -> Object:
-        """A host endpoint that is a peer only: it stands on a host that no flow of the case passes."""
-        chance = self._chance
-        node = chance.pick(self._case.nodes)
-        addresses = chance.pick((list(node.ips), ["8.8.8.8"], ["203.0.113.1", *node.ips]))
-        found = _object("HostEndpoint", name, "", {"node": "elsewhere", "interfaceName": "eth0"})
-        metadata, spec = found["metadata"], found["spec"]
-        assert isinstance(metadata, dict)
-        assert isinstance(spec, dict)
-        spec["expectedIPs"] = addresses
-        metadata["labels"] = labels(chance, POD_LABELS, 0.5)
-        return found
 
     def _policy(self, name: str) -> Object:
         chance = self._chance
@@ -118,9 +144,6 @@ class CalicoPolicies:
         if not stored or chance.happens(0.5):
             self._give_types(spec)
         kind = "GlobalNetworkPolicy" if everywhere else "NetworkPolicy"
-        if chance.happens(0.06):
-            kind = f"Staged{kind}"
-            spec["stagedAction"] = "Set"
         full = f"{tier}.{name}" if stored or tier != "default" else name
         found = _object(kind, full, namespace, spec, stored=stored)
         if stored and chance.happens(0.3):
@@ -142,7 +165,7 @@ class CalicoPolicies:
             spec["namespaceSelector"] = self._namespaces()
         if chance.happens(0.15):
             spec["serviceAccountSelector"] = self._accounts()
-        if everywhere and chance.happens(0.12):
+        if everywhere and chance.happens(0.25):
             self._make_host_policy(spec)
         if chance.happens(0.05):
             spec["performanceHints"] = ["AssumeNeededOnEveryNode"]

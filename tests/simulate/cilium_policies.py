@@ -5,6 +5,8 @@ All pass the CRD's schema. A few are refused by the agent, which is part of what
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -22,6 +24,7 @@ from tests.differential.clusters import (
     versions,
 )
 from tests.reference.cases import Case
+from tests.simulate.cilium_rules import GROUP_FORMS, DecidingRules, forms
 
 Object: TypeAlias = dict[str, object]
 Pool: TypeAlias = dict[str, tuple[str, ...]]
@@ -39,6 +42,8 @@ FILTERED_NAMESPACE: Pool = {"failure-domain.beta.kubernetes.io/zone": ("a", "b")
 GROUP_LABELS: Pool = {"zone": ("x", "y"), "owner": ("net", "app.kubernetes.io")}
 GROUPS = ("g-0", "g-1", "g-2")
 PORTS = ("80", "443", "53", "8080", "8081", "9999", "1", "65535")
+HTTP_PORTS = ("80", "443", "8080", "8081")
+"""Without those of other L7 rules: two kinds of them on one port fail at the endpoint."""
 ODD_PORTS = ("0", "0", "0120", "0100", "00", "0x50")
 """Every port, octal numbers, and a name that looks like a hexadecimal number."""
 ICMP_TYPES: dict[str, tuple[int | str, ...]] = {
@@ -60,11 +65,31 @@ class CiliumPolicies:
         self._traits = traits
         self._case = case
         self._release = release
+        self._rules = DecidingRules(chance, traits, case)
+        self._ends = {name: chance.pick((0, 0, 1000, 65535)) for name in (*PORT_NAMES, "absent", "0x50")}
 
-    def objects(self) -> list[Object]:
-        """Policies, and the groups that some of them name."""
-        found = [self._policy(f"p-{index}") for index in range(self._chance.number(1, 4))]
+    def objects(self, shown: Sequence[tuple[bool, str, str]]) -> list[Object]:
+        """Policies that use each of the forms shown, further ones, and the groups that some of them name."""
+        rules = self._rules
+        # In any order: of two rules that allow a flow the first one is said to decide.
+        mixed = self._chance.some(shown, len(shown), len(shown))
+        found = [self._shown(f"shown-{index}", *combination) for index, combination in enumerate(mixed)]
+        if any(form in GROUP_FORMS for _, _, form in shown):
+            found.append(rules.shown_group())
+        found += [self._policy(f"p-{index}") for index in range(self._chance.number(0, 2))]
         return found + [self._group(name) for name in GROUPS if self._chance.happens(0.5)]
+
+    def _shown(self, name: str, everywhere: bool, field: str, form: str) -> Object:
+        """One rule of a form, mostly for every pod."""
+        spec = self._rules.subject(form)
+        if "endpointSelector" in spec and self._chance.happens(0.2):
+            spec["endpointSelector"] = self._subject()
+        spec[field] = [self._rules.rule(field, form)]
+        self._give_comments(spec)
+        if everywhere:
+            return _object("CiliumClusterwideNetworkPolicy", name, "", {"spec": spec})
+        crowded = Counter(pod.namespace for pod in self._case.pods if not pod.host_network).most_common(1)
+        return _object("CiliumNetworkPolicy", name, crowded[0][0] if crowded else "default", {"spec": spec})
 
     def _group(self, name: str) -> Object:
         draw = partial(draw_block, self._chance, self._traits, self._case)
@@ -125,6 +150,8 @@ class CiliumPolicies:
     def _rule(self, field: str) -> Object:
         chance = self._chance
         side, deny = ("from" if field.startswith("in") else "to"), field.endswith("Deny")
+        if chance.happens(0.12):
+            return self._rules.rule(field, chance.pick(forms(field, self._release)))
         rule: Object = {}
         if chance.happens(0.78):
             self._give_peers(rule, side)
@@ -243,7 +270,7 @@ class CiliumPolicies:
             found["ports"] = chance.repeat(0 if chance.happens(0.04) else 1, 3, self._port)
         if not deny and chance.happens(0.06):
             found = {
-                "ports": [{"port": chance.pick(PORTS), "protocol": "TCP"}],
+                "ports": [{"port": chance.pick(HTTP_PORTS), "protocol": "TCP"}],
                 "rules": {"http": [{"method": "GET", "path": "/a"}]},
             }
         return found
@@ -251,12 +278,16 @@ class CiliumPolicies:
     def _port(self) -> Object:
         chance = self._chance
         named = chance.happens(max(0.1, self._traits.names))
-        port: Object = {"port": chance.pick([*PORT_NAMES, "absent", "0x50"] if named else PORTS)}
+        text = chance.pick([*PORT_NAMES, "absent"] if named else PORTS)
         if chance.happens(0.2):
-            port["port"] = chance.pick(ODD_PORTS)
+            text = chance.pick(ODD_PORTS)
+        port: Object = {"port": text}
         if chance.happens(0.85):
             port["protocol"] = chance.pick(("TCP", "TCP", "UDP", "SCTP", "ANY"))
-        if chance.happens(0.1 if named else 0.25):
+        if text in self._ends:
+            if self._ends[text]:  # 1.18 takes one end for all rules with a name, whichever it meets first.
+                port["endPort"] = self._ends[text]
+        elif chance.happens(0.25):
             port["endPort"] = chance.pick((1, 79, 80, 443, 1000, 8090, 65535))
         if self._release >= 20 and chance.happens(0.02):
             return self._portless()

@@ -15,7 +15,7 @@ from tests.simulate.fields import KUBERNETES, NEVER_DECIDES, Field, fields_of, r
 Object: TypeAlias = dict[str, object]
 Decisions: TypeAlias = Iterable[tuple[Decision | None, Decision | None]]
 
-_MAPS = ("matchLabels", "annotations")
+_MAPS = ("matchLabels", "annotations", "l7[]")
 _RULE_LISTS = ("ingress", "egress", "ingressDeny", "egressDeny")
 _NETS = {
     "NetworkSet": "nets",

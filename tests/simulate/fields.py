@@ -29,6 +29,7 @@ _SCHEMAS = {
         "CiliumClusterwideNetworkPolicy": "cilium/{release}/ciliumclusterwidenetworkpolicies.yaml",
         "CiliumCIDRGroup": "cilium/{release}/ciliumcidrgroups.yaml",
     },
+    "cilium-1.20": {"ClusterNetworkPolicy": "network-policy-api/clusternetworkpolicies.experimental.yaml"},
 }
 _SELECTOR = ("matchLabels", "matchExpressions[].key", "matchExpressions[].operator", "matchExpressions[].values[]")
 _PEER = (
@@ -49,31 +50,22 @@ _KUBERNETES_FIELDS = (
 NOT_ASKED: dict[str, dict[str, str]] = {
     "calico": {
         "egress[].http": "refused by Calico's validation",
-        ".services.": "endpoints of Services are not modelled",
-        "HostEndpoint spec.ports": "named ports of hosts are not modelled",
-        "HostEndpoint spec.profiles": "labels from profiles are not modelled",
+        "egress[].source.services": "refused by Calico's validation",
+        "ingress[].destination.services": "refused by Calico's validation",
+        "HostEndpoint spec.ports": "named ports of hosts are not modelled: unknown",
     },
-    "cilium": {
-        "FQDNs": "what names stand for is learned from traffic",
-        "toServices": "endpoints of Services are not modelled",
-        "Groups": "security groups of a cloud",
-        "Requires": "refused since 1.19",
-        "authentication": "judged after the policy",
-        "listener": "the proxy's own business",
-        "TLS": "the proxy's own business",
-        "serverNames": "the proxy's own business",
-        "rules.dns": "the proxy's own business",
-        "rules.kafka": "the proxy's own business",
-        "rules.l7": "the proxy's own business",
-        "http[].h": "the proxy's own business",
-    },
+    "cilium": {"Groups": "security groups of a cloud: unknown"},
+    "cilium-1.20": {"Requires": "refused since 1.19"},
 }
 """Parts of fields, or of kind and field, that no generated policy has, with the reason."""
 NEVER_DECIDES: dict[str, dict[str, str]] = {
-    "calico": {"doNotTrack": "for hosts only", "preDNAT": "for hosts only"},
-    "cilium": {"spec.nodeSelector": "for hosts only"},
+    "cilium": {
+        "spec.nodeSelector": "for hosts only",
+        "ingress[].toPorts[].listener": "refused by the agent",
+        "ingress[].toPorts[].rules.dns": "refused by the agent",
+    },
 }
-"""Fields with which a policy holds for no pod."""
+"""Fields with which a policy holds for no pod, or is not taken."""
 
 
 def family(dialect: str) -> str:
@@ -81,20 +73,26 @@ def family(dialect: str) -> str:
     return dialect.partition("-")[0]
 
 
-def fields_of(dialect: str) -> list[Field]:
-    """Every field that the dialect's generator has to use."""
+def every_field(dialect: str) -> list[Field]:
+    """Every field of the kinds that a dialect has."""
     found = [(KUBERNETES, path) for path in _KUBERNETES_FIELDS]
-    for kind, place in _SCHEMAS.get(family(dialect), {}).items():
+    for kind, place in {**_SCHEMAS.get(family(dialect), {}), **_SCHEMAS.get(dialect, {})}.items():
         document = yaml.safe_load((_CRDS / place.format(release=dialect.partition("-")[2])).read_text())
         schema = document["spec"]["versions"][-1]["schema"]["openAPIV3Schema"]["properties"]["spec"]
         found += [(kind, path) for path in _leaves(schema, "spec")]
-    return sorted(f for f in found if not reason(NOT_ASKED, dialect, f))
+    return sorted(found)
+
+
+def fields_of(dialect: str) -> list[Field]:
+    """Every field that the dialect's generator has to use."""
+    return [found for found in every_field(dialect) if not reason(NOT_ASKED, dialect, found)]
 
 
 def reason(table: Mapping[str, Mapping[str, str]], dialect: str, field: Field) -> str:
     """Why a field is in a table; empty when it is not."""
     text = " ".join(field)
-    return next((why for part, why in table.get(family(dialect), {}).items() if part in text), "")
+    parts = {**table.get(family(dialect), {}), **table.get(dialect, {})}
+    return next((why for part, why in parts.items() if part in text), "")
 
 
 def _leaves(schema: Mapping[str, object], path: str) -> Iterator[str]:

@@ -12,6 +12,7 @@ from tests.differential.clusters import Families
 from tests.differential.flows import draw_flows
 from tests.reference.cases import Case, Directory, End, Flow, Party
 
+_VARIATIONS = 2
 _PLAIN = {"TCP": 6, "UDP": 17, "SCTP": 132}
 _ICMP_TYPES = (0, 1, 3, 8, 13, 40, 128, 129, 135, 254, 255)
 _SOURCE_PORTS = (0, 1023, 1024, 40000, 65535)
@@ -24,7 +25,8 @@ def draw(chance: Chance, case: Case, families: Families, *, calico: bool = False
     directory = Directory(case)
     numbers = sorted(set(_near(case)))
     icmp = _Icmp(_asked(case, "type") or _ICMP_TYPES, _asked(case, "code") or (0,))
-    varied = (_vary(chance, flow, directory, numbers, icmp, calico) for flow in draw_flows(chance, case, families))
+    drawn = draw_flows(chance, case, families)
+    varied = (_vary(chance, flow, directory, numbers, icmp, calico) for flow in drawn for _ in range(_VARIATIONS))
     return tuple(dict.fromkeys(varied))
 
 

@@ -75,7 +75,7 @@ def read(value: dict[str, Json]) -> Case:
         pytest.param(
             flow(protocol="ICMPv6", dst={"node": "n"}), "flows[0]", "one IP family", id="ICMPv6 to an IPv4 address"
         ),
-        pytest.param(flow(via={"service": "shop/web"}), "flows[0].via", "not modelled", id="a way through a service"),
+        pytest.param(flow(via={}), "flows[0].via", "must name a service", id="a way through nothing"),
         pytest.param(flow(colour="blue"), "flows[0].colour", "unknown field", id="a field that flows do not have"),
         pytest.param(document(policies=["x"]), "policies[0]", "must be a whole object", id="a policy that is text"),
         pytest.param(document(policies={}), "policies", "must be a list", id="policies that are no list"),

@@ -403,7 +403,7 @@ def test_what_cannot_be_read_of_a_policy_is_told(spec: Json, place: str) -> None
             id="in accounts",
         ),
         pytest.param(
-            {"ingress": [{"action": "Allow", "icmp": {"types": 8}}]},
+            {"ingress": [{"action": "Allow", "protocol": "ICMP", "icmp": {"types": 8}}]},
             "spec.ingress[0].icmp.types",
             id="in an ICMP match",
         ),

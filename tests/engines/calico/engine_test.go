@@ -21,7 +21,7 @@ serviceAccounts:
 - {namespace: shop, name: web, labels: {role: front}}
 - {namespace: ops, name: bot, labels: {role: robot}}
 nodes:
-- {name: n1, ips: [192.168.0.1]}
+- {name: n1, ips: [192.168.0.1, "fd00:1::1"]}
 - {name: n2, ips: [192.168.0.2]}
 - {name: n3, ips: [192.168.0.3]}
 pods:
@@ -231,6 +231,18 @@ var cases = []tc{
 			gnp("raw", `{selector: "host == 'n2'", doNotTrack: true, applyOnForward: true, types: [Ingress], ingress: [{action: Deny, source: {nets: [7.7.7.7/32]}}]}`) +
 			gnp("norm", `{selector: "host == 'n2'", types: [Ingress], ingress: [{action: Deny, source: {nets: [7.0.0.0/8]}}, {action: Allow}]}`),
 		want: []string{"7.1.1.1 > node:n2 TCP/80 = allow", "7.7.7.7 > node:n2 TCP/80 = deny", "8.1.1.1 > node:n2 TCP/80 = deny", "9.1.1.1 > node:n2 TCP/80 = allow", "8.1.1.1 > shop/db TCP/80 = deny"}},
+	{name: "failsafe ports pass the raw and mangle tables, forwarded ones too",
+		policies: obj("HostEndpoint", "name: h2, labels: {host: n2}", "{node: n2, interfaceName: eth0, profiles: [projectcalico-default-allow]}") +
+			gnp("pre", `{selector: "host == 'n2'", preDNAT: true, applyOnForward: true, types: [Ingress], ingress: [{action: Deny, source: {nets: [8.0.0.0/8]}}]}`) +
+			gnp("raw", `{selector: "host == 'n2'", doNotTrack: true, applyOnForward: true, types: [Ingress], ingress: [{action: Deny, source: {nets: [9.0.0.0/8]}}]}`),
+		want: []string{"8.1.1.1 > shop/db TCP/80 = deny", "8.1.1.1 > shop/db TCP/22 = allow", "9.1.1.1 > shop/db TCP/80 = deny", "9.1.1.1 > shop/db TCP/22 = allow"}},
+	{name: "a pod may do neighbour discovery with its own node whatever policy says",
+		policies: gnp("a", `{selector: "app == 'web'", types: [Egress], egress: [{action: Deny}]}`) +
+			"---\napiVersion: projectcalico.org/v3\nkind: FelixConfiguration\nmetadata: {name: default}\nspec: {defaultEndpointToHostAction: Drop}\n",
+		want: []string{"shop/web > node:n1 ICMPv6/135 = allow", "shop/web > node:n1 ICMPv6/128 = deny"}},
+	{name: "VXLAN from pods can be allowed",
+		policies: "---\napiVersion: projectcalico.org/v3\nkind: FelixConfiguration\nmetadata: {name: default}\nspec: {allowVXLANPacketsFromWorkloads: true}\n",
+		want:     []string{"shop/web > shop/db UDP/4789 = allow"}},
 	{name: "a raw crd.projectcalico.org/v1 object with no types holds for both directions",
 		policies: strings.Replace(gnp("default.a", `{selector: "app == 'db'", ingress: [{action: Allow}]}`), "projectcalico.org/v3", "crd.projectcalico.org/v1", 1),
 		want:     []string{"8.8.8.8 > shop/db TCP/1 = allow", "shop/db > 8.8.8.8 TCP/1 = deny"}},
