@@ -48,6 +48,7 @@ SCALES = {
     "small": Scale(10, 50, 200, 40),
     "medium": Scale(50, 500, 2_000, 300),
     "large": Scale(200, 3_000, 20_000, 1_500),
+    "huge": Scale(500, 15_000, 100_000, 5_000),
 }
 
 
@@ -106,11 +107,12 @@ def _workload(chance: random.Random, scale: Scale, namespaces: list[Namespace]) 
 def _pods(chance: random.Random, scale: Scale, workloads: list[_Workload], families: tuple[int, ...]) -> Iterator[Pod]:
     """One pod for each workload, the others with a long tail."""
     owners = [*workloads, *chance.choices(workloads, [1 / (i + 5) for i in range(len(workloads))], k=scale.pods)]
+    labels = {id(owner): Labels.of(owner.labels | {"pod-template-hash": owner.revision}) for owner in workloads}
     for index, owner in enumerate(owners[: scale.pods]):
         yield Pod(
             namespace=owner.namespace.name,
             name=f"pod-{index}",
-            labels=Labels.of(owner.labels | {"pod-template-hash": owner.revision}),
+            labels=labels[id(owner)],
             namespace_labels=owner.namespace.labels,
             addresses=_addresses("10.64.0.1", "fd00:64::1", index, families),
             named_ports=owner.ports,

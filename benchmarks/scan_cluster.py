@@ -14,26 +14,16 @@ import os
 import platform
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.processes import measure
 from tests import api_server
 from tests.apiserver.fill import Size, write_preload
 from tests.engine_binaries import engine_binary
 
 PAGE_SIZE = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What one process took. Memory is its peak resident set."""
-
-    cpu_seconds: float
-    wall_seconds: float
-    memory_mib: float
 
 
 def typed_client(kubeconfig: str) -> int:
@@ -77,17 +67,6 @@ def commands(kubeconfig: Path, folder: Path) -> dict[str, list[str]]:
     return {"scan": scan, **listings, "translate": translate}
 
 
-def measure(name: str, module: list[str]) -> Cost:
-    """The cost of one module as a fresh process. Raises RuntimeError when it fails."""
-    started = time.monotonic()
-    quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-    process = os.posix_spawn(sys.executable, [sys.executable, "-m", *module], os.environ, file_actions=quiet)
-    _, status, usage = os.wait4(process, 0)
-    if status != 0:
-        raise RuntimeError(f"{name} failed: {' '.join(module)}")
-    return Cost(usage.ru_utime + usage.ru_stime, time.monotonic() - started, usage.ru_maxrss / 1024)
-
-
 @contextmanager
 def filled_server(size: Size) -> Iterator[api_server.ApiServer]:
     """An API server that holds a cluster of that size."""
@@ -110,7 +89,7 @@ def main() -> int:
     pods = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
     with filled_server(Size(max(1, pods // 250), pods, pods // 25)) as server:
         found = commands(server.admin, server.state / "migration")
-        costs = {name: measure(name, command) for name, command in found.items()}
+        costs = {name: measure(name, [sys.executable, "-m", *command]) for name, command in found.items()}
     print(f"{pods} pods, Python {platform.python_version()}, {os.cpu_count()} CPUs")
     print(f"{'':14}{'CPU s':>8}{'wall s':>8}{'MiB':>8}{'CPU ratio':>11}{'MiB ratio':>11}")
     ours = costs["scan"]

@@ -1,6 +1,6 @@
 """What comparing two policy states over the whole flow space costs, by the size of the cluster.
 
-    python -m benchmarks.verify [small] [medium] [large]
+    python -m benchmarks.verify [small] [medium] [large] [huge]
 
 Each question is asked in a process of its own, with a made-up cluster (benchmarks/clusters.py) that is not part of the
 time. Prints the CPU seconds of reading the policies, of compiling both states and of finding all changes with a
@@ -118,20 +118,25 @@ def _in_a_process(name: str, scale: str) -> Cost:
     return msgspec.json.decode(done.stdout, type=Cost)
 
 
-def main() -> int:
+def print_all(scales: Sequence[str]) -> None:
     """Print one line for each scale and question."""
-    if sys.argv[1:2] == ["--ask"]:
-        print(msgspec.json.encode(ask(QUESTIONS[sys.argv[2]], sys.argv[3])).decode())
-        return 0
     print(f"Python {platform.python_version()}, {os.cpu_count()} CPUs; CPU seconds")
     headings = ("classes", "ends", "changes", "read", "compile", "compare", "MiB")
     print(f"{'':8}{'':26}" + "".join(f"{heading:>9}" for heading in headings))
-    for scale in sys.argv[1:] or SCALES:
+    for scale in scales:
         for name in QUESTIONS:
             cost = _in_a_process(name, scale)
             counts = f"{cost.classes:>9}{cost.ends:>9}{cost.changes:>9}"
             times = f"{cost.reading:>9.2f}{cost.compiling:>9.2f}{cost.comparing:>9.2f}{cost.memory_mib:>9.0f}"
             print(f"{scale:8}{name:26}{counts}{times}", flush=True)
+
+
+def main() -> int:
+    """Ask one question, or all of them."""
+    if sys.argv[1:2] == ["--ask"]:
+        print(msgspec.json.encode(ask(QUESTIONS[sys.argv[2]], sys.argv[3])).decode())
+    else:
+        print_all(sys.argv[1:] or ["small", "medium", "large"])
     return 0
 
 

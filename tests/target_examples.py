@@ -304,11 +304,6 @@ AGENT_EXAMPLES = (
         _BOTH,
     ),
     AgentExample(
-        "ICMP type 0, which opens all types",
-        policy("ingress", {"icmps": [{"fields": [{"type": 0}]}]}),
-        "spec.ingress[0].icmps[0].fields[0].type",
-    ),
-    AgentExample(
         "an exception outside its block",
         policy("ingress", {"fromCIDRSet": [{"cidr": "10.0.0.0/8", "except": ["11.0.0.0/16"]}]}),
         "spec.ingress[0].fromCIDRSet[0].except[0]",

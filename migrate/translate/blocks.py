@@ -17,7 +17,7 @@ from migrate.translate.context import Context
 from migrate.translate.notes import Notes
 from migrate.translate.objects import ANYONE, Block, Peers
 from migrate.translate.selectors import ANY_NAMESPACE
-from migrate.translate.separate import select_exactly
+from migrate.translate.separate import look_alikes, select_exactly
 
 _ALL = AddressSet.everything()
 _NODES = ("host", "remote-node")
@@ -80,19 +80,6 @@ def _may_be_inside(addresses: AddressSet) -> bool:
     return bool(addresses & _PRIVATE)
 
 
-def _split(owners: Sequence[tuple[Address, ...]], addresses: AddressSet) -> tuple[list[int], list[int]]:
-    """Indexes of owners whose addresses are all inside, and of those with some inside and some not."""
-    whole: list[int] = []
-    part: list[int] = []
-    for index, owned in enumerate(owners):
-        inside = sum(address in addresses for address in owned)
-        if inside == len(owned):
-            whole.append(index)
-        elif inside:
-            part.append(index)
-    return whole, part
-
-
 def _covered_pods(blocks: Sequence[Block], addresses: AddressSet, place: str, context: Context, notes: Notes) -> Peers:
     networks = context.cluster.pod_networks
     everywhere = bool(networks) and networks <= addresses
@@ -100,7 +87,7 @@ def _covered_pods(blocks: Sequence[Block], addresses: AddressSet, place: str, co
         _say_unknown(blocks, "pod", place, notes)
     elif addresses & networks or _may_be_inside(addresses):
         notes.assume("the pods whose addresses the CIDRs cover are those of the snapshot, and keep their labels")
-    whole, part = _split([pod.addresses for pod in context.pods], addresses)
+    whole, part = context.pod_addresses.split(addresses)
     wanted = [context.pods[index] for index in whole]
     endpoints, lost = select_exactly(wanted, context, cluster_wide=everywhere) if wanted else ((), ())
     if everywhere and not context.pods:
@@ -108,7 +95,10 @@ def _covered_pods(blocks: Sequence[Block], addresses: AddressSet, place: str, co
     if endpoints:
         _note_selected(endpoints, len(whole) - len(lost), place, context, notes)
     missed = [*lost, *(context.pods[index] for index in part)]
-    if missed:
+    if missed and context.widen:
+        _note_widened(missed, place, context, notes)
+        endpoints += look_alikes(missed, context)
+    elif missed:
         _note_missed(missed, place, context, notes, one_family=bool(part))
     return Peers(endpoints=endpoints)
 
@@ -138,13 +128,26 @@ def _note_missed(missed: Sequence[Pod], place: str, context: Context, notes: Not
     )
 
 
+def _note_widened(missed: Sequence[Pod], place: str, context: Context, notes: Notes) -> None:
+    names = ", ".join(str(pod) for pod in missed[:3]) + (" ..." if len(missed) > 3 else "")
+    notes.find(
+        "POL-IPBLOCK-PODS",
+        f"the CIDR covers {len(missed)} pod{'s' if len(missed) > 1 else ''} ({names}) that Cilium cannot be told to "
+        "allow alone: all pods with their labels, at any address, are allowed after the move",
+        place=place,
+        effect=context.changes(Effect.WIDENS),
+        on_intent=Effect.WIDENS,
+        result=Result.CHANGED,
+    )
+
+
 def _covered_nodes(blocks: Sequence[Block], addresses: AddressSet, place: str, context: Context, notes: Notes) -> Peers:
-    nodes = [node for node in context.cluster.nodes if node.addresses]
+    nodes = context.nodes
     if not nodes and _may_be_inside(addresses):
         _say_unknown(blocks, "node", place, notes)
     elif _may_be_inside(addresses):
         notes.assume("the nodes whose addresses the CIDRs cover are those of the snapshot")
-    whole, part = _split([node.addresses for node in nodes], addresses)
+    whole, part = context.node_addresses.split(addresses)
     api_server = _covered_api_server(addresses, context)
     entities: tuple[str, ...] = ()
     if whole and len(whole) == len(nodes):
@@ -158,13 +161,16 @@ def _covered_nodes(blocks: Sequence[Block], addresses: AddressSet, place: str, c
         notes.assume("every node has its addresses inside the CIDR")
     elif any(set(_inside(nodes[index].addresses, addresses)) - set(api_server) for index in (*whole, *part)):
         names = ", ".join(nodes[index].name for index in sorted({*whole, *part})[:3])
+        entities = _NODES if context.widen else ()
+        change = Effect.WIDENS if context.widen else Effect.NARROWS
+        outcome = "flows with all nodes are allowed" if context.widen else "flows with them are denied"
         notes.find(
             "POL-IPBLOCK-NODES",
             f"the CIDR covers {len(whole) + len(part)} of {len(nodes)} nodes ({names}) in whole or in part; Cilium "
-            "knows own node and other nodes only, so flows with them are denied after the move",
+            f"knows own node and other nodes only, so {outcome} after the move",
             place=place,
-            effect=context.changes(Effect.NARROWS),
-            on_intent=Effect.NARROWS,
+            effect=context.changes(change),
+            on_intent=change,
             result=Result.CHANGED,
         )
     if api_server and not entities:
@@ -181,8 +187,8 @@ def _inside(owned: Sequence[Address], addresses: AddressSet) -> list[Address]:
 def _covered_api_server(addresses: AddressSet, context: Context) -> tuple[Address, ...]:
     """The API server's addresses, when all are covered and one is a node's; outside the cluster the CIDR holds it."""
     found = context.cluster.api_server
-    on_nodes = {address for node in context.cluster.nodes for address in node.addresses}
-    covered = all(address in addresses for address in found) and any(address in on_nodes for address in found)
+    on_a_node = any(context.node_addresses.split(AddressSet.of_addresses([address])) != ([], []) for address in found)
+    covered = on_a_node and all(address in addresses for address in found)
     return found if covered else ()
 
 

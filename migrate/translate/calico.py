@@ -21,10 +21,11 @@ from migrate.sources.kubernetes import NAMESPACE_NAME
 from migrate.translate.blocks import split_blocks
 from migrate.translate.calico_selectors import hidden_keys, pod_conjunctions
 from migrate.translate.context import Context
+from migrate.translate.kubernetes import note_filtered_peer
 from migrate.translate.named_ports import resolved
 from migrate.translate.notes import Notes
 from migrate.translate.objects import ANYONE, Block, CiliumPolicy, CiliumRule, IcmpType, Peers, PolicySpec, Port
-from migrate.translate.selectors import in_namespaces, narrowed_to
+from migrate.translate.selectors import in_namespaces, narrowed_to, without_filtered
 
 GroupName = Callable[[NetworkSet], str]
 _PORT_PROTOCOLS = ("TCP", "UDP", "SCTP")
@@ -50,16 +51,17 @@ class _Scribe:
         self.groups: dict[str, NetworkSet] = {}
 
     def translate(self, name: str) -> CalicoTranslation | None:
-        subjects = self._subjects()
-        if subjects is None or not self._supported():
+        subjects = policy_subjects(self.policy, self.context, self.notes)
+        if not subjects:
             return None
+        self._note_logs()
         rules = [
             found
             for direction in Direction
             for rule in self.policy.rules(direction)
             for found in self._rule(rule, direction)
         ]
-        if self.notes.result is Result.UNSUPPORTED or not subjects:
+        if self.notes.result is Result.UNSUPPORTED:
             return None
         written = CiliumPolicy(
             namespace=self.policy.namespace,
@@ -71,69 +73,9 @@ class _Scribe:
         )
         return CalicoTranslation(written, tuple(self.groups[key] for key in sorted(self.groups)))
 
-    def _subjects(self) -> tuple[Conjunction, ...] | None:
-        terms = [self.policy.selector, self.policy.namespace_selector, self.policy.account_selector]
-        given = [term for term in terms if term is not None]
-        found = pod_conjunctions(given, "spec.selector", self.context, self.notes)
-        if found is None:
-            return None
-        keys = hidden_keys(found, self.context)
-        if keys:
-            self._refuse(
-                "POL-LABEL-FILTERED",
-                f"its selector reads {keys}, which Cilium leaves out of pod identities: it would select other pods "
-                "than today, so nothing was written",
-                "spec.selector",
-            )
-            return None
-        if self.policy.namespace:
-            inside = [narrowed_to(conjunction, self.policy.namespace) for conjunction in found]
-            found = tuple(conjunction for conjunction in inside if conjunction is not None)
-        else:
-            self._note_subject_hosts(given)
-            # Without this a CCNP would also select Cilium's own health and ingress endpoints.
-            found = tuple(in_namespaces(conjunction) for conjunction in found)
-        if not found:
-            effect = Effect.UNKNOWN if self.notes.assumptions else Effect.NONE
-            text = "its selectors select no pod"
-            self.notes.find("POL-SELECTS-NOTHING", text, place="spec.selector", effect=effect, on_intent=effect)
-        return found
-
-    def _note_subject_hosts(self, terms: Sequence[Selector]) -> None:
-        """A global policy also holds for the HostEndpoints that it selects."""
-        hosts = [s for s in self.context.sets if s.ref.kind == HOST_ENDPOINT and matches(And(tuple(terms)), s)]
-        if hosts:
-            self._note_hosts(hosts, "spec.selector", Effect.WIDENS, "it is not protected by the translated policy")
-
-    def _supported(self) -> bool:
-        """Whether all rules can be said; each that cannot is a finding."""
-        for direction in Direction:
-            for rule in self.policy.rules(direction):
-                self._check_rule(rule, direction)
-        return self.notes.result is not Result.UNSUPPORTED
-
-    def _check_rule(self, rule: CalicoRule, direction: Direction) -> None:
-        if rule.action == "Log":
-            self.notes.find("POL-LOG", "the Log rule was left out: it decides nothing", place=rule.field, at=rule.at)
-            return
-        if rule.action != "Allow":
-            text = f"{rule.action} rules need the order of policies, which Cilium does not have; nothing was written"
-            self._refuse("POL-CALICO-ACTION", text, rule.field)
-        own, other = (
-            (rule.destination, rule.source) if direction is Direction.INGRESS else (rule.source, rule.destination)
-        )
-        for field in _unsaid(rule, own, other, direction):
-            self._refuse("POL-CALICO-FIELD", f"{field} has no translation here; nothing was written", rule.field)
-
-    def _refuse(self, finding_id: str, detail: str, place: str) -> None:
-        self.notes.find(
-            finding_id,
-            detail,
-            place=place,
-            effect=Effect.UNKNOWN,
-            on_intent=Effect.UNKNOWN,
-            result=Result.UNSUPPORTED,
-        )
+    def _note_logs(self) -> None:
+        for rule in (rule for direction in Direction for rule in self.policy.rules(direction)):
+            note_log(rule, self.notes)
 
     def _rule(self, rule: CalicoRule, direction: Direction) -> list[CiliumRule]:
         if rule.action == "Log":
@@ -202,7 +144,8 @@ class _Scribe:
         sets = [network_set for network_set in self.context.sets if matches(wanted, network_set)]
         hosts = [network_set for network_set in sets if network_set.ref.kind == HOST_ENDPOINT]
         if hosts:
-            self._note_hosts(hosts, entity.field, Effect.NARROWS, "its flows with that node are denied")
+            what = "its flows with that node are denied"
+            _note_hosts(hosts, entity.field, Effect.NARROWS, what, self.context, self.notes)
         sets = [network_set for network_set in sets if network_set not in hosts and self._usable(network_set, entity)]
         return found | self._set_peers(sets, entity) if sets else found
 
@@ -220,16 +163,6 @@ class _Scribe:
             )
         return not network_set.problems
 
-    def _note_hosts(self, hosts: Sequence[NetworkSet], place: str, effect: Effect, what: str) -> None:
-        self.notes.find(
-            "POL-HOSTENDPOINT",
-            f"the selector also matches HostEndpoint {hosts[0].name}, which Cilium knows only as a node: {what}",
-            place=place,
-            effect=self.context.changes(effect),
-            on_intent=effect,
-            result=Result.CHANGED,
-        )
-
     def _endpoints(self, entity: EntityMatch) -> tuple[Conjunction, ...]:
         found = pod_conjunctions(self._terms(entity), entity.field, self.context, self.notes)
         kept: list[Conjunction] = []
@@ -238,15 +171,9 @@ class _Scribe:
             if not keys:
                 kept.append(self._shortened(conjunction))
                 continue
-            self.notes.find(
-                "POL-LABEL-FILTERED",
-                f"the peer reads {keys}, which Cilium leaves out of pod identities; the peer was left out, so its "
-                "flows are denied",
-                place=entity.field,
-                effect=self.context.changes(Effect.NARROWS),
-                on_intent=Effect.NARROWS,
-                result=Result.CHANGED,
-            )
+            if self.context.widen:
+                kept.append(self._shortened(without_filtered(conjunction, self.context.profile)))
+            note_filtered_peer(keys, entity.field, self.context, self.notes)
         return tuple(kept)
 
     def _shortened(self, conjunction: Conjunction) -> Conjunction:
@@ -277,6 +204,77 @@ class _Scribe:
             return list(self.context.pods)
         selector = And(tuple(self._terms(entity)))
         return [pod for pod in self.context.pods if matches(selector, pod)]
+
+
+def is_plain(policy: CalicoPolicy) -> bool:
+    """Whether each rule of the policy can be said by itself: it allows, and has no field that needs arithmetic."""
+    for direction in Direction:
+        for rule in policy.rules(direction):
+            ingress = direction is Direction.INGRESS
+            own, other = (rule.destination, rule.source) if ingress else (rule.source, rule.destination)
+            if rule.action != "Log" and (rule.action != "Allow" or _unsaid(rule, own, other, direction)):
+                return False
+    return True
+
+
+def note_log(rule: CalicoRule, notes: Notes) -> None:
+    """Say that a Log rule is gone."""
+    if rule.action == "Log":
+        notes.find("POL-LOG", "the Log rule was left out: it decides nothing", place=rule.field, at=rule.at)
+
+
+def policy_subjects(policy: CalicoPolicy, context: Context, notes: Notes) -> tuple[Conjunction, ...] | None:
+    """The pods that a policy selects, for a CNP without its namespace; None (and a finding) when it cannot be said."""
+    terms = [policy.selector, policy.namespace_selector, policy.account_selector]
+    given = [term for term in terms if term is not None]
+    found = pod_conjunctions(given, "spec.selector", context, notes)
+    if found is None:
+        return None
+    keys = hidden_keys(found, context)
+    if keys:
+        notes.find(
+            "POL-LABEL-FILTERED",
+            f"its selector reads {keys}, which Cilium leaves out of pod identities: it would select other pods "
+            "than today, so nothing was written",
+            place="spec.selector",
+            effect=Effect.UNKNOWN,
+            on_intent=Effect.UNKNOWN,
+            result=Result.UNSUPPORTED,
+        )
+        return None
+    if policy.namespace:
+        inside = [narrowed_to(conjunction, policy.namespace) for conjunction in found]
+        found = tuple(conjunction for conjunction in inside if conjunction is not None)
+    else:
+        _note_subject_hosts(given, context, notes)
+        # Without this a CCNP would also select Cilium's own health and ingress endpoints.
+        found = tuple(in_namespaces(conjunction) for conjunction in found)
+    if not found:
+        effect = Effect.UNKNOWN if notes.assumptions else Effect.NONE
+        text = "its selectors select no pod"
+        notes.find("POL-SELECTS-NOTHING", text, place="spec.selector", effect=effect, on_intent=effect)
+    return found
+
+
+def _note_subject_hosts(terms: Sequence[Selector], context: Context, notes: Notes) -> None:
+    """A global policy also holds for the HostEndpoints that it selects."""
+    hosts = [s for s in context.sets if s.ref.kind == HOST_ENDPOINT and matches(And(tuple(terms)), s)]
+    if hosts:
+        what = "it is not protected by the translated policy"
+        _note_hosts(hosts, "spec.selector", Effect.WIDENS, what, context, notes)
+
+
+def _note_hosts(
+    hosts: Sequence[NetworkSet], place: str, effect: Effect, what: str, context: Context, notes: Notes
+) -> None:
+    notes.find(
+        "POL-HOSTENDPOINT",
+        f"the selector also matches HostEndpoint {hosts[0].name}, which Cilium knows only as a node: {what}",
+        place=place,
+        effect=context.changes(effect),
+        on_intent=effect,
+        result=Result.CHANGED,
+    )
 
 
 def translate_calico(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from migrate.model.cluster import Cluster, Pod
+from migrate.model.cluster import Cluster, Node, Pod
 from migrate.model.finding import Effect
 from migrate.model.labels import Scope
 from migrate.model.selectors import Conjunction
 from migrate.sources.calico import NetworkSet
+from migrate.sources.endpoints import Backend
+from migrate.translate.address_index import AddressIndex
 from migrate.translate.profiles import Profile
 
 ENGINES = ("npm-linux", "npm-windows", "calico", "cilium", "none")
@@ -18,17 +20,43 @@ ENGINES = ("npm-linux", "npm-windows", "calico", "cilium", "none")
 
 @dataclass(frozen=True)
 class Context:
-    """`engines` are the active ones of today, () when unknown; `sets` the network sets of the snapshot."""
+    """`engines` are the active ones of today, () when unknown; `sets` the network sets of the snapshot.
+
+    `backends` are what EndpointSlices say stands behind Services, None when none was given. `widen` asks for
+    peers that allow more where nothing in Cilium's words allows the same.
+    """
 
     cluster: Cluster
     profile: Profile
     engines: tuple[str, ...]
     sets: tuple[NetworkSet, ...] = ()
+    backends: tuple[Backend, ...] | None = None
+    widen: bool = False
+
+    @cached_property
+    def exact(self) -> Context:
+        """The same without widening: where peers are also subtracted, more of one would be less of another."""
+        return replace(self, widen=False) if self.widen else self
 
     @cached_property
     def pods(self) -> tuple[Pod, ...]:
         """Pods that policies can select and that have addresses: not those on the host's network."""
         return tuple(pod for pod in self.cluster.pods if not pod.host_network and pod.addresses)
+
+    @cached_property
+    def pod_addresses(self) -> AddressIndex:
+        """The addresses of `pods`, by their index."""
+        return AddressIndex([pod.addresses for pod in self.pods])
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """Nodes that have addresses."""
+        return tuple(node for node in self.cluster.nodes if node.addresses)
+
+    @cached_property
+    def node_addresses(self) -> AddressIndex:
+        """The addresses of `nodes`, by their index."""
+        return AddressIndex([node.addresses for node in self.nodes])
 
     @cached_property
     def pods_by_namespace(self) -> dict[str, tuple[Pod, ...]]:

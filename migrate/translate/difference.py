@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
 import yaml
 
 from migrate.model.documents import Translation
@@ -28,8 +29,13 @@ def differences(
     )
 
 
+def differs_otherwise(before: Translation, after: Translation) -> bool:
+    """Whether two documents differ in anything but the version of the program that wrote them."""
+    return msgspec.structs.replace(before, tool_version=after.tool_version) != after
+
+
 def _settings(before: Translation, after: Translation) -> Iterator[str]:
-    for name in ("target", "networkpolicy", "engines", "complete"):
+    for name in ("target", "networkpolicy", "split", "on_gap", "engines", "complete", "accepted"):
         old, new = _shown(getattr(before, name)), _shown(getattr(after, name))
         if old != new:
             yield f"~ {name}: {old} -> {new}"

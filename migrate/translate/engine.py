@@ -12,15 +12,19 @@ from migrate.model.finding import Effect, Finding
 from migrate.model.raw import RawObject
 from migrate.model.refs import ObjectRef
 from migrate.sources import calico, kubernetes
+from migrate.sources.calico_tiers import read_tier
 from migrate.sources.cluster import read_cluster
+from migrate.sources.endpoints import Backend, read_backends
 from migrate.sources.felix import FelixSettings, read_felix
 from migrate.sources.fields import Problem, ProblemKind
 from migrate.sources.kubernetes import NetworkPolicy
 from migrate.translate import enforced, guard, kept
-from migrate.translate.calico import translate_calico
+from migrate.translate.calico import policy_subjects, translate_calico
+from migrate.translate.calico_order import Planned, plan, written
 from migrate.translate.context import Context
-from migrate.translate.kinds import CALICO_POLICIES, NETWORK_SETS, is_policy, note_other_kind
+from migrate.translate.kinds import CALICO_POLICIES, CILIUM_GROUP, NETWORK_SETS, is_policy, note_other_kind
 from migrate.translate.kubernetes import translate_policy
+from migrate.translate.limits import forecast
 from migrate.translate.lint_rules import problems
 from migrate.translate.names import Names, file_of, is_legal
 from migrate.translate.notes import Notes
@@ -56,20 +60,27 @@ def translate(
     engines: tuple[str, ...] = (),
     networkpolicy: str = "rewrite",
     complete: bool = True,
+    widen: bool = False,
 ) -> Outcome:
     """Translate all policies among the objects for one target.
 
     `engines` are those that enforce today (see migrate.scan.inventory), () when nobody knows; `complete` says whether
-    everything of the cluster could be read.
+    everything of the cluster could be read; `widen` whether peers may allow more where Cilium cannot allow the same.
     """
     cluster = read_cluster(objects, complete=complete)
     sources = [raw for raw in objects if is_policy(raw.ref)]
-    context = Context(cluster, profile, engines, _read_sets(sources, cluster))
+    context = Context(cluster, profile, engines, read_sets(sources, cluster), _backends(objects), widen)
     names = Names.beside(raw.ref for raw in sources)
     return _Run(context, networkpolicy, names, read_felix(objects)).over(sources, complete)
 
 
-def _read_sets(sources: Sequence[RawObject], cluster: Cluster) -> tuple[calico.NetworkSet, ...]:
+def _backends(objects: Sequence[RawObject]) -> tuple[Backend, ...] | None:
+    given = any(raw.ref.kind == "EndpointSlice" for raw in objects)
+    return read_backends(objects) if given else None
+
+
+def read_sets(sources: Sequence[RawObject], cluster: Cluster) -> tuple[calico.NetworkSet, ...]:
+    """The network sets among the objects, and host endpoints, which are sets as far as rules are concerned."""
     labels = {namespace.name: namespace.labels for namespace in cluster.namespaces}
     found = [
         calico.read_network_set(raw, labels)
@@ -89,17 +100,22 @@ class _Run:
         self.names = names
         self.files: dict[str, OutputFile] = {}
         self.objects: list[EmittedObject] = []
+        self.written: list[RawObject] = []
         self.group_names: dict[ObjectRef, str] = {}
         self.used_sets: set[ObjectRef] = set()
         self.policies: list[NetworkPolicy] = []
+        self.planned: dict[ObjectRef, Planned] = {}
 
     def over(self, sources: Sequence[RawObject], complete: bool) -> Outcome:
         ordered = sorted(sources, key=lambda raw: raw.ref.sort_key())
         sets = [raw for raw in ordered if raw.ref.kind in NETWORK_SETS]
+        self.planned = self._plan(ordered)
         results = [self._result(raw) for raw in ordered if raw.ref.kind not in NETWORK_SETS]
         results += [self._set_result(raw) for raw in sets]
         findings = enforced.cluster_findings(self.policies, self.context)
         findings += self._guard()
+        enforced_then = [*self.written, *self._staying(ordered, results)]
+        findings += forecast(enforced_then, self.context.cluster, self.context.profile)
         translation = Translation(
             tool_version=migrate.__version__,
             target=self.context.profile.name,
@@ -111,6 +127,27 @@ class _Run:
             findings=tuple(sorted(findings, key=Finding.sort_key)),
         )
         return Outcome(translation, tuple(self.files[path] for path in sorted(self.files)))
+
+    def _staying(self, sources: Sequence[RawObject], results: Sequence[TranslationResult]) -> list[RawObject]:
+        """Policies of today that Cilium will enforce beside what is written."""
+        rewritten = {result.source for result in results if result.objects}
+        native = [raw for raw in sources if raw.ref.group == CILIUM_GROUP]
+        if self.mode == "rewrite":
+            return native
+        return native + [raw for raw in sources if raw.ref.group == "networking.k8s.io" and raw.ref not in rewritten]
+
+    def _plan(self, sources: Sequence[RawObject]) -> dict[ObjectRef, Planned]:
+        """What the order of Calico's policies makes of them, and of NetworkPolicies among them."""
+        named = [raw for raw in sources if is_legal(raw.ref)]
+        own = [raw for raw in named if raw.ref.group in calico.GROUPS]
+        policies = [calico.read_policy(raw) for raw in own if raw.ref.kind in CALICO_POLICIES]
+        if not policies or (self.context.engines and "calico" not in self.context.engines):
+            return {}
+        tiers = [read_tier(raw) for raw in own if raw.ref.kind == "Tier"]
+        others = [kubernetes.read_policy(raw) for raw in named if raw.ref.group == "networking.k8s.io"]
+        usable: list[calico.CalicoPolicy | NetworkPolicy] = [policy for policy in policies if not policy.problems]
+        usable += [policy for policy in others if not policy.problems]
+        return plan(usable, tiers, self.context.exact)
 
     def _result(self, raw: RawObject) -> TranslationResult:
         notes = Notes(raw.ref, raw.at())
@@ -144,12 +181,15 @@ class _Run:
         if self.mode == "supplement" and not differs:
             return self._supplement(policy, notes)
         name = self.names.give("CiliumNetworkPolicy", raw.ref.namespace or "default", raw.ref.name, "migrated")
-        written = translate_policy(policy, name, self.context, notes)
-        if written is None:
+        planned = self.planned.get(raw.ref)
+        if planned is not None and not planned.as_written:
+            return self._compiled(policy, planned, name, notes)
+        said = translate_policy(policy, name, self.context, notes)
+        if said is None:
             return ()
         for _, text in differs:
             notes.find("POL-SOURCE-STAYS", f"{text}: delete the original once the translated policy is in force")
-        return self._write_policy(written, notes)
+        return self._write_policy(said, notes)
 
     def _supplement(self, policy: NetworkPolicy, notes: Notes) -> tuple[EmittedObject, ...]:
         namespace = policy.ref.namespace or "default"
@@ -165,36 +205,48 @@ class _Run:
     def _calico_policy(self, raw: RawObject, notes: Notes) -> tuple[EmittedObject, ...]:
         policy = calico.read_policy(raw)
         if self.context.engines and "calico" not in self.context.engines:
-            text = "Calico does not run, so nothing enforces it today; translated it will isolate pods"
-            notes.find("POL-NOT-ENFORCED", text, effect=Effect.NARROWS)
-        if _refused(policy.problems, self.context, notes) or not self._plain_calico(policy, notes):
+            text = "Calico does not run, so nothing enforces it today, and nothing will: no object was written for it"
+            notes.find("POL-NOT-ENFORCED", text, on_intent=Effect.UNKNOWN, result=Result.UNSUPPORTED)
+            return ()
+        if _refused(policy.problems, self.context, notes) or not _is_about_pods(policy, notes):
             return ()
         kind = "CiliumNetworkPolicy" if policy.namespace else "CiliumClusterwideNetworkPolicy"
         name = self.names.give(kind, policy.namespace, policy.name, "calico")
+        planned = self.planned.get(raw.ref)
+        if planned is not None and not planned.as_written:
+            if policy_subjects(policy, self.context, notes) is None:
+                return ()
+            return self._compiled(policy, planned, name, notes)
         found = translate_calico(policy, name, self.context, notes, self._group_name)
         if found is None:
             return ()
         self.used_sets |= {network_set.ref for network_set in found.groups}
         return self._write_policy(found.policy, notes)
 
-    def _plain_calico(self, policy: calico.CalicoPolicy, notes: Notes) -> bool:
-        """Whether order cannot matter for the policy and it is about pods only."""
-        reasons = {
-            f'tier "{policy.tier}"': policy.tier != "default",
-            "preDNAT": policy.pre_dnat,
-            "doNotTrack": policy.do_not_track,
-            "applyOnForward": policy.apply_on_forward,
-        }
-        for reason in (text for text, there in reasons.items() if there):
+    def _compiled(
+        self, policy: calico.CalicoPolicy | NetworkPolicy, planned: Planned, name: str, notes: Notes
+    ) -> tuple[EmittedObject, ...]:
+        """A policy whose translation depends on others, or needs more than one rule for one."""
+        notes.add(planned.notes)
+        if planned.emissions is None:
             notes.find(
-                "POL-CALICO-TIER" if reason.startswith("tier") else "POL-CALICO-FIELD",
-                f"{reason} has no counterpart among Cilium's policies; nothing was written",
-                place="spec",
+                "POL-ORDER-TOO-LARGE",
+                "working the order of the policies into it takes more pieces than the cap; simplify selectors or "
+                "ports of overlapping policies",
                 effect=Effect.UNKNOWN,
                 on_intent=Effect.UNKNOWN,
                 result=Result.UNSUPPORTED,
             )
-        return not any(reasons.values())
+            return ()
+        if notes.result is Result.UNSUPPORTED:
+            return ()
+        if not planned.reaches:
+            notes.find("POL-ORDER-UNREACHED", "no flow comes to it: policies before it decide them all")
+        elif planned.is_cut:
+            text = "earlier rules decide some of the flows that it allows; these were taken out"
+            notes.find("POL-ORDER-WORKED-IN", text)
+        found = written(policy, planned, name, self.context, notes)
+        return () if found is None else self._write_policy(found, notes)
 
     def _group_name(self, network_set: calico.NetworkSet) -> str:
         if network_set.ref not in self.group_names:
@@ -245,7 +297,9 @@ class _Run:
             )
         if refused:
             return ()
-        ref = RawObject(data).ref
+        raw = RawObject(data)
+        ref = raw.ref
+        self.written.append(raw)
         path = file_of(ref.kind, namespace, ref.name)
         self.files[path] = OutputFile(path, to_text(data, notes, self.context.profile.name, description))
         return (_emitted(data, namespace, path),)
@@ -261,6 +315,7 @@ class _Run:
             path = file_of("CiliumClusterwideNetworkPolicy", None, name)
             self.files[path] = OutputFile(path, guard.text(data))
             self.objects.append(_emitted(data, None, path))
+            self.written.append(RawObject(data))
             found.append(guard.finding(path, self.felix.vxlan_port))
         return found
 
@@ -279,6 +334,24 @@ def _finish(notes: Notes, emitted: tuple[EmittedObject, ...]) -> TranslationResu
         findings=tuple(sorted(notes.findings, key=Finding.sort_key)),
         assumptions=tuple(notes.assumptions),
     )
+
+
+def _is_about_pods(policy: calico.CalicoPolicy, notes: Notes) -> bool:
+    """Whether the policy is in force for pods; what is for hosts only is said and left out."""
+    reasons = [text for text, there in (("preDNAT", policy.pre_dnat), ("doNotTrack", policy.do_not_track)) if there]
+    for reason in reasons:
+        notes.find(
+            "POL-HOST-POLICY",
+            f"{reason}: it is in force on the network interfaces of hosts only; nothing was written",
+            place="spec",
+            effect=Effect.UNKNOWN,
+            on_intent=Effect.UNKNOWN,
+            result=Result.UNSUPPORTED,
+        )
+    if policy.apply_on_forward and not reasons:
+        text = "applyOnForward: the part for pods was written, the part for what hosts forward was not"
+        notes.find("POL-HOST-POLICY", text, place="spec.applyOnForward")
+    return not reasons
 
 
 def _ill_named(notes: Notes) -> TranslationResult:

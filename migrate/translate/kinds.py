@@ -59,7 +59,7 @@ def note_other_kind(raw: RawObject, context: Context, notes: Notes) -> None:
             "POL-STAGED", "staged policies enforce nothing, so nothing was written", Effect.NONE, context, notes
         )
     elif kind == "Tier":
-        _note_tier(raw, context, notes)
+        _note_tier(raw, notes)
     elif kind == "Profile" and raw.ref.name.startswith(("kns.", "ksa.", "projectcalico-default-allow")):
         notes.find("POL-PROFILE-DEFAULT", "Calico made this profile itself; without policies Cilium allows as it does")
     else:
@@ -67,12 +67,11 @@ def note_other_kind(raw: RawObject, context: Context, notes: Notes) -> None:
         _unsupported("POL-UNSUPPORTED-KIND", text, Effect.UNKNOWN, context, notes)
 
 
-def _note_tier(raw: RawObject, context: Context, notes: Notes) -> None:
+def _note_tier(raw: RawObject, notes: Notes) -> None:
     if raw.ref.name == "default":
         notes.find("POL-PROFILE-DEFAULT", "Calico made this tier itself; its end is Cilium's default deny")
         return
-    text = "Cilium's policies have no tiers; the policies of this tier were not translated"
-    _unsupported("POL-CALICO-TIER", text, Effect.UNKNOWN, context, notes)
+    notes.find("POL-CALICO-TIER", "Cilium's policies have no tiers: its place is worked into the policies themselves")
 
 
 def _unsupported(finding_id: str, text: str, effect: Effect, context: Context, notes: Notes) -> None:

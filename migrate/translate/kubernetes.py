@@ -16,7 +16,7 @@ from migrate.translate.context import Context
 from migrate.translate.named_ports import resolved
 from migrate.translate.notes import Notes
 from migrate.translate.objects import ANYONE, Block, CiliumPolicy, CiliumRule, Peers, PolicySpec, Port
-from migrate.translate.selectors import filtered_labels, in_namespaces, possible
+from migrate.translate.selectors import filtered_labels, in_namespaces, possible, without_filtered
 
 
 def translate_policy(policy: NetworkPolicy, name: str, context: Context, notes: Notes) -> CiliumPolicy | None:
@@ -79,7 +79,7 @@ def translate_rule(
     rule: Rule, direction: Direction, policy: NetworkPolicy, context: Context, notes: Notes
 ) -> list[CiliumRule]:
     """One or more Cilium rules; none when no peer of it can be said."""
-    peers = _peers(rule, context, notes)
+    peers = rule_peers(rule, context, notes)
     if not peers:
         return []
     if rule.ports is None:
@@ -123,7 +123,8 @@ def note_sctp_ports(matches: Sequence[PortMatch], context: Context, notes: Notes
             )
 
 
-def _peers(rule: Rule, context: Context, notes: Notes) -> Peers:
+def rule_peers(rule: Rule, context: Context, notes: Notes) -> Peers:
+    """All peers of a rule in Cilium's words."""
     if rule.peers is None:
         return ANYONE
     found = Peers(endpoints=tuple(c for peer in rule.peers for c in _endpoints(peer, context, notes)))
@@ -136,11 +137,17 @@ def block_peers(rule: Rule, context: Context, notes: Notes) -> Peers:
     blocks = [peer for peer in rule.peers or () if isinstance(peer, BlockPeer)]
     if not blocks:
         return Peers()
-    addresses = AddressSet()
-    for block in blocks:
-        addresses |= block.addresses()
     written = [Block(block.cidr, block.excepts) for block in blocks]
-    return split_blocks(written, addresses, blocks[0].field, context, notes)
+    return split_blocks(written, block_addresses(rule), blocks[0].field, context, notes)
+
+
+def block_addresses(rule: Rule) -> AddressSet:
+    """The addresses that the CIDRs of a rule cover together."""
+    found = AddressSet()
+    for peer in rule.peers or ():
+        if isinstance(peer, BlockPeer):
+            found |= peer.addresses()
+    return found
 
 
 def _endpoints(peer: object, context: Context, notes: Notes) -> list[Conjunction]:
@@ -153,16 +160,28 @@ def _endpoints(peer: object, context: Context, notes: Notes) -> list[Conjunction
         if not hidden:
             found.append(conjunction)
             continue
-        notes.find(
-            "POL-LABEL-FILTERED",
-            f"the peer reads {', '.join(r.key for r in hidden)}, which Cilium leaves out of pod identities; the peer "
-            "was left out, so its flows are denied",
-            place=peer.field,
-            effect=context.changes(Effect.NARROWS),
-            on_intent=Effect.NARROWS,
-            result=Result.CHANGED,
-        )
+        if context.widen:
+            found.append(without_filtered(conjunction, context.profile))
+        note_filtered_peer(", ".join(r.key for r in hidden), peer.field, context, notes)
     return found
+
+
+def note_filtered_peer(keys: str, place: str, context: Context, notes: Notes) -> None:
+    """Say what became of a peer that reads labels which policy cannot see."""
+    effect = Effect.WIDENS if context.widen else Effect.NARROWS
+    outcome = (
+        "these labels were left out, so more pods are allowed"
+        if context.widen
+        else ("the peer was left out, so its flows are denied")
+    )
+    notes.find(
+        "POL-LABEL-FILTERED",
+        f"the peer reads {keys}, which Cilium leaves out of pod identities; {outcome}",
+        place=place,
+        effect=context.changes(effect),
+        on_intent=effect,
+        result=Result.CHANGED,
+    )
 
 
 def selected_by(peer: PodPeer) -> list[Conjunction]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from migrate.model.raw import FieldPath, Json
+from migrate.translate.lint_complaint import FEATURE_OFF, MISREAD, REFUSED, Complaint
 from migrate.translate.profiles import Profile
 
 _LONGEST_NAME = 15
@@ -18,20 +19,21 @@ def protocol_of(port: Mapping[str, Json]) -> str:
     return str(port.get("protocol") or "ANY").upper()
 
 
-def port_problems(path: FieldPath, port: Mapping[str, Json], profile: Profile) -> Iterator[tuple[FieldPath, str]]:
+def port_problems(path: FieldPath, port: Mapping[str, Json], profile: Profile) -> Iterator[Complaint]:
     """What is wrong with one port."""
     protocol, text = protocol_of(port), port.get("port", "")
     if not isinstance(text, str):
         return
     if protocol not in _TRANSPORT:
         if not profile.extended_protocols:
-            yield (*path, "protocol"), f"{protocol} needs enable-extended-ip-protocols, which {profile.title} has off"
+            off = f"{protocol} needs enable-extended-ip-protocols, which {profile.title} has off"
+            yield Complaint((*path, "protocol"), off, FEATURE_OFF)
         if text not in ("", "0"):
-            yield (*path, "port"), f"{protocol} has no ports"
+            yield Complaint((*path, "port"), f"{protocol} has no ports")
         return
     reason = _unreadable(text)
     if reason:
-        yield (*path, "port"), reason
+        yield Complaint((*path, "port"), reason, MISREAD if "octal" in reason else REFUSED)
     elif isinstance(end := port.get("endPort"), int) and end:
         yield from _range_problems(path, text, end)
 
@@ -49,11 +51,11 @@ def _unreadable(text: str) -> str:
     return f"{text} is above 65535" if int(text) > 65535 else ""
 
 
-def _range_problems(path: FieldPath, text: str, end: int) -> Iterator[tuple[FieldPath, str]]:
+def _range_problems(path: FieldPath, text: str, end: int) -> Iterator[Complaint]:
     where = (*path, "endPort")
     if not text.isdigit():
-        yield where, f'port "{text}" is a name, and names have no ranges'
+        yield Complaint(where, f'port "{text}" is a name, and names have no ranges', MISREAD)
     elif text == "0":
-        yield where, "a range from 0 is every port in some releases; begin with 1"
+        yield Complaint(where, "a range from 0 is every port in some releases; begin with 1", MISREAD)
     elif end < int(text):
-        yield where, f"{end} is below port {text}, so Cilium ignores it"
+        yield Complaint(where, f"{end} is below port {text}, so Cilium ignores it", MISREAD)

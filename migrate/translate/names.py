@@ -15,11 +15,14 @@ MAX_NAME = 253
 _MAX_STEM = 240
 _LEGAL = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
 CLUSTER_FOLDER = "_cluster"
+KUSTOMIZATION = "kustomization"
 
 
 def file_of(kind: str, namespace: str | None, name: str) -> str:
     """Where an object is written, relative to the output folder; no namespace can be called like the last two."""
     stem = _shortened(name, _MAX_STEM)
+    if stem == KUSTOMIZATION:
+        stem += "_"  # kustomize and Flux would read the object as one of theirs; no object has this name
     if namespace:
         return f"cilium/{namespace}/{stem}.yaml"
     if kind == CIDR_GROUP:

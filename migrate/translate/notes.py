@@ -53,6 +53,12 @@ class Notes:
             self.assumptions.append(text)
         self.worsen(Result.EXACT_HERE)
 
+    def add(self, other: Notes) -> None:
+        """Take over what was noted elsewhere about the same object."""
+        self.findings += [finding for finding in other.findings if finding not in self.findings]
+        self.assumptions += [text for text in other.assumptions if text not in self.assumptions]
+        self.worsen(other.result)
+
     def worsen(self, result: Result) -> None:
         """Lower the result to this one, if it is better now."""
         self.result = max(self.result, result, key=_ORDER.index)

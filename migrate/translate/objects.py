@@ -78,12 +78,16 @@ class IcmpType:
 
 @dataclass(frozen=True, slots=True)
 class CiliumRule:
-    """One allow. `ports` and `icmp` None: every protocol; both given: the rule is emitted once for each."""
+    """One allow, or with `deny` one deny, which wins over every allow.
+
+    `ports` and `icmp` None: every protocol; both given: the rule is emitted once for each.
+    """
 
     direction: Direction
     peers: Peers
     ports: tuple[Port, ...] | None = None
     icmp: tuple[IcmpType, ...] | None = None
+    deny: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,15 +16,16 @@ from migrate.translate.engine import Outcome
 from migrate.translate.render import MANAGED_BY
 
 TRANSLATION = "translation.json"
-_OUTPUT_FILE = re.compile(r"cilium(?:/[a-z0-9_][a-z0-9_.-]{0,252}){1,3}\.yaml")
+_FOLDERS = ("cilium", "networkpolicy")
+_OUTPUT_FILE = re.compile(rf"(?:{'|'.join(_FOLDERS)})(?:/[a-z0-9_][a-z0-9_.-]{{0,252}}){{1,3}}\.yaml")
 _MARK = f"{MANAGED_BY}: cilium-migrate"
 
 
 def write_translation(folder: Path, outcome: Outcome) -> None:
-    """Write cilium/ and translation.json into a folder; files of the run before that are gone now are removed.
+    """Write the objects and translation.json into a folder; files of the run before that are gone now are removed.
 
-    All or nothing: everything is written beside its place first. A file under cilium/ that this program did not write
-    is never removed, and an InputError where one of ours would replace it.
+    All or nothing: everything is written beside its place first. A file that this program did not write is never
+    removed, and an InputError where one of ours would replace it.
     """
     before = earlier_files(folder)
     texts = {file.path: file.text.encode() for file in outcome.files} | {TRANSLATION: encode(outcome.translation)}
@@ -55,13 +56,22 @@ def earlier_files(folder: Path) -> Mapping[str, str]:
     return {name: text for name, text in texts.items() if _MARK in text}
 
 
+def stray_files(folder: Path, named: Iterable[str]) -> list[str]:
+    """Files below the folders of objects that are ours and that nothing names; GitOps tools would apply them."""
+    with _as_input_error(folder):
+        paths = [path for name in _FOLDERS for path in (folder / name).rglob("*.yaml")]
+        found = {str(path.relative_to(folder)) for path in paths} - set(named)
+        return sorted(name for name in found if _MARK in _text(folder, name))
+
+
 def _named(translation: Translation) -> set[str]:
-    emitted = [*translation.objects, *(item for result in translation.results for item in result.objects)]
-    return {item.file for item in emitted if _OUTPUT_FILE.fullmatch(item.file)}
+    emitted = [item for result in translation.results for item in (*result.objects, *result.plain)]
+    files = [*translation.files, *(item.file for item in (*translation.objects, *emitted))]
+    return {file for file in files if _OUTPUT_FILE.fullmatch(file)}
 
 
 def _text(folder: Path, name: str) -> str:
-    """The file's text; empty when it is not there, or outside of cilium/ by way of a link."""
+    """The file's text; empty when it is not there, or outside of its folder by way of a link."""
     path = folder / name
     return path.read_bytes().decode(errors="replace") if _is_inside(folder, name) and path.is_file() else ""
 
@@ -75,7 +85,7 @@ def _check_place(folder: Path, name: str) -> None:
 
 
 def _is_inside(folder: Path, name: str) -> bool:
-    return (folder / name).resolve().is_relative_to((folder / "cilium").resolve())
+    return (folder / name).resolve().is_relative_to((folder / name.partition("/")[0]).resolve())
 
 
 @contextmanager

@@ -63,13 +63,20 @@ def _render_spec(spec: PolicySpec) -> JsonMap:
         "enableDefaultDeny": {direction.value: direction in spec.isolates for direction in Direction},
     }
     for direction in Direction:
-        rules = [item for rule in spec.rules if rule.direction is direction for item in _render_rule(rule)]
-        if rules:
-            found[direction.value] = list(_unique(rules))
+        allows, denies = (_rendered(spec, direction, deny) for deny in (False, True))
+        if allows:
+            found[direction.value] = allows
         elif direction in spec.isolates:
             # An empty rule allows nothing; it is there because a list without rules asks for nothing.
             found[direction.value] = [{}]
+        if denies:
+            found[f"{direction.value}Deny"] = denies
     return found
+
+
+def _rendered(spec: PolicySpec, direction: Direction, deny: bool) -> list[Json]:
+    chosen = (rule for rule in spec.rules if rule.direction is direction and rule.deny is deny)
+    return list(_unique([item for rule in chosen for item in _render_rule(rule)]))
 
 
 def _unique(rules: list[JsonMap]) -> Iterable[JsonMap]:

@@ -71,6 +71,13 @@ def filtered_labels(conjunction: Conjunction, profile: Profile) -> Conjunction:
     return tuple(requirement for requirement in conjunction if not _is_visible(requirement, profile))
 
 
+def without_filtered(conjunction: Conjunction, profile: Profile) -> Conjunction:
+    """The rest of a conjunction, which matches more; it stays with pods when it read namespaces."""
+    rest = tuple(requirement for requirement in conjunction if _is_visible(requirement, profile))
+    reads_namespaces = any(requirement.scope is Scope.NAMESPACE for requirement in conjunction)
+    return in_namespaces(rest) if reads_namespaces else rest
+
+
 def _is_visible(requirement: Requirement, profile: Profile) -> bool:
     if requirement.scope is Scope.POD:
         return pod_label_is_visible(profile, requirement.key)

@@ -37,6 +37,16 @@ def select_exactly(
     return tuple(found), tuple(lost)
 
 
+def look_alikes(pods: Sequence[Pod], context: Context) -> tuple[Conjunction, ...]:
+    """Conjunctions that match the pods and, in their namespaces, all others with the same labels."""
+    found = [
+        (_in_namespace(pod.namespace), *(Requirement(key, Operator.IN, (value,)) for key, value in labels))
+        for pod in pods
+        for labels in [sorted(_visible(pod, context))]
+    ]
+    return tuple(dict.fromkeys(found))
+
+
 def _is_whole(pods: Sequence[Pod], all_pods: Sequence[Pod]) -> bool:
     """Whether all pods of a namespace are wanted, and not just the one workload that it has."""
     return len(pods) == len(all_pods) and len({pod.workload or pod.name for pod in pods}) > 1

@@ -15,9 +15,10 @@ def to_text(data: JsonMap, notes: Notes, target: str, description: str) -> str:
         f"Target {target}; result {notes.result.value}: {description}",
         *(f"Holds while {assumption}" for assumption in notes.assumptions),
     ]
-    header = "".join(f"# {_one_line(line)}\n" for line in lines)
+    header = "".join(f"# {one_line(line)}\n" for line in lines)
     return header + yaml_out.dump(data)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """The text without any character that could end a comment."""
     return "".join(character if character.isprintable() else "?" for character in text)

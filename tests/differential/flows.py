@@ -62,6 +62,8 @@ def _outside(case: Case, families: Families) -> Iterator[End]:
     """Addresses of no pod and no node: the edges of CIDRs, both just inside and just outside, and a few others."""
     owned = set(case.addresses())
     candidates: dict[str, None] = dict.fromkeys(case.api_server.ips)
+    named = [*(case.dns or {}).values(), *(service.endpoints for service in case.services)]
+    candidates |= dict.fromkeys(ip for ips in named for ip in ips)
     for version in versions(families):
         candidates |= dict.fromkeys(str(ipaddress.ip_network(text)[0]) for text in OUTSIDE[version][:2])
         candidates["9.9.9.9" if version == 4 else "2606:4700::1111"] = None

@@ -21,14 +21,16 @@ Mode: TypeAlias = Literal["rewrite", "supplement"]
 """What becomes of NetworkPolicies: all are rewritten and deleted, or they stay and get what they lack."""
 
 
-def translate_case(case: Case, target: str, mode: Mode = "rewrite", cluster: Case | None = None) -> Translated:
+def translate_case(
+    case: Case, target: str, mode: Mode = "rewrite", cluster: Case | None = None, widen: bool = False
+) -> Translated:
     """What the case's policies become, with everything that is in force after the move.
 
     The translation sees the case's own cluster, or `cluster`.
     """
     engines = ("calico",) if case.engine == "calico" else ()
     given = [*cluster_objects(cluster or case), *case.policies]
-    objects, translation = translate_objects(given, target, engines, mode)
+    objects, translation = translate_objects(given, target, engines, mode, widen)
     claims = {_source(result): _claim(result) for result in translation.results}
     return Translated((*objects, *_staying(case, translation)), claims)
 
@@ -87,6 +89,7 @@ def translate_objects(
     target: str,
     engines: tuple[str, ...] = (),
     mode: Mode = "rewrite",
+    widen: bool = False,
 ) -> tuple[list[Object], Translation]:
     """The objects that the translation writes, read back from its files, and its document.
 
@@ -95,7 +98,7 @@ def translate_objects(
     """
     raw = [RawObject(cast("dict[str, Json]", item)) for item in objects]
     profile = msgspec.structs.replace(load_profile(target), sctp=True)
-    outcome = translate(raw, profile=profile, engines=engines, networkpolicy=mode)
+    outcome = translate(raw, profile=profile, engines=engines, networkpolicy=mode, widen=widen)
     emitted = [item for file in outcome.files for item in yaml.safe_load_all(file.text)]
     return emitted, outcome.translation
 

@@ -120,7 +120,8 @@ def emitted_objects(outcome: Outcome) -> list[Data]:
 def before(name: str) -> dict[str, object]:
     """The question to the engine of today."""
     data = objects_of(name)
-    return cluster_document(data) | {"policies": _policies(data), "flows": flows(name)}
+    slices = [item for item in data if item["kind"] == "EndpointSlice"] if "calico" in expectation(name).engines else []
+    return cluster_document(data) | {"policies": [*_policies(data), *slices], "flows": flows(name)}
 
 
 def after(name: str, target: str) -> dict[str, object]:
