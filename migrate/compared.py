@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from migrate.errors import InputError
@@ -11,25 +12,34 @@ from migrate.model.cluster import Cluster
 from migrate.model.documents import Result, SnapshotHeader, Translation
 from migrate.model.raw import Json, RawObject
 from migrate.scan import snapshot
-from migrate.scan.files import read_files
+from migrate.scan.files import FileReading, read_files
 from migrate.scan.inventory import engines
+from migrate.sources.calico import GROUPS as CALICO_GROUPS
+from migrate.sources.cilium_settings import CiliumSettings
 from migrate.sources.cluster import read_cluster
 from migrate.translate.documents import read_translation
-from migrate.translate.kinds import is_policy
+from migrate.translate.kinds import CALICO_POLICIES, CILIUM_GROUP, is_policy
 from migrate.translate.profiles import Profile, load_profile
-from migrate.verify.engines import build_engine
+from migrate.verify.engines import Built, build_engine
+from migrate.verify.incremental import digest
 from migrate.verify.verification import State
 
 _ENGINES = {"npm-linux": "npm", "npm-windows": "npm-windows", "calico": "calico", "cilium": "cilium"}
 _SETTINGS = ("FelixConfiguration",)
+_BACKENDS = ("Service", "EndpointSlice")
+_TRANSLATION = "translation.json"
+_WRITTEN = ("cilium", "compat")
+_NEWEST = "cilium-1.20"
+_TODAY = ("services", "toServices", "toFQDNs", "domains")
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyRequest:
     """What to compare: a working folder's snapshot with its translation, or two folders of objects.
 
-    With `before` and `after` both are read as files; `snapshot` then gives the cluster. Engines and target are None
-    for what the documents say (folders: kubernetes).
+    With `before` and `after` both are read as files; `snapshot` then gives the cluster. With `intent` the policies'
+    text is compared with what enforces them today. Engines and target are None for what the documents say (folders:
+    kubernetes).
     """
 
     folder: Path
@@ -39,62 +49,136 @@ class VerifyRequest:
     before_engine: str | None = None
     after_engine: str | None = None
     target: str | None = None
+    intent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Two states over one cluster; `complete` says whether all of both was read."""
+    """Two states over one cluster; `unread` names what of them was not read."""
 
     before: State
     after: State
     cluster: Cluster
-    complete: bool
+    unread: tuple[str, ...] = ()
 
 
-def folders(request: VerifyRequest) -> Compared:
+def compared(request: VerifyRequest) -> Compared:
+    """The two states that are asked for. Raises InputError when an input is missing or cannot be used."""
+    if request.before is not None and request.after is not None:
+        return _folders(request, request.before, request.after)
+    _check_folder(request)
+    return _intent(request) if request.intent else _translation(request)
+
+
+def kept_as(request: VerifyRequest) -> Path | None:
+    """Where the result belongs; that of two folders is kept nowhere."""
+    if request.before is not None:
+        return None
+    return request.folder / ("verification-intent.json" if request.intent else "verification.json")
+
+
+def inputs_digest(request: VerifyRequest, *options: str) -> str:
+    """Changes whenever anything does that a comparison reads: files, engines, profile, program."""
+    asked = (request.before_engine, request.after_engine, request.target, request.intent, *options)
+    given = (request.before, request.after, request.snapshot)
+    files = [path for path in given if path is not None]
+    if request.before is None:
+        files += [request.folder / name for name in (snapshot.FILE_NAME, _TRANSLATION, *_WRITTEN)]
+    return digest([str(part) for part in asked], files)
+
+
+def _check_folder(request: VerifyRequest) -> None:
+    if request.snapshot is None and not request.folder.is_dir():
+        text = "no such folder; run migrate scan first, name the working folder with --dir, or compare two folders"
+        raise InputError(f"{request.folder}: {text} with --before and --after")
+
+
+def _folders(request: VerifyRequest, before: Path, after: Path) -> Compared:
     """Two folders of objects; the cluster is in them, or in a snapshot."""
-    readings = [read_files([str(path)], None) for path in (request.before, request.after) if path is not None]
+    readings = [read_files([str(path)], None) for path in (before, after)]
     objects: list[RawObject] = []
-    complete = all(reading.complete for reading in readings)
+    unread = [text for reading in readings for text in _unreadable(reading)]
     if request.snapshot is not None:
         given = snapshot.read(request.snapshot)
         objects += [raw for raw in given.objects if not is_policy(raw.ref)]
-        complete = complete and given.header.complete
-    for reading in readings:
-        known = {raw.ref for raw in objects}
-        objects += [raw for raw in reading.objects if not is_policy(raw.ref) and raw.ref not in known]
-    cluster = read_cluster(objects, complete=complete)
-    profile = load_profile(request.target or "cilium-1.20")
+        unread += unread_kinds(given.header)
+    known = {raw.ref for raw in objects}
+    for raw in (raw for reading in readings for raw in reading.objects):
+        if not is_policy(raw.ref) and raw.ref not in known:
+            known.add(raw.ref)
+            objects.append(raw)
+    cluster = read_cluster(objects, complete=not unread)
+    profile = load_profile(request.target or _NEWEST)
+    backends = [raw for raw in objects if raw.ref.kind in _BACKENDS]
     names = (request.before_engine or "kubernetes", request.after_engine or "kubernetes")
-    paths = (request.before, request.after)
     states = [
-        _state(f"{name}, {path}", name, [r for r in reading.objects if _counts(r)], cluster, profile)
-        for name, path, reading in zip(names, paths, readings, strict=True)
+        state(f"{name}, {path}", name, [*_of_folder(reading), *backends], cluster, profile)
+        for name, path, reading in zip(names, (before, after), readings, strict=True)
     ]
-    return Compared(states[0], states[1], cluster, complete)
+    return Compared(states[0], states[1], cluster, tuple(unread))
 
 
-def translation(request: VerifyRequest) -> Compared:
+def _of_folder(reading: FileReading) -> Iterator[RawObject]:
+    """The folder's own policies and settings; the cluster is one for both folders."""
+    return (raw for raw in reading.objects if counts(raw) and raw.ref.kind not in _BACKENDS)
+
+
+def _unreadable(reading: FileReading) -> Iterator[str]:
+    for finding in reading.findings:
+        if finding.id == "SCAN-OBJECT-UNREADABLE":
+            yield f"{finding.at or finding.subject}: {finding.detail}"
+
+
+def _translation(request: VerifyRequest) -> Compared:
     """What is enforced today against the translation of a working folder."""
     taken = snapshot.read(request.snapshot or request.folder / snapshot.FILE_NAME)
-    document = read_translation(request.folder / "translation.json")
+    document = read_translation(request.folder / _TRANSLATION)
     profile = load_profile(request.target or document.target)
     cluster = read_cluster(taken.objects, complete=taken.header.complete)
-    policies = [raw for raw in taken.objects if _counts(raw)]
-    name = request.before_engine or _engine_today(taken.header)
-    today = [] if name == "none" else policies
-    before = _state(f"enforced today by {name}", "kubernetes" if name == "none" else name, today, cluster, profile)
+    policies = [raw for raw in taken.objects if counts(raw)]
+    name = request.before_engine or engine_today(taken.header)
+    before = state(f"enforced today by {name}", name, policies, cluster, profile)
     after_name = request.after_engine or "cilium"
-    future = _future(request.folder, document, policies)
-    after = _state(f"{after_name} on {profile.name}", after_name, future, cluster, profile)
-    return Compared(before, after, cluster, taken.header.complete and document.complete)
+    future = future_objects(request.folder, document, policies)
+    after = state(f"{after_name} on {profile.name}", after_name, future, cluster, profile)
+    unread = [*unread_kinds(taken.header), *stale(request.folder, document, policies)]
+    if not document.complete and not unread:
+        unread.append(f"{_TRANSLATION} is not complete")
+    return Compared(before, after, cluster, tuple(unread))
 
 
-def _counts(raw: RawObject) -> bool:
-    return is_policy(raw.ref) or raw.ref.kind in _SETTINGS
+def _intent(request: VerifyRequest) -> Compared:
+    """The policies' text against what enforces them today."""
+    taken = snapshot.read(request.snapshot or request.folder / snapshot.FILE_NAME)
+    profile = load_profile(request.target or _NEWEST)
+    cluster = read_cluster(taken.objects, complete=taken.header.complete)
+    policies = [raw for raw in taken.objects if counts(raw)]
+    today = request.after_engine or engine_today(taken.header)
+    running = engines(taken.header.facts) if request.after_engine is None else (request.after_engine,)
+    text = request.before_engine or intent_engine(policies, running)
+    before = state(f"the policies' text, as {text} means it", text, policies, cluster, profile)
+    after = state(f"enforced today by {today}", today, policies, cluster, profile)
+    return Compared(before, after, cluster, tuple(unread_kinds(taken.header)))
 
 
-def _engine_today(header: SnapshotHeader) -> str:
+def counts(raw: RawObject) -> bool:
+    """Whether an engine looks at the object: policies, what they refer to, settings, and what is behind Services."""
+    return is_policy(raw.ref) or raw.ref.kind in (*_SETTINGS, *_BACKENDS)
+
+
+def intent_engine(policies: Sequence[RawObject], running: Sequence[str] = ()) -> str:
+    """Whose API the policies are written for; Calico and Cilium read Kubernetes' own beside theirs.
+
+    `running` are the engines that act today, () when nobody knows: what is left over of Calico is nobody's intent.
+    """
+    alive = not running or "calico" in running
+    if alive and any(raw.ref.group in CALICO_GROUPS and raw.ref.kind in CALICO_POLICIES for raw in policies):
+        return "calico"
+    return "cilium" if any(raw.ref.group == CILIUM_GROUP for raw in policies) else "kubernetes"
+
+
+def engine_today(header: SnapshotHeader) -> str:
+    """The engine that enforces policies. Raises InputError when the snapshot does not show just one."""
     found = [engine for engine in engines(header.facts) if engine in _ENGINES]
     if len(found) == 1:
         return _ENGINES[found[0]]
@@ -102,23 +186,108 @@ def _engine_today(header: SnapshotHeader) -> str:
     raise InputError(f"{what} in the snapshot; say with --before-engine which one to compare with (or none)")
 
 
-def _future(folder: Path, document: Translation, policies: Sequence[RawObject]) -> list[RawObject]:
+def unread_kinds(header: SnapshotHeader) -> Iterator[str]:
+    """What a scan did not read, and what might therefore decide otherwise."""
+    for kind in header.kinds:
+        if kind.status in ("forbidden", "failed"):
+            yield f"{kind.kind}: {kind.status} when the snapshot was taken"
+    if header.namespaces is not None:
+        yield f"the snapshot has only the namespaces {', '.join(header.namespaces)}"
+    elif not header.complete and not any(kind.status in ("forbidden", "failed") for kind in header.kinds):
+        yield "the snapshot is not complete"
+
+
+def stale(folder: Path, document: Translation, policies: Sequence[RawObject]) -> Iterator[str]:
+    """Policies that the translation does not know. Raises InputError for an object of it that is not there."""
+    for written in (written for result in document.results for written in result.objects):
+        if not (folder / written.file).is_file():
+            text = f"{_TRANSLATION} names it and it is not there; run migrate translate again"
+            raise InputError(f"{folder / written.file}: {text}")
+    known = {result.source for result in document.results}
+    for raw in policies:
+        if is_policy(raw.ref) and raw.ref not in known:
+            yield f"{raw.ref}: not in {_TRANSLATION}, which is older than the snapshot; run migrate translate again"
+
+
+def future_objects(folder: Path, document: Translation, policies: Sequence[RawObject]) -> list[RawObject]:
     """The objects that Cilium will read: those written, Cilium's own of today, and NetworkPolicies that stay."""
-    written = read_files([str(folder / "cilium")], None).objects if (folder / "cilium").is_dir() else ()
+    folders = [str(folder / name) for name in _WRITTEN if (folder / name).is_dir()]
+    written = read_files(folders, None).objects if folders else ()
     staying = {result.source for result in document.results if result.result is Result.KEPT}
     if document.networkpolicy != "rewrite":
         gone = {r.source for r in document.results if any(f.id == "POL-SOURCE-STAYS" for f in r.findings) and r.objects}
         staying |= {r.source for r in document.results if r.source.group == "networking.k8s.io"} - gone
-    return [*written, *(raw for raw in policies if raw.ref in staying)]
+    return [*written, *(raw for raw in policies if raw.ref in staying or raw.ref.kind in _BACKENDS)]
 
 
-def _state(name: str, engine: str, policies: Sequence[RawObject], cluster: Cluster, profile: Profile) -> State:
-    options: Mapping[str, Json] = {}
+def state(name: str, engine: str, policies: Sequence[RawObject], cluster: Cluster, profile: Profile) -> State:
+    """Policies as an engine means them; Cilium is the one that the profile describes, none enforces nothing."""
+    options, release = _options(engine, profile), _release(profile)
+    whole_cluster = _of_services(policies)
     if engine == "cilium":
-        options = {
-            "enable-sctp": profile.sctp,
-            "enable-icmp-rules": profile.icmp_rules,
-            "policy-cidr-match-mode": [*profile.cidr_match_modes],
-        }
-    release = int(profile.crds.partition(".")[2])
-    return State(name, build_engine(engine, policies, cluster, options, release))
+        whole_cluster = whole_cluster or _of_cilium(policies, CiliumSettings.of_release(release).with_flags(options))
+    if engine == "none":
+        engine, policies = "kubernetes", []
+    build = partial(_build, engine, tuple(policies), options, release)
+    return State(name, build(cluster), build, whole_cluster)
+
+
+def engine_over(engine: str, policies: Sequence[RawObject], cluster: Cluster, profile: Profile) -> Built:
+    """The engine of a `state`, for questions about single flows."""
+    if engine == "none":
+        engine, policies = "kubernetes", []
+    return _build(engine, policies, _options(engine, profile), _release(profile), cluster)
+
+
+def _options(engine: str, profile: Profile) -> Mapping[str, Json]:
+    if engine != "cilium":
+        return {}
+    return {
+        "enable-sctp": profile.sctp,
+        "enable-icmp-rules": profile.icmp_rules,
+        "policy-cidr-match-mode": [*profile.cidr_match_modes],
+    }
+
+
+def _release(profile: Profile) -> int:
+    """The minor of Cilium 1.x."""
+    return int(profile.crds.partition(".")[2])
+
+
+def _build(
+    engine: str, policies: Sequence[RawObject], options: Mapping[str, Json], release: int, cluster: Cluster
+) -> Built:
+    return build_engine(engine, policies, cluster, options, release)
+
+
+def _of_services(policies: Sequence[RawObject]) -> str:
+    """Why answers depend on what stands behind Services and names today."""
+    used = {key for raw in policies for entry in _maps(raw.data) for key in _TODAY if entry.get(key)}
+    return f"{', '.join(sorted(used))} in a rule means the addresses of today" if used else ""
+
+
+def _of_cilium(policies: Sequence[RawObject], settings: CiliumSettings) -> str:
+    """Why Cilium's answer for two ends may depend on others, or on all addresses of one."""
+    names = [entry for raw in policies for entry in _maps(raw.data) if _is_name(entry.get("port"))]
+    if names and not settings.named_ports_per_identity:
+        return "before Cilium 1.20 a named port is one number for the whole cluster"
+    if any(entry.get("endPort") for entry in names):
+        return "a range that begins at a named port is another one for each pod"
+    if settings.cidr_match_modes:
+        return "with a match mode Cilium's CIDRs mean pods or nodes by all of their addresses"
+    return ""
+
+
+def _is_name(port: Json) -> bool:
+    return isinstance(port, str) and bool(port) and not port.isdigit()
+
+
+def _maps(value: Json) -> Iterator[Mapping[str, Json]]:
+    """Every map in an object."""
+    if isinstance(value, dict):
+        yield value
+        for part in value.values():
+            yield from _maps(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _maps(part)

@@ -8,16 +8,23 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+import msgspec
+
+from migrate.model.forms import Forms
+
 if TYPE_CHECKING:
     from migrate.compared import VerifyRequest
-    from migrate.model.documents import Simulation, Verification
+    from migrate.model.documents import Explanation, Lint, Simulation, Verification
     from migrate.model.finding import Finding, Severity
     from migrate.readiness.rules import Rule
     from migrate.report.made import MadeReport
+    from migrate.scan.connection import ConnectionOptions
     from migrate.scan.live import Progress
     from migrate.scan.snapshot import Snapshot
     from migrate.scan.taking import ScanInputs
     from migrate.translate.engine import Outcome
+    from migrate.truths import ExplainRequest, FlowRequest
+    from migrate.verify.verification import Wanted
 
 
 def run_report(folder: Path, now: datetime) -> MadeReport:
@@ -44,7 +51,8 @@ def run_scan(
 class TranslateRequest:
     """What to translate: a snapshot on disk, or (None) inputs that are read first; for which target and how.
 
-    `target` and `engines` are None to be taken from the snapshot.
+    `target` and `engines` are None to be taken from the snapshot. `ask` is a cluster that is asked whether it would
+    take the objects.
     """
 
     snapshot: Path | None
@@ -52,6 +60,8 @@ class TranslateRequest:
     target: str | None = None
     networkpolicy: str = "rewrite"
     engines: tuple[str, ...] | None = None
+    forms: Forms = Forms()
+    ask: ConnectionOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +77,12 @@ class Translated:
         translation = self.outcome.translation
         return [*translation.findings, *(finding for result in translation.results for finding in result.findings)]
 
+    def is_accepted(self, finding: Finding) -> bool:
+        """Whether the user takes the finding as it is."""
+        from migrate.translate.accepted import accepted_as
+
+        return accepted_as(finding) in self.outcome.translation.accepted
+
     def severity(self, finding: Finding) -> Severity:
         """How much the finding stands in the way."""
         from migrate.readiness.rules import severity_of
@@ -80,10 +96,13 @@ def run_translate(
     """Translate the policies of a snapshot. Writes nothing. Raises InputError and ClusterError as reading does."""
     from migrate.readiness.rules import load_rules
     from migrate.scan import snapshot
+    from migrate.scan.connection import connect
     from migrate.scan.inventory import engines
     from migrate.scan.taking import take_snapshot
     from migrate.translate import translate
+    from migrate.translate.handover import handed_over
     from migrate.translate.profiles import load_profile, profile_for
+    from migrate.translate.refused import with_refusals
 
     asked = None if request.target is None else load_profile(request.target)
     if request.snapshot is not None:
@@ -97,12 +116,16 @@ def run_translate(
         engines=engines(source.header.facts) if request.engines is None else request.engines,
         networkpolicy=request.networkpolicy,
         complete=source.header.complete and source.header.namespaces is None,
+        widen=request.forms.on_gap == "widen",
     )
+    outcome = handed_over(outcome, source.objects, request.forms)
+    if request.ask is not None:
+        outcome = with_refusals(outcome, connect(request.ask))
     return Translated(outcome, reason, load_rules())
 
 
 def write_translation(folder: Path, done: Translated) -> None:
-    """Write cilium/ and translation.json into a folder. Raises InputError when that cannot be."""
+    """Write the objects and translation.json into a folder. Raises InputError when that cannot be."""
     from migrate.translate import output
 
     output.write_translation(folder, done.outcome)
@@ -119,6 +142,23 @@ def difference_lines(folder: Path, done: Translated) -> list[str]:
     return list(differences(before, done.outcome.translation, texts, after))
 
 
+def stale_lines(folder: Path, done: Translated) -> list[str]:
+    """In what a folder is not what this translation would write; the version of this program does not count.
+
+    Raises InputError when there is no translation.
+    """
+    from migrate.translate import output
+    from migrate.translate.difference import differs_otherwise
+    from migrate.translate.documents import read_translation
+
+    lines = difference_lines(folder, done)
+    named = {*output.earlier_files(folder), *(file.path for file in done.outcome.files)}
+    lines += [f"- {name}: no translation names it" for name in output.stray_files(folder, named)]
+    if not lines and differs_otherwise(read_translation(folder / output.TRANSLATION), done.outcome.translation):
+        lines.append(f"~ {output.TRANSLATION}: places, owners or assumptions")
+    return lines
+
+
 def run_simulate(engine: str, paths: Sequence[Path], target: str, *, stdin: BinaryIO | None = None) -> Simulation:
     """Put the flows of case files to an engine. Raises InputError for a file, a case or a target that is none."""
     from migrate.scan.cases import read_cases
@@ -130,11 +170,86 @@ def run_simulate(engine: str, paths: Sequence[Path], target: str, *, stdin: Bina
     return simulate_cases(cases, engine, release, one_input=one_input)
 
 
-def run_verify(request: VerifyRequest) -> Verification:
-    """Compare two policy states over the whole flow space. Raises InputError when an input is missing."""
-    from migrate.compared import folders, translation
+def run_simulate_snapshot(engine: str, request: FlowRequest, target: str) -> Simulation:
+    """Put flows of a snapshot to an engine. Raises InputError for a name that is not there, or a bad snapshot."""
+    from migrate.truths import simulation
+
+    return simulation(request, engine, target)
+
+
+def run_explain(request: ExplainRequest) -> Explanation:
+    """A flow on all three truths. Raises InputError for a name that is not there, or an input that is missing."""
+    from migrate.truths import explanation
+
+    return explanation(request)
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A verification, and whether it is the last one because nothing had changed."""
+
+    document: Verification
+    reused: bool = False
+
+
+def run_verify(request: VerifyRequest, wanted: Wanted, *, incremental: bool = False) -> Verified:
+    """Compare two policy states over the whole flow space; of a working folder the result is kept in it.
+
+    Raises InputError when an input is missing.
+    """
+    from migrate.compared import compared, inputs_digest, kept_as
+    from migrate.files import write_atomic
+    from migrate.scan.collector import collector_off
+    from migrate.verify.incremental import encode, reusable
     from migrate.verify.verification import verify
 
-    read = folders if request.before is not None and request.after is not None else translation
-    compared = read(request)
-    return verify(compared.before, compared.after, compared.cluster, complete=compared.complete)
+    place = kept_as(request)
+    inputs = inputs_digest(request, str(wanted))
+    last = reusable(place, inputs) if incremental and place is not None else None
+    if last is not None:
+        return Verified(last, reused=True)
+    with collector_off():
+        both = compared(request)
+        document = verify(both.before, both.after, both.cluster, unread=both.unread, wanted=wanted, inputs=inputs)
+    if place is not None:
+        write_atomic(place, encode(document))
+    return Verified(document)
+
+
+def run_lint(
+    paths: Sequence[str], target: str | None, taken: Path | None, *, stdin: BinaryIO | None = None
+) -> tuple[Lint, str]:
+    """Check policies for a target, and say why for that one. Raises InputError when there are none."""
+    import migrate
+    from migrate.errors import InputError
+    from migrate.model.documents import JudgedFinding, Lint
+    from migrate.readiness.rules import severity_of
+    from migrate.scan import snapshot
+    from migrate.scan.files import read_files
+    from migrate.sources.cluster import read_cluster
+    from migrate.translate.limits import forecast
+    from migrate.translate.lint_policies import is_linted, lint
+    from migrate.translate.profiles import load_profile, profile_for
+
+    source = None if taken is None else snapshot.read(taken)
+    name, reason = (target, "as asked") if target else profile_for(() if source is None else source.header.facts)
+    profile = load_profile(name)
+    reading = read_files(paths, stdin)
+    count = sum(is_linted(raw.ref) for raw in reading.objects)
+    if not count:
+        raise InputError(f"{', '.join(paths)}: no policy that Cilium reads is there; give files or folders with some")
+    cluster = None if source is None else read_cluster(source.objects, complete=source.header.complete)
+    beside = () if source is None else source.objects
+    found = [*reading.findings, *lint(reading.objects, profile, cluster, beside)]
+    if cluster is not None:
+        found += forecast(reading.objects, cluster, profile)
+    judged = [JudgedFinding(**msgspec.structs.asdict(one), severity=severity_of(one)) for one in found]
+    document = Lint(
+        tool_version=migrate.__version__,
+        target=profile.name,
+        objects=count,
+        snapshot=source is not None,
+        complete=reading.complete and (source is None or source.header.complete),
+        findings=tuple(judged),
+    )
+    return document, reason

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from tests import api_server as api_servers
 from tests.api_server import ApiServer
@@ -17,6 +17,7 @@ from tests.prerequisites import require
 
 # No test depends on how fast the machine is; every run draws the same examples.
 settings.register_profile("project", deadline=None, derandomize=True)
+settings.register_profile("mutation", settings.get_profile("project"), phases=(Phase.explicit, Phase.generate))
 settings.load_profile("project")
 
 

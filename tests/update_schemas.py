@@ -7,10 +7,17 @@ from pathlib import Path
 
 import msgspec
 
-from migrate.model.documents import Simulation, SnapshotHeader, Translation
+from migrate.model.documents import Explanation, Lint, Simulation, SnapshotHeader, Translation, Verification
 
 FOLDER = Path(__file__).parents[1] / "reports/schemas"
-DOCUMENTS = {"snapshot": SnapshotHeader, "translation": Translation, "simulation": Simulation}
+DOCUMENTS = {
+    "snapshot": SnapshotHeader,
+    "translation": Translation,
+    "simulation": Simulation,
+    "verification": Verification,
+    "explanation": Explanation,
+    "lint": Lint,
+}
 
 
 def path_of(name: str) -> Path:

@@ -15,7 +15,9 @@ from typer.exceptions import TyperException
 
 import migrate
 from migrate.cli.demo import demo
+from migrate.cli.explain import explain
 from migrate.cli.explain_rule import explain_rule
+from migrate.cli.lint import lint
 from migrate.cli.report import report
 from migrate.cli.rules import rules
 from migrate.cli.scan import scan
@@ -53,6 +55,8 @@ app.command()(scan)
 app.command()(translate)
 app.command()(verify)
 app.command()(simulate)
+app.command()(explain)
+app.command()(lint)
 app.command()(report)
 app.command()(rules)
 app.command()(demo)

@@ -1,4 +1,4 @@
-"""`migrate simulate`: what an engine says of given flows in a given small cluster."""
+"""`migrate simulate`: what an engine says of given flows, in a given small cluster or in a snapshot."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from migrate.cli import options
-from migrate.errors import ExitStatus
+from migrate.errors import ExitStatus, InputError
 
 if TYPE_CHECKING:
     from migrate.model.documents import DecidedBy, SimulatedCase, SimulatedFlow, Simulation
+    from migrate.truths import FlowRequest
 
 
 class EngineName(Enum):
@@ -28,7 +29,7 @@ class EngineName(Enum):
 
 EngineOption = Annotated[EngineName, typer.Option("--engine", help="Whose meaning the policies are given.")]
 CaseFile = Annotated[
-    list[Path],
+    list[Path] | None,
     typer.Option(
         "--filename",
         "-f",
@@ -36,27 +37,63 @@ CaseFile = Annotated[
     ),
 ]
 Target = Annotated[str, typer.Option("--target", help="Profile that says which release of Cilium is meant.")]
+SnapshotFile = Annotated[
+    Path | None, typer.Option("--snapshot", help="Snapshot to ask instead of cases, with --from, --to and --port.")
+]
+Source = Annotated[
+    str | None, typer.Option("--from", help="NAMESPACE/POD, NAMESPACE/WORKLOAD, node/NAME or an address.")
+]
+Destination = Annotated[str | None, typer.Option("--to", help="The same, or svc/NAMESPACE/NAME for a Service.")]
+Port = Annotated[str | None, typer.Option("--port", help="TCP/443, 443, UDP/53, a port's name, ICMP/8 or ICMP.")]
 
 
 def simulate(
     engine: EngineOption,
-    filename: CaseFile,
+    filename: CaseFile = None,
+    snapshot: SnapshotFile = None,
+    source: Source = None,
+    destination: Destination = None,
+    port: Port = None,
     target: Target = "cilium-1.20",
     output: options.Output = options.OutputFormat.TABLE,
 ) -> None:
-    """Say what an engine does with given flows in a given cluster, and which rule decides.
+    """Say what an engine does with flows of cases, or of a snapshot, and which rule decides.
 
-    The case format is in docs/simulate.md. Exit status 4 when something in a case is not modelled: then its
-    answers are unknown.
+    The case format is in docs/simulate.md, the names of ends and ports in docs/explain.md. Exit status 4 when
+    something in a case or the snapshot is not modelled: then its answers are unknown.
     """
     from migrate.cli.emit import document_text, emit
-    from migrate.workflow import run_simulate
+    from migrate.workflow import run_simulate, run_simulate_snapshot
 
-    stdin = None if sys.stdin is None else sys.stdin.buffer
-    done = run_simulate(engine.value, filename, target, stdin=stdin)
+    question = _question(filename, snapshot, source, destination, port)
+    if question is not None:
+        done = run_simulate_snapshot(engine.value, question, target)
+    else:
+        stdin = None if sys.stdin is None else sys.stdin.buffer
+        done = run_simulate(engine.value, filename or [], target, stdin=stdin)
     emit(_table(done) if output is options.OutputFormat.TABLE else document_text(done, output))
     if not done.complete:
         raise typer.Exit(ExitStatus.INCOMPLETE)
+
+
+def _question(
+    files: list[Path] | None, snapshot: Path | None, source: str | None, destination: str | None, port: str | None
+) -> FlowRequest | None:
+    """The question to a snapshot; None when cases are given. Raises InputError when it is neither or both."""
+    parts = {"--snapshot": snapshot, "--from": source, "--to": destination, "--port": port}
+    given = [name for name, value in parts.items() if value is not None]
+    if files and given:
+        raise InputError(f"-f puts the flows of cases, {given[0]} a flow of a snapshot; give one or the other")
+    if files:
+        return None
+    if not given:
+        raise InputError("no flows; give cases with -f, or --snapshot with --from, --to and --port")
+    if snapshot is None or source is None or destination is None or port is None:
+        missing = " and ".join(name for name in parts if name not in given)
+        raise InputError(f"{missing}: missing; a flow of a snapshot needs {', '.join(parts)}")
+    from migrate.truths import FlowRequest
+
+    return FlowRequest(source, destination, port, snapshot)
 
 
 def _table(done: Simulation) -> str:
@@ -91,10 +128,10 @@ def _left_out(case: SimulatedCase) -> str:
 
 
 def _why(flow: SimulatedFlow) -> str:
-    """The sides that deny; else, for an allowed flow, every side that something polices."""
+    """The sides that deny, or are not known; else, for an allowed flow, every side that something may police."""
     words = {side: getattr(flow, side) for side in flow.decided_by}
-    deciding = [side for side, word in words.items() if word == "deny"]
-    policed = deciding or [side for side, word in words.items() if word == "allow"]
+    deciding = [side for side, word in words.items() if word == ("unknown" if flow.verdict == "unknown" else "deny")]
+    policed = deciding or [side for side, word in words.items() if word in ("allow", "unknown")]
     if flow.verdict == "allow" and not policed:
         return "nothing polices either end"
     return "; ".join(f"{side}: {_decided_by(flow.decided_by[side])}" for side in policed)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
 
 import typer
 
 from migrate.cli import options
 from migrate.errors import ExitStatus, InputError
+from migrate.model.forms import Forms
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from migrate.model.documents import TranslationResult
     from migrate.workflow import Translated, TranslateRequest
 
 
@@ -36,6 +39,33 @@ class FailOn(Enum):
 
 
 _FAILING = {FailOn.BLOCKER: ("blocker",), FailOn.WARNING: ("warning", "blocker"), FailOn.NEVER: ()}
+
+
+class SplitBy(Enum):
+    """What one written object is for."""
+
+    SOURCE = "per-source"
+    WORKLOAD = "per-workload"
+
+
+class Gap(Enum):
+    """What is done where Cilium cannot say the same."""
+
+    REFUSE = "refuse"
+    NARROW = "narrow"
+    WIDEN = "widen"
+
+
+class Emit(Enum):
+    """What is written beside cilium/."""
+
+    NETWORKPOLICY = "networkpolicy"
+
+
+class DryRun(Enum):
+    """Who is asked whether the objects would be taken."""
+
+    SERVER = "server"
 
 
 class Engine(Enum):
@@ -88,6 +118,41 @@ Diff = Annotated[
     Path | None,
     typer.Option("--diff", help="Print what changed against an earlier run's output in this folder, in place of -o."),
 ]
+SplitOption = Annotated[
+    SplitBy, typer.Option("--split", help="One object for each source policy, or for each selection of pods.")
+]
+OnGap = Annotated[
+    Gap,
+    typer.Option(
+        "--on-gap",
+        help="Where Cilium cannot say the same: refuse (exit 1, nothing written for the policy), narrow, or widen.",
+    ),
+]
+Accept = Annotated[
+    list[str] | None,
+    typer.Option("--accept", help="ID@object: this finding no longer counts for --fail-on; repeat it."),
+]
+Kustomize = Annotated[bool, typer.Option("--kustomize", help="Also write a kustomization.yaml over the objects.")]
+EmitOption = Annotated[
+    list[Emit] | None,
+    typer.Option(
+        "--emit",
+        help="networkpolicy: also write networkpolicy/, plain policies that hold while the engines change.",
+        show_default=False,
+    ),
+]
+Check = Annotated[
+    bool,
+    typer.Option("--check", help="Write nothing; exit 1 and say what differs when --output-dir is not up to date."),
+]
+DryRunOption = Annotated[
+    DryRun | None,
+    typer.Option(
+        "--dry-run",
+        help="server: ask the cluster of --context whether it would take each object; nothing is stored there.",
+        show_default=False,
+    ),
+]
 
 
 def translate(
@@ -107,6 +172,13 @@ def translate(
     output_dir: OutputDir = None,
     output: OutputOption = None,
     diff: Diff = None,
+    split: SplitOption = SplitBy.SOURCE,
+    on_gap: OnGap = Gap.NARROW,
+    accept: Accept = None,
+    kustomize: Kustomize = False,
+    emit: EmitOption = None,
+    check: Check = False,
+    dry_run: DryRunOption = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Translate policies to Cilium's; each source object gets a result and its findings.
@@ -115,15 +187,16 @@ def translate(
 
     Exit status 1 with findings at --fail-on, 4 when something could not be read.
     """
+    from migrate.scan.connection import ConnectionOptions
     from migrate.workflow import TranslateRequest
 
+    cluster = ConnectionOptions(context, kubeconfig, as_user, tuple(as_group or ()))
+    if dry_run is not None and not (context or kubeconfig):
+        raise InputError("--dry-run server asks a cluster; name it with --context or --kubeconfig")
+    if dry_run is not None and (filename or snapshot):
+        context = kubeconfig = as_user = as_group = None
     read = bool(filename or context or kubeconfig or namespace or all_namespaces or as_user or as_group)
-    if snapshot is not None and read:
-        raise InputError("--snapshot is the whole input; give it without -f, -n, -A and the options for a cluster")
-    if az_json is not None and not read:
-        raise InputError("--az-json goes with -f or a cluster; for a snapshot give it to migrate scan")
-    if diff is not None and output is not None:
-        raise InputError("--diff and -o both say what to print; give one of them")
+    _check_usage(snapshot, read, az_json, diff, output, check)
     folder = output_dir or options.WORKING_FOLDER
     inputs = options.scan_inputs(filename, context, kubeconfig, namespace, all_namespaces, as_user, as_group, az_json)
     request = TranslateRequest(
@@ -132,8 +205,50 @@ def translate(
         target=target,
         networkpolicy=networkpolicy.value,
         engines=None if before_engine is None else tuple(sorted(engine.value for engine in before_engine)),
+        forms=Forms(split.value, on_gap.value, tuple(accept or ()), kustomize, Emit.NETWORKPOLICY in (emit or ())),
+        ask=cluster if dry_run is not None else None,
     )
+    if check:
+        _check(request, folder, fail_on, quiet)
     _run(request, folder, output_dir is not None, fail_on, output or Output.TABLE, diff, quiet)
+
+
+def _check_usage(
+    snapshot: Path | None, read: bool, az_json: Path | None, diff: Path | None, output: Output | None, check: bool
+) -> None:
+    """Raise InputError for options that contradict each other."""
+    if snapshot is not None and read:
+        raise InputError("--snapshot is the whole input; give it without -f, -n, -A and the options for a cluster")
+    if az_json is not None and not read:
+        raise InputError("--az-json goes with -f or a cluster; for a snapshot give it to migrate scan")
+    if diff is not None and output is not None:
+        raise InputError("--diff and -o both say what to print; give one of them")
+    if check and (diff is not None or output is not None):
+        raise InputError("--check prints what differs from --output-dir; give it without --diff and -o")
+
+
+def _translated(request: TranslateRequest, quiet: bool) -> Translated:
+    from migrate.cli.emit import hint, reading_progress
+    from migrate.workflow import run_translate
+
+    with reading_progress(quiet) as progress:
+        done = run_translate(request, options.rfc3339(options.now()), stdin=_stdin(), progress=progress)
+    hint(f"target {done.outcome.translation.target}: {done.target_reason}", quiet)
+    return done
+
+
+def _check(request: TranslateRequest, folder: Path, fail_on: FailOn, quiet: bool) -> NoReturn:
+    """End with 1 when the folder is not what would be written, and else as a run that writes."""
+    from migrate.cli.emit import emit, hint
+    from migrate.workflow import stale_lines
+
+    done = _translated(request, quiet)
+    lines = stale_lines(folder, done)
+    emit("".join(f"{line}\n" for line in lines))
+    if lines:
+        hint(f"{folder} is stale: run the same command without --check and commit what it writes", quiet)
+        raise typer.Exit(ExitStatus.FINDINGS)
+    raise typer.Exit(_status(done, fail_on, quiet))
 
 
 def _run(
@@ -144,17 +259,16 @@ def _run(
     output: Output,
     diff: Path | None,
     quiet: bool,
-) -> None:
-    from migrate.cli.emit import emit, hint, reading_progress
-    from migrate.workflow import difference_lines, run_translate, write_translation
+) -> NoReturn:
+    from migrate.cli.emit import emit, hint
+    from migrate.workflow import difference_lines, write_translation
 
-    with reading_progress(quiet) as progress:
-        done = run_translate(request, options.rfc3339(options.now()), stdin=_stdin(), progress=progress)
-    hint(f"target {done.outcome.translation.target}: {done.target_reason}", quiet)
+    done = _translated(request, quiet)
     lines = difference_lines(diff, done) if diff is not None else None
     if output is not Output.YAML or folder_given:
         write_translation(folder, done)
-        hint(f"wrote {_amount(len(done.outcome.files), 'object')} and translation.json to {folder}", quiet)
+        written = len(done.outcome.files) - len(done.outcome.translation.files)
+        hint(f"wrote {_amount(written, 'object')} and translation.json to {folder}", quiet)
     emit("".join(f"{line}\n" for line in lines) if lines is not None else _text(done, output))
     raise typer.Exit(_status(done, fail_on, quiet))
 
@@ -169,7 +283,8 @@ def _text(done: Translated, output: Output) -> str:
     if output is Output.JSON:
         return document_text(done.outcome.translation, options.OutputFormat.JSON)
     if output is Output.YAML:
-        return "".join(f"---\n{file.text}" for file in done.outcome.files)
+        beside = done.outcome.translation.files
+        return "".join(f"---\n{file.text}" for file in done.outcome.files if file.path not in beside)
     return _tables(done)
 
 
@@ -179,7 +294,37 @@ def _tables(done: Translated) -> str:
     results = done.outcome.translation.results
     counts = Counter(result.result.value for result in results)
     summary = ", ".join(f"{count} {word}" for word, count in sorted(counts.items())) or "no policies"
-    return table_text(plain(f"{_amount(len(results), 'source object')}: {summary}", "bold"), *_findings(done))
+    head = plain(f"{_amount(len(results), 'source object')}: {summary}", "bold")
+    return table_text(head, *_owners(results), *_findings(done))
+
+
+_FATES = {
+    "stays": "stays",
+    "after_cutover": "goes once Cilium enforces",
+    "with_old_engine": "goes before Calico's kinds",
+    "decided": "to be decided",
+}
+
+
+def _owners(results: Sequence[TranslationResult]) -> list[Table]:
+    """Who would bring the originals back, and where to change them; nothing for files and unmarked objects."""
+    from rich import box
+    from rich.table import Column, Table
+
+    from migrate.cli.emit import plain
+
+    owned = Counter(
+        (result.owner.name, _FATES[result.original], result.owner.change)
+        for result in results
+        if result.owner is not None and result.owner.kind not in ("file", "unknown")
+    )
+    if not owned:
+        return []
+    columns = [Column(name, overflow="fold") for name in ("owner", "objects", "original", "change it in")]
+    table = Table(*columns, title="Owners", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for (name, fate, change), count in sorted(owned.items()):
+        table.add_row(*map(plain, (name, str(count), fate, change)))
+    return [table]
 
 
 def _findings(done: Translated) -> list[Table]:
@@ -195,7 +340,8 @@ def _findings(done: Translated) -> list[Table]:
     table = Table(*columns, title="Findings", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for finding in found:
         place = f"{finding.subject or ''} {finding.field or ''}".strip()
-        table.add_row(*map(plain, (done.severity(finding).value, finding.id, place, finding.detail)))
+        severity = f"{done.severity(finding).value}{' (accepted)' if done.is_accepted(finding) else ''}"
+        table.add_row(*map(plain, (severity, finding.id, place, finding.detail)))
     return [table]
 
 
@@ -207,7 +353,12 @@ def _status(done: Translated, fail_on: FailOn, quiet: bool) -> ExitStatus:
     """What is proved bad goes before incomplete."""
     from migrate.cli.emit import hint
 
-    failing = [finding for finding in done.findings() if done.severity(finding).value in _FAILING[fail_on]]
+    counting = [finding for finding in done.findings() if not done.is_accepted(finding)]
+    failing = [finding for finding in counting if done.severity(finding).value in _FAILING[fail_on]]
+    refused = [finding for finding in counting if finding.id == "POL-GAP-REFUSED"]
+    if refused and not failing:
+        hint(f"nothing was written for {_amount(len(refused), 'object')}, since gaps are refused", quiet)
+        return ExitStatus.FINDINGS
     if failing:
         what = f"{_amount(len(failing), 'finding')} of severity {' or '.join(_FAILING[fail_on])}"
         hint(f"{what}; migrate explain-rule ID says what to do", quiet)

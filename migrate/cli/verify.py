@@ -12,7 +12,7 @@ from migrate.cli import options
 from migrate.errors import ExitStatus, InputError
 
 if TYPE_CHECKING:
-    from migrate.model.documents import Cause, Verification
+    from migrate.model.documents import Verification
 
 
 class EngineName(Enum):
@@ -26,6 +26,20 @@ class EngineName(Enum):
     NONE = "none"
 
 
+class ProofKind(Enum):
+    """For which pods the answer has to hold."""
+
+    SNAPSHOT = "snapshot"
+    WITNESS = "witness"
+
+
+class MatrixBy(Enum):
+    """What a row of the connectivity matrix is."""
+
+    NAMESPACE = "namespace"
+    WORKLOAD = "workload"
+
+
 Folder = Annotated[Path, typer.Option("--dir", "-d", help="Working folder with the snapshot and the translation.")]
 Snapshot = Annotated[Path | None, typer.Option("--snapshot", help="Snapshot that gives the cluster.")]
 Before = Annotated[Path | None, typer.Option("--before", help="Folder of objects: the first state.")]
@@ -37,6 +51,18 @@ AfterEngine = Annotated[
     EngineName | None, typer.Option("--after-engine", help="Default: cilium; for folders kubernetes.")
 ]
 Target = Annotated[str | None, typer.Option("--target", help="Profile of Cilium; default: that of the translation.")]
+Intent = Annotated[bool, typer.Option("--intent", help="Compare the policies' text with what enforces them today.")]
+Proof = Annotated[
+    ProofKind | None,
+    typer.Option(
+        "--proof",
+        help="For which pods: those of the snapshot, or any (witness). Default: first those, then any if quick.",
+    ),
+]
+By = Annotated[MatrixBy | None, typer.Option("--matrix", help="Add who reaches whom before and after.")]
+Incremental = Annotated[
+    bool, typer.Option("--incremental", help="Take the last result of the working folder if nothing has changed.")
+]
 
 
 def verify(
@@ -47,19 +73,25 @@ def verify(
     before_engine: BeforeEngine = None,
     after_engine: AfterEngine = None,
     target: Target = None,
+    intent: Intent = False,
+    proof: Proof = None,
+    matrix: By = None,
+    incremental: Incremental = False,
     output: options.Output = options.OutputFormat.TABLE,
+    quiet: options.Quiet = False,
 ) -> None:
     """Compare what is enforced today with the translation, or two folders, over all flows of the cluster.
 
     Each cause of changed flows comes with one concrete flow and the deciding rule on both sides. Exit status 1 when
     they differ, 4 when something could not be read or is not modelled, so that nothing is proved.
     """
-    from migrate.cli.emit import document_text, emit
+    from migrate.cli.emit import document_text, emit, hint
+    from migrate.cli.verify_text import verification_text
     from migrate.compared import VerifyRequest
+    from migrate.verify.verification import Wanted
     from migrate.workflow import run_verify
 
-    if (before is None) is not (after is None):
-        raise InputError("--before and --after go together; give both folders or none")
+    _check(before, after, intent=intent, incremental=incremental)
     request = VerifyRequest(
         folder=folder,
         snapshot=snapshot,
@@ -68,39 +100,26 @@ def verify(
         before_engine=None if before_engine is None else before_engine.value,
         after_engine=None if after_engine is None else after_engine.value,
         target=target,
+        intent=intent,
     )
-    done = run_verify(request)
-    emit(_text(done) if output is options.OutputFormat.TABLE else document_text(done, output))
-    raise typer.Exit(_status(done))
+    wanted = Wanted(None if proof is None else proof.value, None if matrix is None else matrix.value)
+    done = run_verify(request, wanted, incremental=incremental)
+    if done.reused:
+        hint("nothing changed since the last verification, which is shown again", quiet)
+    table = output is options.OutputFormat.TABLE
+    emit(verification_text(done.document) if table else document_text(done.document, output))
+    raise typer.Exit(_status(done.document))
+
+
+def _check(before: Path | None, after: Path | None, *, intent: bool, incremental: bool) -> None:
+    if (before is None) is not (after is None):
+        raise InputError("--before and --after go together; give both folders or none")
+    if before is not None and (intent or incremental):
+        name = "--intent" if intent else "--incremental"
+        raise InputError(f"{name} is about a working folder, not about --before and --after; leave one of them out")
 
 
 def _status(done: Verification) -> ExitStatus:
     if done.result == "different":
         return ExitStatus.FINDINGS
-    return ExitStatus.FINE if done.complete else ExitStatus.INCOMPLETE
-
-
-def _text(done: Verification) -> str:
-    from rich import box
-    from rich.table import Table
-
-    from migrate.cli.emit import plain, table_text
-
-    size = f"{done.classes} classes of pods, {done.ends} ends, {done.packets} kinds of packets"
-    lines = [plain(f"{done.result}: {done.before} | {done.after}", "bold"), plain(size)]
-    lines += [plain(f"not modelled, so nothing is proved about it: {place}") for place in done.left_out]
-    table = Table("change", "flow", "before", "after", "pods", box=box.SIMPLE_HEAD)
-    for cause in done.causes:
-        pods = f"{cause.source_pods} to {cause.destination_pods}"
-        table.add_row(*map(plain, (cause.change, _flow(cause), _why(cause, False), _why(cause, True), pods)))
-    return table_text(*lines, *([table] if done.causes else []))
-
-
-def _flow(cause: Cause) -> str:
-    flow = cause.counterexample
-    return f"{flow.source} to {flow.destination} {flow.protocol} {flow.port}"
-
-
-def _why(cause: Cause, after: bool) -> str:
-    decided = cause.after if after else cause.before
-    return f"{cause.side}: " + (f"{decided.object} {decided.rule}" if decided.object else decided.reason)
+    return ExitStatus.FINE if done.result == "equivalent" else ExitStatus.INCOMPLETE

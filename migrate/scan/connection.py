@@ -1,4 +1,4 @@
-"""One authenticated connection to an API server that can only read.
+"""One authenticated connection to an API server that can only read, and ask what would be taken.
 
 Logging in (certificates, tokens, credential plugins, proxies) is the Kubernetes client's; the answers are taken as raw
 bytes, since its typed models cost many times the CPU and refuse a whole page for one odd object.
@@ -40,7 +40,7 @@ class RequestError(ClusterError):
 
     `status` is the HTTP status, None when there was no whole answer; `reached` is False when there was no connection
     at all. `temporary` says whether to ask again, not sooner than after `retry_after` seconds. `continue_token`
-    resumes a list that took too long (status 410).
+    resumes a list that took too long (status 410). `reason` is the server's own message.
     """
 
     def __init__(
@@ -52,8 +52,10 @@ class RequestError(ClusterError):
         temporary: bool = False,
         retry_after: float | None = None,
         continue_token: str = "",
+        reason: str = "",
     ) -> None:
         super().__init__(message)
+        self.reason = reason
         self.status = status
         self.reached = reached
         self.temporary = temporary
@@ -73,7 +75,7 @@ class _ErrorBody(msgspec.Struct, frozen=True):
 
 
 class Connection:
-    """Reads paths of one API server with GET, and nothing else."""
+    """Reads paths of one API server with GET, and asks with dry runs; nothing is ever changed there."""
 
     def __init__(self, login: Login, pool: urllib3.PoolManager, impersonation: tuple[tuple[str, str], ...]) -> None:
         self.name = login.name
@@ -84,20 +86,30 @@ class Connection:
 
     def get(self, path: str, accept: str = "application/json") -> bytes:
         """The body of a 200 answer, unpacked. One attempt; raises RequestError for everything else."""
+        return self._ask("GET", path, self._headers(accept), None)
+
+    def dry_run(self, path: str, body: bytes) -> None:
+        """Ask for an object to be created without storing it. Raises RequestError when the server would not."""
+        headers = self._headers("application/json")
+        headers["Content-Type"] = "application/json"
+        self._ask("POST", f"{path}?dryRun=All&fieldValidation=Strict", headers, body)
+
+    def _ask(self, method: str, path: str, headers: urllib3.HTTPHeaderDict, body: bytes | None) -> bytes:
         import urllib3
 
         try:
             answer = self._pool.request(
-                "GET",
+                method,
                 self._configuration.host + path,
-                headers=self._headers(accept),
+                headers=headers,
+                body=body,
                 retries=False,
                 redirect=False,
                 timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise self._transport_failure(error) from error
-        if answer.status != 200:
+        if answer.status != (200 if method == "GET" else 201):
             raise self._refusal(answer)
         return answer.data
 
@@ -146,6 +158,7 @@ class Connection:
             temporary=answer.status in _TRY_AGAIN,
             retry_after=_seconds(answer.headers.get("Retry-After")),
             continue_token=body.metadata.continue_token,
+            reason=message,
         )
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from migrate.model.documents import DecidedBy, SimulatedCase, SimulatedFlow, Simulation
 from migrate.model.raw import Json
+from migrate.scan.cases import LARGEST_FILE
 from tests.update_schemas import path_of
 
 ROOT = Path(__file__).parents[2]
@@ -96,15 +97,36 @@ def test_one_vector_has_its_flows_on_top(engine: str) -> None:
     assert _words(_flows(answered("--engine", engine, "-f", file))) == _said(file)
 
 
+def _example(index: int, folder: Path) -> Path:
+    """A case of the documentation as a file."""
+    blocks = (ROOT / "docs/simulate.md").read_text(encoding="utf-8").split("```yaml\n")
+    path = folder / "case.yaml"
+    path.write_text(blocks[index].partition("```")[0], encoding="utf-8")
+    return path
+
+
 def test_the_case_in_the_documentation(tmp_path: Path) -> None:
-    text = (ROOT / "docs/simulate.md").read_text(encoding="utf-8")
-    example = tmp_path / "case.yaml"
-    example.write_text(text.partition("```yaml\n")[2].partition("```")[0], encoding="utf-8")
-    assert _words(_flows(answered("--engine", "kubernetes", "-f", example))) == [
+    assert _words(_flows(answered("--engine", "kubernetes", "-f", _example(1, tmp_path)))) == [
         ("unenforced", "allow", "allow"),
         ("unenforced", "unenforced", "allow"),
         ("unenforced", "deny", "deny"),
     ]
+
+
+def test_the_way_through_a_service_in_the_documentation(tmp_path: Path) -> None:
+    example = _example(2, tmp_path)
+    document = answered("--engine", "npm", "-f", example, status=4)
+    assert not document.complete
+    found = _flows(document)
+    assert _words(found) == [
+        ("unenforced", "unenforced", "allow"),
+        ("unenforced", "deny", "deny"),
+        ("unenforced", "unknown", "unknown"),
+        ("unenforced", "unknown", "unknown"),
+    ]
+    assert found[2].decided_by["ingress"].reason == "unenforced to shop/near; deny to shop/far"
+    table = " ".join(simulate("--engine", "npm", "-f", example).stdout.split())
+    assert "ingress: unenforced to shop/near" in table
 
 
 # Small cases of its own.
@@ -292,3 +314,55 @@ def test_a_policy_with_five_thousand_blocks(write: Write) -> None:
     assert {flow.verdict for flow in _flows(answered("--engine", "kubernetes", "-f", path))} == {"deny"}
     path = write(case(allow_from({"ipBlock": {"cidr": "10.0.0.0/8", "except": networks}})))
     assert {flow.verdict for flow in _flows(answered("--engine", "kubernetes", "-f", path))} == {"allow"}
+
+
+def test_a_selector_of_very_many_combinations(write: Write) -> None:
+    expressions: list[Json] = [
+        {"key": f"key-{index}", "operator": "In", "values": [f"value-{number}" for number in range(200)]}
+        for index in range(8)
+    ]
+    path = write(case(allow_from({"namespaceSelector": {"matchExpressions": expressions}})))
+    assert {flow.verdict for flow in _flows(answered("--engine", "npm", "-f", path))} == {"deny"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param('{"name": "x", "pods": [{"namespace": "a"', ":1: not JSON", id="JSON that is cut off"),
+        pytest.param(
+            '{"flows": ' + "[" * 10_000 + "]" * 10_000 + "}", "nested deeper than", id="JSON that is too deep"
+        ),
+        pytest.param(
+            '{"flows": [{"port": ' + "9" * 5_000 + "}]}", ":1: not JSON: Integer", id="a number of 5,000 digits"
+        ),
+        pytest.param('{"flows": [{"port": NaN}]}', ":1: not JSON", id="not a number"),
+        pytest.param('{"flows": [],\n"flows": []}', 'the key "flows" stands here and in line 1', id="a key twice"),
+        pytest.param('{"flows": [null]}', "flows[0]: must be a mapping, not null", id="a flow that is null"),
+        pytest.param('{"flows": [], "pods": {"a": 1}}', "pods: must be a list", id="pods that are no list"),
+        pytest.param('{"flows": [], "pods": [{"name": "a"}]}', "pods[0].namespace: must be given", id="no namespace"),
+        pytest.param('{"flows": [], "nodes": [{}]}', "nodes[0].name: must be given", id="a node without a name"),
+        pytest.param(
+            json.dumps({"flows": [], "policies": [policy(), policy()]}),
+            "policies[1]: NetworkPolicy shop/only-web is also in policies[0]",
+            id="a policy twice",
+        ),
+    ],
+)
+def test_documents_that_make_no_sense(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "case.json"
+    path.write_text(text, encoding="utf-8")
+    done = simulate("--engine", "npm", "-f", path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {path}:")
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize("given", ["file", "standard input"])
+def test_a_file_that_is_too_large_is_refused_unread(given: str, tmp_path: Path) -> None:
+    body = b"{" + b" " * LARGEST_FILE
+    path = tmp_path / "case.json" if given == "file" else Path("-")
+    if given == "file":
+        path.write_bytes(body)
+    done = simulate("--engine", "npm", "-f", path, stdin=body)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {path}: larger than 32 MiB; put fewer cases in one file\n"

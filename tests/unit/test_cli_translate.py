@@ -55,14 +55,14 @@ def test_the_snapshot_of_the_working_folder_is_the_default(translate: Command) -
 
 
 def test_the_output_folder_is_the_working_folder(translate: Command) -> None:
-    source = given(translate.folder, PLAIN)
+    source = given(translate.folder, PLAIN, name="plain.yaml")
     assert translate("-f", source, "-q", "--output-dir", "work", command="scan").status == 0
     assert translate("--output-dir", "work").status == 0
     assert files(translate.folder / "work") == ["cilium/shop/plain.yaml", "snapshot.jsonl.gz", "translation.json"]
 
 
 def test_a_snapshot_may_lie_anywhere(translate: Command) -> None:
-    source = given(translate.folder, PLAIN)
+    source = given(translate.folder, PLAIN, name="plain.yaml")
     assert translate("-f", source, "-q", "--output-dir", "elsewhere", command="scan").status == 0
     before = tree(translate.folder / "elsewhere")
     assert translate("--snapshot", "elsewhere/snapshot.jsonl.gz", "--output-dir", "out").status == 0
@@ -168,7 +168,7 @@ def test_yaml_on_stdout_is_what_the_files_hold(translate: Command) -> None:
     written = [path for path in files(translate.folder / "out") if path != "translation.json"]
     expected = [yaml.safe_load((translate.folder / "out" / path).read_text()) for path in written]
     assert list(yaml.safe_load_all(alone.out)) == expected
-    assert len(expected) == 4
+    assert len(expected) == len(written) > 2
 
 
 def test_no_policies_are_no_error(translate: Command) -> None:

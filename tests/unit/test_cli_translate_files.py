@@ -56,7 +56,7 @@ def test_files_of_objects_that_are_gone_are_removed_and_no_others(translate: Com
     after = tree(translate.folder)
     assert {path for path, content in after.items() if content is not None} == {
         "in.yaml",
-        "out/cilium/shop/plain.yaml",
+        "out/cilium/shop/in.yaml",
         "out/translation.json",
         *own,
     }
@@ -91,7 +91,7 @@ def name_in_translation(folder: Path, file: str) -> None:
 )
 def test_a_hostile_translation_makes_nothing_disappear(file: str, translate: Command) -> None:
     out = translate.folder / "out"
-    source = given(translate.folder, PLAIN)
+    source = given(translate.folder, PLAIN, name="plain.yaml")
     translate("-f", source, "--output-dir", "out")
     ours = (out / "cilium/shop/plain.yaml").read_bytes()
     for place in ("victim.yaml", "out/beside.yaml"):
@@ -110,7 +110,7 @@ def test_a_hostile_translation_makes_nothing_disappear(file: str, translate: Com
 
 def test_a_file_of_an_earlier_run_is_removed_by_its_name(translate: Command) -> None:
     """The check of the tests above: what the translation names does disappear where it is ours."""
-    source = given(translate.folder, PLAIN)
+    source = given(translate.folder, PLAIN, name="plain.yaml")
     translate("-f", source, "--output-dir", "out")
     old = translate.folder / "out/cilium/shop/old.yaml"
     old.write_bytes((translate.folder / "out/cilium/shop/plain.yaml").read_bytes())
@@ -170,7 +170,7 @@ def test_what_stands_in_the_way_ends_with_2_and_stays(
 
 
 def test_nothing_changed(translate: Command) -> None:
-    source = given(translate.folder, PLAIN)
+    source = given(translate.folder, PLAIN, name="plain.yaml")
     translate("-f", source, "--output-dir", "before")
     done = translate("-f", source, "--diff", "before")
     assert (done.status, done.out) == (0, "")
@@ -196,11 +196,11 @@ def test_what_is_new_gone_and_changed(translate: Command) -> None:
 
 
 def test_comparing_reads_nothing_outside_the_folder(translate: Command) -> None:
-    source = given(translate.folder, PLAIN)
+    source = given(translate.folder, PLAIN, name="plain.yaml")
     translate("-f", source, "--output-dir", "before")
     (translate.folder / "before/cilium/shop/plain.yaml").unlink()
     (translate.folder / "before/cilium/shop/plain.yaml").symlink_to("/etc/hostname")
-    name_in_translation(translate.folder / "before", "../in.yaml")
+    name_in_translation(translate.folder / "before", "../plain.yaml")
     assert translate("-f", source, "--diff", "before").out == "+ cilium/shop/plain.yaml\n"
 
 

@@ -83,9 +83,7 @@ def _of(translation: Translation, name: str) -> TranslationResult:
         pytest.param("checkout-egress", documents.Result.EXACT_HERE, "POL-IPBLOCK-PODS", id="a block covers pods"),
         pytest.param("checkout-egress", documents.Result.EXACT_HERE, "POL-IPBLOCK-NODES", id="a block covers nodes"),
         pytest.param("primary-only", documents.Result.UNSUPPORTED, "POL-LABEL-FILTERED", id="a label nobody can see"),
-        pytest.param(
-            "default.block-instance-metadata", documents.Result.UNSUPPORTED, "POL-CALICO-ACTION", id="an ordered deny"
-        ),
+        pytest.param("default.dns-only", documents.Result.UNSUPPORTED, "POL-NOT-ENFORCED", id="left over from Calico"),
     ],
 )
 def test_each_policy_of_the_sample_shows_one_thing(
@@ -97,8 +95,9 @@ def test_each_policy_of_the_sample_shows_one_thing(
     assert finding in ids if finding else not ids
 
 
-def test_the_calico_policy_that_only_allows_is_translated(translation: Translation) -> None:
-    assert [item.kind for item in _of(translation, "default.dns-only").objects] == ["CiliumClusterwideNetworkPolicy"]
+def test_nothing_is_written_for_what_nobody_enforces(translation: Translation) -> None:
+    assert _of(translation, "default.dns-only").objects == ()
+    assert _of(translation, "default.block-instance-metadata").objects == ()
 
 
 def test_the_sample_hangs_together() -> None:
