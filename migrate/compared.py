@@ -154,7 +154,7 @@ def _intent(request: VerifyRequest) -> Compared:
     cluster = read_cluster(taken.objects, complete=taken.header.complete)
     policies = [raw for raw in taken.objects if counts(raw)]
     today = request.after_engine or engine_today(taken.header)
-    running = engines(taken.header.facts) if request.after_engine is None else (request.after_engine,)
+    running = engines(taken.header.facts) if request.after_engine in (None, "none") else (today,)
     text = request.before_engine or intent_engine(policies, running)
     before = state(f"the policies' text, as {text} means it", text, policies, cluster, profile)
     after = state(f"enforced today by {today}", today, policies, cluster, profile)

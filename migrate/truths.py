@@ -137,10 +137,11 @@ def explanation(request: ExplainRequest) -> Explanation:
     with collector_off():
         asked = _ask(request.question, request.before_engine or "none")
         name = request.before_engine or engine_today(asked.taken.header)
-        intent, left = _intent(asked), _leftovers(asked)
+        left = _leftovers(asked)
+        intent = _intent(asked, left)
         future = _future(request, asked, intent.built)
         texts = {**_subjects(intent.built), **left}
-        truths = (intent, _enforced(name, asked, texts), _cilium(future, asked, texts))
+        truths = (intent, _enforced(name, asked, intent, texts), _cilium(future, asked, texts))
         doubts = (*unread_kinds(asked.taken.header), *future.doubts)
         question = replace(asked.question, notes=(*asked.question.notes, *future.notes))
         complete = asked.taken.header.complete and future.document.complete
@@ -180,7 +181,7 @@ def _ask(request: FlowRequest, engine: str = "none") -> _Asked:
     return _Asked(taken, objects, cluster, [raw for raw in objects if counts(raw)], question, running)
 
 
-def _intent(asked: _Asked) -> Truth:
+def _intent(asked: _Asked, left: Mapping[ObjectRef, Subject]) -> Truth:
     """The objects' own text. Calico's policies are read as Calico's API says, with Kubernetes' in their place there."""
     engine = intent_engine(asked.policies, asked.running)
     kinds = "policies" if engine == "kubernetes" else f"and {ENGINE_TITLES[engine]} policies"
@@ -190,10 +191,7 @@ def _intent(asked: _Asked) -> Truth:
         f"the {ENGINE_TITLES[engine]} API",
         f"the text of Kubernetes {kinds}",
         engine_over(engine, policies, asked.cluster, load_profile("cilium-1.20")),
-        {
-            ref: ("left over: Calico does not run here, so nobody enforces it", subject)
-            for ref, subject in _leftovers(asked).items()
-        },
+        {ref: ("left over: Calico does not run here, so nobody enforces it", subject) for ref, subject in left.items()},
         ways=ways_of(engine, {}, policies),
     )
 
@@ -205,8 +203,11 @@ def _leftovers(asked: _Asked) -> dict[ObjectRef, Subject]:
     return _subjects(engine_over("calico", asked.leftovers, asked.cluster, load_profile("cilium-1.20")))
 
 
-def _enforced(name: str, asked: _Asked, texts: Mapping[ObjectRef, Subject]) -> Truth:
-    built = engine_over(name, asked.policies, asked.cluster, load_profile("cilium-1.20"))
+def _enforced(name: str, asked: _Asked, intent: Truth, texts: Mapping[ObjectRef, Subject]) -> Truth:
+    as_written = name == "calico" == intent_engine(asked.policies, asked.running)
+    built = (
+        intent.built if as_written else engine_over(name, asked.policies, asked.cluster, load_profile("cilium-1.20"))
+    )
     known, refused, who = _subjects(built), _refused(built), ENGINE_TITLES[name]
     ignored = {
         ref: (f"{who} does not take it: {refused[ref]}" if ref in refused else f"{who} does not read it", subject)
@@ -232,7 +233,7 @@ def _cilium(future: _Future, asked: _Asked, texts: Mapping[ObjectRef, Subject]) 
     return Truth(
         "future",
         who,
-        f"{who} ({profile.name}) over the translation",
+        f"{who} ({profile.name}) {'without a' if future.unknown else 'over the'} translation",
         built,
         {**missing, **refused},
         _sources(future.document),
@@ -259,11 +260,11 @@ def _untranslated(request: ExplainRequest, asked: _Asked, intent: Built) -> _Fut
     """A translation of what the answer rests on; none where that is too much for one answer."""
     facts = asked.taken.header.facts
     name, reason = (request.target, "as asked") if request.target else profile_for(facts)
-    profile, missing = load_profile(name), f"not translated yet ({request.folder / output.TRANSLATION} is not there)"
+    profile, path = load_profile(name), request.folder / output.TRANSLATION
     unneeded = _unneeded(asked, intent)
     if sum(is_policy(raw.ref) for raw in asked.policies) - len(unneeded) > MOST_TRANSLATED_NOW:
         nothing = Translation(tool_version=migrate.__version__, target=name, networkpolicy="rewrite", complete=False)
-        return _Future(nothing, (), profile, unknown=f"{missing}, so it is not known: run migrate translate first")
+        return _Future(nothing, (), profile, unknown=f"not known: {path} is not there; run migrate translate first")
     outcome = translate(
         [raw for raw in asked.objects if raw.ref not in unneeded],
         profile=profile,
@@ -274,7 +275,10 @@ def _untranslated(request: ExplainRequest, asked: _Asked, intent: Built) -> _Fut
     with TemporaryDirectory(prefix="cilium-migrate-") as folder:
         output.write_translation(Path(folder), outcome)
         objects = [_within(raw, folder) for raw in future_objects(Path(folder), outcome.translation, asked.policies)]
-    note = f"{missing}: the future is what migrate translate would write for {profile.name} ({reason})"
+    note = (
+        f"not translated yet ({path} is not there): the future is what migrate translate would write for "
+        f"{profile.name} ({reason})"
+    )
     return _Future(outcome.translation, objects, profile, (note,))
 
 

@@ -95,7 +95,7 @@ def _headline(change: Change, told: Sequence[ExplainedTruth], truths: Sequence[T
         "newly_allowed": f"CHANGES AT CUTOVER: newly allowed; today it is denied by {_culprit(enforced)}",
         "none": f"No change at cutover: {_DONE[enforced.verdict]} by {today} today, and by {after} after it",
         "unknown": f"Not known whether it changes at cutover: today {_DONE[enforced.verdict]}, after it "
-        f"{_DONE[future.verdict]}, as far as can be told",
+        f"{truths[2].unknown or f'{_DONE[future.verdict]}, as far as can be told'}",
     }
     return lines[change]
 

@@ -29,7 +29,8 @@ _KIND_OF = {word: kind for kind, words in _KINDS.items() for word in words}
 SHORT = {kind: words[0] for kind, words in _KINDS.items()} | {POD: POD, NODE: NODE}
 """How a kind is written in front of a name."""
 
-_ENDS = "give NAMESPACE/NAME, deploy/NAMESPACE/NAME, svc/NAMESPACE/NAME, node/NAME or an address"
+_NAMES = "NAMESPACE/NAME, deploy/NAMESPACE/NAME, svc/NAMESPACE/NAME or node/NAME"
+_ENDS = f"give {_NAMES.replace(' or ', ', ')} or an address"
 _PORTS = "give TCP/443, 443, UDP/53, a port's name, ICMP/8 or ICMP"
 _PROTOCOL_OF = {name.lower(): number for name, number in PROTOCOL_NUMBERS.items()}
 _ECHO_REQUEST = {ICMP: 8, ICMPV6: 128}
@@ -82,6 +83,8 @@ def parse_end(text: str) -> Name | Address:
         return Name(text, "", first, rest[0])
     if len(rest) == 2 and kind and kind != NODE:
         return Name(text, kind, *rest)
+    if not rest and "." in text.strip("."):
+        raise InputError(f"{text}: policies see addresses, not host names; give one of its addresses, or {_NAMES}")
     if not rest:
         raise InputError(f"{text}: a name without its namespace; write NAMESPACE/{text}, or node/{text} for a node")
     if len(rest) == 2 and not kind:
@@ -117,11 +120,17 @@ def parse_port(text: str) -> Port:
     raise InputError(f"{text!r}: no port; {_PORTS}")
 
 
+_DIGITS = 5
+"""The most digits of a number here."""
+_SHOWN = 40
+"""So much of a wrong port is shown."""
+
+
 def _port(text: str, protocol: int | None, port: str) -> Port:
     if port.lstrip("-").isdecimal():
-        number = int(port)
+        number = int(port) if len(port) <= _DIGITS else 0
         if not 1 <= number <= 65535:
-            raise InputError(f"{text}: a port is a number from 1 to 65535")
+            raise InputError(f"{text[:_SHOWN]}: a port is a number from 1 to 65535")
         return Port(text, protocol, number)
     if not is_port_name(port):
         raise InputError(f"{text!r}: no port; {_PORTS}")
@@ -130,7 +139,7 @@ def _port(text: str, protocol: int | None, port: str) -> Port:
 
 def _icmp(text: str, protocol: int, rest: list[str]) -> Port:
     """Without a type the echo request, which is what ping sends."""
-    numbers = [int(part) for part in rest if part.isdecimal() and int(part) <= 255]
+    numbers = [int(part) for part in rest if part.isdecimal() and len(part) <= _DIGITS and int(part) <= 255]
     if len(numbers) < len(rest) or len(rest) > 2:
         raise InputError(f"{text}: ICMP has a type and a code from 0 to 255; write {text.split('/')[0]}/8 or so")
     kind, code = [*numbers, 0, 0][:2]

@@ -78,7 +78,8 @@ class Directory:
             raise InputError(f"{asked.text}: could be {names}; write one of them")
         for kind, pods in found.items():
             return self._of_pods(kind, place, pods)
-        raise self._unknown(asked, [*self._pods, *(workload for _, workload in self._workloads)])
+        candidates = [name for kind, name in self._workloads if asked.kind in ("", kind)]
+        raise self._unknown(asked, [*candidates, *(self._pods if asked.kind in ("", POD) else ())])
 
     def member_at(self, address: Address) -> Member:
         """Who has an address; the outside when nobody of the cluster does."""
@@ -169,7 +170,8 @@ class Directory:
         place = f"{asked.namespace}/{asked.name}" if asked.namespace else asked.name
         if place in self.scene.finished:
             return InputError(f"pod {place}: it has ended (Succeeded or Failed), so it has no traffic; ask for another")
-        what = {"": "no pod, and no workload with pods,", NODE: "no node", SERVICE: "no Service"}.get(asked.kind)
+        words = {"": "no pod, and no workload with pods,", POD: "no pod", NODE: "no node", SERVICE: "no Service"}
+        what = words.get(asked.kind)
         said = f"{asked.text}: {what or f'no {asked.kind} with pods'} of that name in the snapshot"
         near = _nearest(place, candidates)
         if asked.kind != SERVICE and place in self._services:

@@ -15,8 +15,8 @@ from migrate.verify.question_services import Behind, Target, selects
 MOST_FLOWS = 2_000
 """So many flows are answered one by one in a moment; larger questions are cut to the first ones, and say so."""
 
-MOST_WAYS = 20_000
-"""So many nodes of entry are asked about, of all flows of a question together."""
+MOST_WAYS = 5_000
+"""So many nodes of entry are asked about, of all flows of a question together; larger questions are cut likewise."""
 
 HIDDEN = (
     "externalTrafficPolicy is Cluster: the node that takes a connection from outside may put its own address in the "
@@ -65,13 +65,16 @@ def _on_the_way(question: Question, behind: Behind, sender: Party, port: Port) -
     doubts = behind.doubts(sender)
     if not behind.hides(sender):
         return replace(question, doubts=doubts)
-    flows = tuple(behind.through(flow, port) for flow in question.flows)
-    ways = [len(flow.via.entries) for flow in flows if flow.via is not None]
-    if not all(ways) or sum(ways) > MOST_WAYS:
-        why = "is too much to ask for all nodes" if all(ways) else "the snapshot has no nodes to ask for"
-        return replace(question, doubts=(*doubts, f"{HIDDEN}, and {why}; ask with node/NAME as the source too"))
-    note = f"{HIDDEN}; asked for each node and both addresses, so what depends on that is unknown"
-    return replace(question, flows=flows, notes=(*question.notes, note), doubts=doubts)
+    families = {flow.source.address.version: flow for flow in question.flows}
+    nodes = [len(behind.entries(flow)) for flow in families.values()]
+    if not all(nodes):
+        return replace(question, doubts=(*doubts, f"{HIDDEN}, and the snapshot has no nodes to ask for"))
+    notes = [*question.notes, f"{HIDDEN}; asked for each node and both addresses, so what depends on that is unknown"]
+    most = max(1, MOST_WAYS // max(nodes))
+    if len(question.flows) > most:
+        notes.append(f"of {len(question.flows)} flows the first {most} were asked about")
+    flows = tuple(behind.through(flow, port) for flow in question.flows[:most])
+    return replace(question, flows=flows, notes=tuple(notes), doubts=doubts)
 
 
 def _check_node_port(receiver: Party, port: Port, scene: Scene) -> None:

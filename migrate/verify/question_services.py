@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from migrate.errors import InputError
 from migrate.model.cluster import Pod, Service, ServicePort
-from migrate.model.flow import PROTOCOL_NAMES, PROTOCOL_NUMBERS, TCP, EndKind, Flow, Packet, ServiceTarget, Via
+from migrate.model.flow import PROTOCOL_NAMES, PROTOCOL_NUMBERS, TCP, End, EndKind, Flow, Packet, ServiceTarget, Via
 from migrate.model.selectors import And, Operator, Requirement, matches
 from migrate.sources.endpoints import Backend
 from migrate.verify.question import Port
@@ -67,11 +67,15 @@ class Behind:
         comes_in = _is_outside(sender) and self._service.type in ("LoadBalancer", "NodePort")
         return comes_in and self._service.external_traffic_policy != "Local"
 
+    def entries(self, flow: Flow) -> tuple[End, ...]:
+        """The nodes that a flow may come in at."""
+        return self._directory.node_ends(flow.source.address.version)
+
     def through(self, flow: Flow, asked: Port) -> Flow:
         """The flow with its way, in at any node."""
         target = ServiceTarget(flow.destination, flow.packet.port)
-        entries = self._directory.node_ends(flow.source.address.version)
-        via = Via(self._place, (target,), external=True, entries=entries, node_port=self._entry(asked).node_port)
+        number = self._entry(asked).node_port
+        via = Via(self._place, (target,), external=True, entries=self.entries(flow), node_port=number)
         return replace(flow, via=via)
 
     def _entry(self, asked: Port) -> ServicePort:

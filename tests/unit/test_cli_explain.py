@@ -15,6 +15,7 @@ from migrate.scan.cases import read_cases
 from migrate.truths import MOST_TRANSLATED_NOW
 from migrate.verify.engines import build_engine
 from migrate.verify.explain import Explainer, Truth
+from migrate.verify.question_flows import MOST_WAYS
 from tests.command_line import Ended, migrate
 from tests.update_schemas import path_of
 
@@ -23,6 +24,9 @@ VECTORS = ROOT / "tests/cases/vectors"
 TOWN = ROOT / "tests/cases/explain/town.yaml"
 TIERS = ROOT / "tests/cases/explain/tiers.yaml"
 HOSTS = ROOT / "tests/cases/explain/hosts.yaml"
+
+
+BEFORE = ("--before-engine", "npm")
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +143,7 @@ def test_the_port_of_a_service_asked_of_its_pods_gets_a_hint(demo: Path) -> None
 
 def test_what_is_left_over_of_calico_is_nobodys_intent(demo: Path) -> None:
     (flow,) = explained(demo, "demo/client", "198.51.100.1", "443", status=0).flows
-    assert {told for told in words(flow).values()} == {("unenforced", "unenforced", "allow")}
+    assert set(words(flow).values()) == {("unenforced", "unenforced", "allow")}
     left = [
         (policy.object, policy.ignored, policy.outcome.partition(":")[0]) for policy in flow.truths[0].egress.policies
     ]
@@ -147,6 +151,14 @@ def test_what_is_left_over_of_calico_is_nobodys_intent(demo: Path) -> None:
     (flow,) = explained(demo, "demo/client", "198.51.100.1", "443", "--before-engine", "calico", status=0).flows
     assert flow.truths[0].reading == "the text of Kubernetes and Calico policies"
     assert words(flow)["intent"] == ("allow", "unenforced", "allow")
+
+
+def test_verify_has_the_same_intent(demo: Path) -> None:
+    said = [
+        flat(migrate(demo, "verify", "--intent", "--after-engine", engine)).partition(" | ")[0]
+        for engine in ("npm", "calico")
+    ]
+    assert [text.rpartition(", as ")[2] for text in said] == ["kubernetes means it", "calico means it"]
 
 
 def test_from_outside_through_a_service_the_answer_is_known_where_all_nodes_lead_to_the_same(demo: Path) -> None:
@@ -160,6 +172,39 @@ def test_from_outside_through_a_service_the_answer_is_known_where_all_nodes_lead
     assert "the verdict is the same" in flow.truths[1].ingress.reason
     assert "aks-nodepool1-12345678-vmss000000" in flow.truths[0].ingress.reason
     assert any(note.startswith("externalTrafficPolicy is Cluster") for note in done.notes)
+
+
+FRONT = """
+{apiVersion: v1, kind: Namespace, metadata: {name: far}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: front, namespace: far},
+ spec: {type: NodePort, clusterIP: 10.2.0.1, selector: {app: front}, ports: [{port: 80, nodePort: 30080}]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("nodes", "status", "flows", "said"),
+    [
+        pytest.param(0, 4, 2, "the snapshot has no nodes to ask for", id="no nodes"),
+        pytest.param(2, 0, 2, "asked for each node and both addresses", id="a few nodes"),
+        pytest.param(MOST_WAYS // 2 + 1, 0, 1, "of 2 flows the first 1 were asked about", id="thousands of nodes"),
+    ],
+)
+def test_nodes_that_a_connection_may_come_in_at(nodes: int, status: int, flows: int, said: str, tmp_path: Path) -> None:
+    objects = [
+        f"{{apiVersion: v1, kind: Node, metadata: {{name: n{number}}}, status: {{addresses: "
+        f"[{{type: InternalIP, address: 10.1.{number >> 8}.{number & 255}}}]}}}}"
+        for number in range(nodes)
+    ] + [
+        f"{{apiVersion: v1, kind: Pod, metadata: {{name: front-{number}, namespace: far, labels: {{app: front}}}}, "
+        f"spec: {{nodeName: n0, containers: []}}, status: {{phase: Running, podIP: 10.0.0.{number}}}}}"
+        for number in (1, 2)
+    ]
+    (tmp_path / "front.yaml").write_text("\n---\n".join([FRONT, *objects]), encoding="utf-8")
+    _scanned(tmp_path, tmp_path / "front.yaml")
+    done = explained(tmp_path, "8.8.8.8", "svc/far/front", "80", *BEFORE, status=status)
+    assert sum(1 + len(flow.same) for flow in done.flows) == flows
+    assert any(said in text for text in (*done.notes, *done.doubts))
 
 
 @pytest.mark.parametrize(
@@ -280,8 +325,6 @@ def test_nothing_enforces_policies_where_the_user_says_so(demo: Path) -> None:
 
 # Pods of every sort.
 
-BEFORE = ("--before-engine", "npm")
-
 
 def test_a_dual_stack_pair_is_asked_about_in_both_families(town: Path) -> None:
     done = explained(town, "shop/both", "shop/other", "5432", *BEFORE, status=1)
@@ -354,6 +397,9 @@ def test_what_is_worth_knowing_is_noted(source: str, destination: str, port: str
         pytest.param("shop/late", "shop/db-0", "80", "has no address", id="a pod that does not run yet"),
         pytest.param("shop/done", "shop/db-0", "80", "it has ended", id="a pod that ended"),
         pytest.param("web-0", "shop/db-0", "80", "write NAMESPACE/web-0", id="a name without its namespace"),
+        pytest.param("shop/web-0", "github.com", "80", "give one of its addresses", id="a host name"),
+        pytest.param("shop/web-0", "pod/shop/db-1", "80", "no pod of that name", id="a pod that is not there"),
+        pytest.param("deploy/shop/wbe", "shop/db-0", "80", "no Deployment with pods", id="a kind with another name"),
         pytest.param("svc/shop/db", "shop/db-0", "80", "a Service opens no connections", id="from a Service"),
         pytest.param("shop/web-0", "svc/db", "80", "write svc/NAMESPACE/db", id="a kind without its namespace"),
         pytest.param("cm/shop/db", "shop/db-0", "80", "cm is no kind", id="a kind without flows"),
