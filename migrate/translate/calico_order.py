@@ -36,6 +36,7 @@ from migrate.translate.regions import (
     Region,
     TrafficSet,
     common_pods,
+    limited,
 )
 from migrate.translate.selectors import ANY_NAMESPACE, in_namespaces, narrowed_to
 
@@ -108,6 +109,9 @@ def _apart(policies: Sequence[tuple[CalicoPolicy | NetworkPolicy, Tier]], contex
     return found
 
 
+_STEPS, _STEPS_EACH = 60_000, 500
+"""What working out the rules of one policy, and the order of all, may cost at the most: some seconds."""
+
 _Entry = tuple[CalicoPolicy | NetworkPolicy, OrderedPolicy, Notes]
 
 
@@ -125,7 +129,8 @@ def _entry(number: int, policy: CalicoPolicy | NetworkPolicy, tier: Tier, contex
     pods = tuple(c for subject in subjects if (c := _whole(subject, namespace)) is not None)
     notes = Notes(policy.ref, policy.at)
     try:
-        rules = {direction: _rules(policy, pods, direction, context, notes) for direction in Direction}
+        with limited(_STEPS):
+            rules = {direction: _rules(policy, pods, direction, context, notes) for direction in Direction}
     except TooManyTermsError:
         return policy, OrderedPolicy(number, tier.name, tier.passes, (), frozenset()), notes
     ordered = OrderedPolicy(
@@ -206,7 +211,8 @@ def _in_own(conjunction: Conjunction, namespace: str) -> Conjunction | None:
 def _compiled(entries: Sequence[_Entry], context: Context) -> dict[ObjectRef, Planned]:
     policies = [ordered for _, ordered, _ in entries]
     try:
-        emissions = compile_ordered(policies, partial(_sayable, context.profile))
+        with limited(_STEPS + _STEPS_EACH * len(policies)):
+            emissions = compile_ordered(policies, partial(_sayable, context.profile))
     except TooManyTermsError:
         return {policy.ref: Planned(ordered, None, notes, as_written=False) for policy, ordered, notes in entries}
     found: dict[ObjectRef, Planned] = {}

@@ -7,6 +7,8 @@ kinds that Cilium never confuses: pods, addresses outside, the pod's own node, o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -24,6 +26,29 @@ NO_POD: PodSet = ()
 CAP = 128
 """The most conjunctions that a set of pods may have before it is given up."""
 
+_effort: ContextVar[list[int] | None] = ContextVar("effort", default=None)
+
+
+@contextmanager
+def limited(steps: int) -> Iterator[None]:
+    """Within this, sets are given up (TooManyTermsError) after so many comparisons of two conjunctions.
+
+    The same input is given up at the same place on every machine.
+    """
+    token = _effort.set([steps])
+    try:
+        yield
+    finally:
+        _effort.reset(token)
+
+
+def _spend() -> None:
+    left = _effort.get()
+    if left is not None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise TooManyTermsError("more steps than the cap")
+
 
 def _implied(requirement: Requirement, conjunction: Conjunction) -> bool:
     """Whether every pod of the conjunction fulfils the requirement."""
@@ -38,6 +63,7 @@ def _always(requirement: Requirement) -> bool:
 
 def covers(wider: Conjunction, narrower: Conjunction) -> bool:
     """Whether every pod of the narrower conjunction is one of the wider."""
+    _spend()
     return all(_implied(requirement, narrower) for requirement in wider)
 
 
@@ -72,6 +98,7 @@ def _join_values(conjunctions: list[Conjunction]) -> list[Conjunction]:
 
 
 def _joined(first: Conjunction, second: Conjunction) -> Conjunction | None:
+    _spend()
     mine, theirs = set(first) - set(second), set(second) - set(first)
     if len(mine) != 1 or len(theirs) != 1:
         return None
@@ -89,8 +116,13 @@ def common_pods(first: PodSet, second: PodSet) -> PodSet:
         return second
     if second == EVERY_POD:
         return first
-    both = tuple(c for a in first for b in second if (c := simplify(a + b)) is not None)
+    both = tuple(c for a in first for b in second if (c := _both(a, b)) is not None)
     return _capped(union_of_pods((both,)))
+
+
+def _both(first: Conjunction, second: Conjunction) -> Conjunction | None:
+    _spend()
+    return simplify(first + second)
 
 
 def pods_without(pods: PodSet, taken: PodSet) -> PodSet:
@@ -103,6 +135,7 @@ def pods_without(pods: PodSet, taken: PodSet) -> PodSet:
 
 
 def _without(pods: Conjunction, taken: Conjunction) -> PodSet:
+    _spend()
     if simplify(pods + taken) is None:
         return (pods,)
     found: list[Conjunction] = []
