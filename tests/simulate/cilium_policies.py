@@ -68,14 +68,14 @@ class CiliumPolicies:
         self._rules = DecidingRules(chance, traits, case)
         self._ends = {name: chance.pick((0, 0, 1000, 65535)) for name in (*PORT_NAMES, "absent", "0x50")}
 
-    def objects(self, shown: Sequence[tuple[bool, str, str]]) -> list[Object]:
-        """Policies that use each of the forms shown, further ones, and the groups that some of them name."""
+    def objects(self, shown: Sequence[tuple[bool, str, str]], alone: bool) -> list[Object]:
+        """Policies that use each of the forms shown and the groups that they name, further ones if not `alone`."""
         rules = self._rules
-        # In any order: of two rules that allow a flow the first one is said to decide.
-        mixed = self._chance.some(shown, len(shown), len(shown))
-        found = [self._shown(f"shown-{index}", *combination) for index, combination in enumerate(mixed)]
+        found = [self._shown(f"shown-{index}", *combination) for index, combination in enumerate(shown)]
         if any(form in GROUP_FORMS for _, _, form in shown):
             found.append(rules.shown_group())
+        if alone:
+            return found
         found += [self._policy(f"p-{index}") for index in range(self._chance.number(0, 2))]
         return found + [self._group(name) for name in GROUPS if self._chance.happens(0.5)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -73,6 +74,7 @@ def family(dialect: str) -> str:
     return dialect.partition("-")[0]
 
 
+@cache
 def every_field(dialect: str) -> list[Field]:
     """Every field of the kinds that a dialect has."""
     found = [(KUBERNETES, path) for path in _KUBERNETES_FIELDS]

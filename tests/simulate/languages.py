@@ -109,10 +109,15 @@ def cilium_case(seed: str, release: int) -> Case:
     cluster = msgspec.structs.replace(
         cluster, services=_draw_services(chance, cluster, traits), dns=_draw_names(chance, traits)
     )
-    shown = _shown(seed, release)
+    number = int(seed.rpartition("-")[2])
+    alone = number % 2 == 1
+    every = combinations(release)
+    shown = [every[number // 2 % len(every)]] if alone else _shown(seed, release)
     if any(form == NODE_FORM for _, _, form in shown):
         cluster = msgspec.structs.replace(cluster, options=cluster.options | {"nodeSelectorLabels": True})
-    policies = CiliumPolicies(chance, traits, cluster, release).objects(shown)
+    policies = CiliumPolicies(chance, traits, cluster, release).objects(shown, alone)
+    if alone:
+        return _asked(chance, cluster, policies, traits)
     if release >= 20 and chance.happens(0.4):
         cluster = msgspec.structs.replace(cluster, options=cluster.options | {"k8sClusterNetworkPolicy": True})
         tiers = TierPolicies(chance, traits, cluster)
@@ -120,6 +125,11 @@ def cilium_case(seed: str, release: int) -> Case:
     if chance.happens(0.5):
         kubernetes = KubernetesPolicies(chance, traits, cluster)
         policies += [kubernetes.policy(f"np-{index}") for index in range(chance.number(1, 3))]
+    return _asked(chance, cluster, policies, traits)
+
+
+def _asked(chance: Chance, cluster: Case, policies: Sequence[dict[str, object]], traits: Traits) -> Case:
+    """The case with its policies and flows that they tell apart."""
     case = msgspec.structs.replace(cluster, policies=tuple(policies))
     return flows.by_address(msgspec.structs.replace(case, flows=flows.draw(chance, case, traits.families)))
 
