@@ -25,6 +25,8 @@ _WORDS: dict[str, bool | float | None] = {
 _MAY_BE_NUMBER = frozenset("+-.0123456789")
 _INTEGER = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[oO]?([0-7]+)|0[bB]([01]+)|(0|[1-9][0-9]*))")
 _BASES = (16, 8, 2, 10)
+_MOST_DIGITS = 4_000
+"""Python reads no decimal number of some more digits; with so many none has 64 bits."""
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _DOT_FLOAT = re.compile(r"\.[0-9]+(?:_[0-9]+)*(?:[eE][-+]?[0-9]+(?:_[0-9]+)*)?")
 _TAG = "tag:yaml.org,2002:"
@@ -90,7 +92,7 @@ def as_key(value: bool | int | float | str | None) -> str:
 
 def _as_integer(digits: str) -> int | None:
     """A whole number of 64 bits, or None."""
-    match = _INTEGER.fullmatch(digits)
+    match = _INTEGER.fullmatch(digits) if len(digits) <= _MOST_DIGITS else None
     if match is None:
         return None
     sign, *groups = match.groups()

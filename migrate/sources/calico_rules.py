@@ -5,6 +5,7 @@ Facts: libcalico-go/lib/validator/v3 (what a rule may hold), lib/backend/syncers
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from migrate.model.addresses import Network, parse_network
@@ -29,6 +30,10 @@ HAS_NAMESPACE = Requirement(NAMESPACE_NAME, Operator.EXISTS, (), Scope.NAMESPACE
 _NUMBERS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP", 136: "UDPLite"}
 _NAMES = {name.lower(): name for name in _NUMBERS.values()}
 _FAMILY_OF = {"ICMP": 4, "ICMPv6": 6}
+_MOST_DIGITS = 20
+"""A port or protocol with more digits is none; Python refuses to read some thousands."""
+_NUMBER = re.compile(rf"[0-9]{{1,{_MOST_DIGITS}}}")
+_PORTS = re.compile(r"([0-9]+)(?::([0-9]+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +173,7 @@ def _read_rule(fields: Fields, direction: Direction, namespace: str | None) -> C
         field=dotted(fields.path),
         at=fields.reading.raw.at(*fields.path),
     )
-    for check in (_check_ports, _check_families, _check_http, _check_services):
+    for check in (_check_ports, _check_families, _check_icmp, _check_http, _check_services):
         check(fields, rule, direction)
     if namespace is None:
         _check_service_namespace(fields, rule)
@@ -180,7 +185,7 @@ def _protocol(fields: Fields, key: str) -> str | None:
     value = fields.scalar(key)
     if value is None:
         return None
-    if isinstance(value, str) and value.isascii() and value.isdigit():
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = int(value)
     if isinstance(value, int):
         if not 1 <= value <= 255:
@@ -232,6 +237,12 @@ def _check_families(fields: Fields, rule: CalicoRule, direction: Direction) -> N
                 if net.version != seen:
                     fields.invalid("a rule is about IPv4 or about IPv6, not both", name, key)
                     return
+
+
+def _check_icmp(fields: Fields, rule: CalicoRule, direction: Direction) -> None:
+    """Felix's dataplanes differ on a negated type without a protocol: iptables refuses it, eBPF asks any packet."""
+    if rule.not_icmp is not None and rule.protocol not in ("ICMP", "ICMPv6"):
+        fields.invalid("without protocol ICMP or ICMPv6 Calico's dataplanes differ on what it means", "notICMP")
 
 
 def _check_http(fields: Fields, rule: CalicoRule, direction: Direction) -> None:
@@ -350,8 +361,8 @@ def _port(value: Json) -> PortRange | str | None:
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     text = str(value)
-    low, colon, high = text.partition(":")
-    if low.isascii() and low.isdigit() and (not colon or (high.isascii() and high.isdigit())):
-        found = PortRange(int(low), int(high if colon else low))
-        return found if 1 <= found.low <= found.high <= 65535 else None
-    return text if is_port_name(text) else None
+    match = _PORTS.fullmatch(text)
+    if match is None:
+        return text if is_port_name(text) else None
+    low, high = (0 if len(part) > _MOST_DIGITS else int(part) for part in (match[1], match[2] or match[1]))
+    return PortRange(low, high) if 1 <= low <= high <= 65535 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -95,11 +96,16 @@ class Fields:
         return None
 
     def number(self, key: str) -> float | None:
-        """A number."""
+        """A number; None for one that is too large for a float."""
         value = self.raw(key)
-        if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self.invalid(f"must be a number, not {_type_name(value)}", key)
+        elif abs(value) > sys.float_info.max:
+            self.invalid("is too large a number", key)
+        else:
             return value
-        self.invalid(f"must be a number, not {_type_name(value)}", key)
         return None
 
     def flag(self, key: str) -> bool:

@@ -10,6 +10,7 @@ from migrate.translate.lint_complaint import FEATURE_OFF, MISREAD, REFUSED, Comp
 from migrate.translate.profiles import Profile
 
 _LONGEST_NAME = 15
+_LONGEST_NUMBER = 5
 _NAME = re.compile(r"(?:[a-zA-Z0-9]-?)*[a-zA-Z](?:-?[a-zA-Z0-9])*")
 _TRANSPORT = ("ANY", "TCP", "UDP", "SCTP")
 
@@ -48,7 +49,7 @@ def _unreadable(text: str) -> str:
         return f'"{text}" is neither a number nor a port name of at most {_LONGEST_NAME} characters'
     if len(text) > 1 and text.startswith("0"):
         return f'"{text}" is read as an octal number'
-    return f"{text} is above 65535" if int(text) > 65535 else ""
+    return f"{text[:20]} is above 65535" if len(text) > _LONGEST_NUMBER or int(text) > 65535 else ""
 
 
 def _range_problems(path: FieldPath, text: str, end: int) -> Iterator[Complaint]:
@@ -57,5 +58,5 @@ def _range_problems(path: FieldPath, text: str, end: int) -> Iterator[Complaint]
         yield Complaint(where, f'port "{text}" is a name, and names have no ranges', MISREAD)
     elif text == "0":
         yield Complaint(where, "a range from 0 is every port in some releases; begin with 1", MISREAD)
-    elif end < int(text):
+    elif len(text) <= _LONGEST_NUMBER and end < int(text):
         yield Complaint(where, f"{end} is below port {text}, so Cilium ignores it", MISREAD)

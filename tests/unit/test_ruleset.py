@@ -58,6 +58,9 @@ WEB = Requirement("app", Operator.IN, ("web",))
         pytest.param(NO_END, "", id="no end"),
         pytest.param(Pods(WEB), "itself twin", id="a selector of pods holds for no node with the same labels"),
         pytest.param(Nodes(WEB), "own other", id="a selector of nodes holds for no pod with the same labels"),
+        pytest.param(
+            Nodes(replace(WEB, values=("db",))), "", id="a selector of nodes holds for no node with other labels"
+        ),
         pytest.param(Pods(EVERYTHING), "itself twin", id="an empty selector holds for pods only"),
         pytest.param(
             Addresses(AddressSet.of([ip_network("10.0.0.0/8")])),
@@ -184,6 +187,15 @@ def test_an_address_of_a_node_is_the_node_also_when_a_pod_is_on_the_hosts_networ
         "10.1.0.1": replace(OWN_NODE, api_server=True),
         "10.0.0.1": OWN,
     }
+
+
+def test_a_pod_on_the_hosts_network_has_no_address_of_its_own() -> None:
+    assert ends_of(Cluster(pods=(replace(POD, host_network=True),))) == {}
+
+
+def test_a_pod_may_be_the_api_server() -> None:
+    cluster = Cluster(pods=(POD, TWIN), nodes=(NODE,), api_server=POD.addresses)
+    assert [end.api_server for end in ends_of(cluster).values()] == [False, True, False]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,9 @@ WEB = Pod(
     Labels.of({SERVICE_ACCOUNT_NAME: "robot", "role": "reader"}),
 )
 
+MANY_DIGITS = "9" * 5_000
+"""More than Python reads as a number."""
+
 
 def _policy(spec: Json, version: str = V3, name: str = "policy") -> CalicoPolicy:
     return calico.read_policy(
@@ -271,7 +274,10 @@ def test_port(port: Json, expected: PortRange | str) -> None:
     assert _rule({"protocol": "TCP", "destination": {"ports": [port]}}).destination.ports == (expected,)
 
 
-@pytest.mark.parametrize("port", [65536, -1, "90:80", "80:", ":80", "80:90:100", "80:http", "", True, 1.5, None])
+@pytest.mark.parametrize(
+    "port",
+    [65536, -1, "90:80", "80:", ":80", "80:90:100", "80:http", "", True, 1.5, None, MANY_DIGITS, f"1:{MANY_DIGITS}"],
+)
 def test_a_port_that_calico_refuses_is_invalid(port: Json) -> None:
     assert _rule_problems({"protocol": "TCP", "destination": {"ports": [port]}}) == [
         ("invalid", "destination.ports[0]")
@@ -304,7 +310,7 @@ def test_protocol(protocol: Json, expected: str | None) -> None:
     assert _rule({"notProtocol": protocol}).not_protocol == expected
 
 
-@pytest.mark.parametrize("protocol", [0, 256, -1, "TPC", "", True, 6.5])
+@pytest.mark.parametrize("protocol", [0, 256, -1, "TPC", "", True, 6.5, MANY_DIGITS])
 def test_a_protocol_that_calico_refuses_is_invalid(protocol: Json) -> None:
     assert _rule_problems({"protocol": protocol}) == [("invalid", "protocol")]
 

@@ -52,6 +52,7 @@ def test_a_value_of_the_right_type_is_read_without_a_problem(
         pytest.param(lambda f: f.integer("x"), 1.0, "x", id="a fraction is no whole number"),
         pytest.param(lambda f: f.number("x"), "1", "x", id="a string where a number should be"),
         pytest.param(lambda f: f.number("x"), False, "x", id="false is no number with a fraction"),
+        pytest.param(lambda f: f.number("x"), 10**400, "x", id="a number that is too large to compare with fractions"),
         pytest.param(lambda f: f.flag("x"), "true", "x", id="the word true in quotes is no boolean"),
         pytest.param(lambda f: f.scalar("x"), True, "x", id="true is no port"),
         pytest.param(lambda f: f.scalar("x"), 1.5, "x", id="a fraction is no port"),

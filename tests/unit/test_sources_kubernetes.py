@@ -9,9 +9,10 @@ from migrate.model.flow import Direction
 from migrate.model.labels import Labels
 from migrate.model.raw import Json, RawObject
 from migrate.model.refs import ObjectRef
-from migrate.model.selectors import matches
+from migrate.model.selectors import EVERYTHING, matches
 from migrate.sources.fields import ProblemKind
 from migrate.sources.kubernetes import BlockPeer, NetworkPolicy, PodPeer, PortMatch, Rule, read_policy
+from migrate.sources.kubernetes_engine import KubernetesEngine, in_namespace
 from tests.unit.policies import network_policy, pod
 
 INGRESS, EGRESS = Direction.INGRESS, Direction.EGRESS
@@ -376,3 +377,20 @@ def test_rules_and_problems_name_their_line() -> None:
 
 def test_the_object_is_named() -> None:
     assert _read({"podSelector": {}}).ref == ObjectRef("networking.k8s.io/v1", "NetworkPolicy", "shop", "policy")
+
+
+def test_the_engine_names_the_places_of_policies_rules_and_problems() -> None:
+    data = network_policy({"podSelector": {}, "ingress": [{"ports": [{"port": 0}]}]})
+    lines = {(): 3, ("spec", "ingress", 0): 9, ("spec", "ingress", 0, "ports", 0, "port"): 11}
+    engine = KubernetesEngine([read_policy(RawObject(data, "p.yaml", lines))])
+    (stage,) = engine.chain(Direction.INGRESS, (0,)).stages
+    assert stage.name == "NetworkPolicy"
+    assert [str(rule.provenance) for rule in stage.rules] == ["NetworkPolicy shop/policy spec.ingress[0] (p.yaml:9)"]
+    assert [str(one.provenance) for one in engine.subjects] == ["NetworkPolicy shop/policy spec (p.yaml:3)"]
+    assert list(map(str, engine.unknown)) == [
+        "NetworkPolicy shop/policy spec.ingress[0].ports[0].port (p.yaml:11)",
+    ]
+
+
+def test_a_policy_without_a_namespace_is_in_the_namespace_default() -> None:
+    assert in_namespace(EVERYTHING, None) == in_namespace(EVERYTHING, "default")

@@ -149,6 +149,13 @@ def test_exceptions_are_unknown_to_npm_lite_on_windows() -> None:
     assert [place.field for place in built.engine.unknown] == ["spec.ingress[0].from[0].ipBlock.except"]
 
 
+def test_exceptions_are_unknown_beside_what_cannot_be_read() -> None:
+    given = ingress(from_block("10.0.0.0/8", "10.1.0.0/16"), colour="blue")
+    read = read_case(RawObject({"name": "x", "policies": [given], "flows": []}))
+    built = build_engine("npm-windows", read.policies, read.cluster, {"EnableNPMLite": True})
+    assert {place.field for place in built.engine.unknown} == {"spec.colour", "spec.ingress[0].from[0].ipBlock.except"}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -196,6 +203,10 @@ DB_V6: Json = {"ip": "fd00:2::1"}
         pytest.param(ingress(), FIRST, DB_V4, "deny", id="L9 the first address is policed"),
         pytest.param(ingress(), {"ip": "fd00:1::1"}, DB_V6, "unenforced", id="L9 the second one is not"),
         pytest.param(ingress(), FIRST, SECOND, "unenforced", id="L9 nor an IPv4 one behind an IPv6 one"),
+        pytest.param(ingress({}), FIRST, SECOND, "unenforced", id="L9 whatever the rules say"),
+        pytest.param(
+            ingress({"ports": [{"port": "http"}]}), SECOND, DB_V4, "allow", id="L9 but finds the name of another's port"
+        ),
         pytest.param(ingress(WEB), SECOND, DB_V4, "deny", id="L9 a second address is in no set of labels"),
         pytest.param(ingress({"from": [{"podSelector": {}}]}), SECOND, DB_V4, "deny", id="L9 nor of a namespace"),
         pytest.param(ingress({"from": [{"namespaceSelector": {}}]}), SECOND, DB_V4, "deny", id="L9 nor of all of them"),
