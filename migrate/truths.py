@@ -28,8 +28,9 @@ from migrate.sources.cilium_engine import CiliumEngine
 from migrate.sources.cluster import read_cluster
 from migrate.sources.endpoints import finished_pods, read_backends
 from migrate.sources.npm_engine import NpmLinuxEngine
-from migrate.translate import output, translate
+from migrate.translate import output
 from migrate.translate.documents import read_translation
+from migrate.translate.engine import translate
 from migrate.translate.kinds import is_policy
 from migrate.translate.profiles import Profile, load_profile, profile_for
 from migrate.verify.engines import Built

@@ -99,7 +99,7 @@ def run_translate(
     from migrate.scan.connection import connect
     from migrate.scan.inventory import engines
     from migrate.scan.taking import take_snapshot
-    from migrate.translate import translate
+    from migrate.translate.engine import translate
     from migrate.translate.handover import handed_over
     from migrate.translate.profiles import load_profile, profile_for
     from migrate.translate.refused import with_refusals

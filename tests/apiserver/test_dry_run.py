@@ -16,7 +16,7 @@ import yaml
 
 from migrate.model.raw import Json, RawObject
 from migrate.scan.files import read_files
-from migrate.translate import translate
+from migrate.translate.engine import translate
 from migrate.translate.profiles import load_profile
 from tests.apiserver.admin import Client, shipped_definitions
 from tests.conftest import StartApiServer

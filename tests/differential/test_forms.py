@@ -14,7 +14,7 @@ import yaml
 
 from migrate.model.forms import Forms
 from migrate.model.raw import Json, RawObject
-from migrate.translate import translate
+from migrate.translate.engine import translate
 from migrate.translate.handover import handed_over
 from migrate.translate.profiles import load_profile
 from migrate.translate.render import SOURCE

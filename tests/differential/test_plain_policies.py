@@ -13,9 +13,8 @@ import yaml
 
 from migrate.model.raw import Json, RawObject
 from migrate.sources.cluster import read_cluster
-from migrate.translate import translate
 from migrate.translate.context import Context
-from migrate.translate.engine import read_sets
+from migrate.translate.engine import read_sets, translate
 from migrate.translate.kinds import is_policy
 from migrate.translate.plain_policies import FOLDER, with_plain_policies
 from migrate.translate.profiles import load_profile

@@ -12,7 +12,7 @@ import yaml
 from migrate.model.documents import Result, Translation, TranslationResult
 from migrate.model.finding import Effect, Finding
 from migrate.model.raw import Json, RawObject
-from migrate.translate import translate
+from migrate.translate.engine import translate
 from migrate.translate.profiles import load_profile
 from tests.differential.harness import ANYTHING, Claim, Excuse, Key, Object, Reach, Translated, is_policy, key_of
 from tests.reference.cases import Case, Node, Pod

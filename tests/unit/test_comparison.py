@@ -126,6 +126,7 @@ _ENGINES = [
     pytest.param(
         _carrying(replace(_ON_TCP, ports=_HTTP), replace(_ON_TCP, ports=_DNS)), id="entries that name ports, one by one"
     ),
+    pytest.param(_carrying(Traffic(family=6)), id="a rule for the other IP family"),
     pytest.param(_carrying(_ON_TCP, own=Pods(_app("web"))), id="a rule for some of the pods that its policy selects"),
     pytest.param(_between(AllOf((Pods(_app("web")), Pods(EVERYTHING)))), id="all of two, the narrower one first"),
     pytest.param(_between(AllOf((Pods(EVERYTHING), Pods(_app("web"))))), id="all of two, the wider one first"),

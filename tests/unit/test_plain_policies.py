@@ -10,7 +10,7 @@ import yaml
 from migrate.model.documents import Translation
 from migrate.model.forms import Forms
 from migrate.model.raw import Json, RawObject
-from migrate.translate import Outcome, translate
+from migrate.translate.engine import Outcome, translate
 from migrate.translate.handover import handed_over
 from migrate.translate.profiles import load_profile
 from tests.unit.policies import calico, network_policy

@@ -9,6 +9,7 @@ import yaml
 
 from migrate.errors import InputError
 from migrate.model.cluster import Pod
+from migrate.model.flow import Direction
 from migrate.model.raw import Json, RawObject
 from migrate.sources.cases import read_case
 from migrate.sources.cluster import read_cluster
@@ -154,6 +155,18 @@ def test_exceptions_are_unknown_beside_what_cannot_be_read() -> None:
     read = read_case(RawObject({"name": "x", "policies": [given], "flows": []}))
     built = build_engine("npm-windows", read.policies, read.cluster, {"EnableNPMLite": True})
     assert {place.field for place in built.engine.unknown} == {"spec.colour", "spec.ingress[0].from[0].ipBlock.except"}
+
+
+def test_the_engine_names_the_places_of_policies_rules_and_problems() -> None:
+    given = ingress({"ports": [{"port": 0}]})
+    lines = {(): 3, ("spec", "ingress", 0): 9, ("spec", "ingress", 0, "ports", 0, "port"): 11}
+    read = read_case(RawObject({"name": "x", "flows": []}))
+    engine = build_engine("npm", [RawObject(given, "p.yaml", lines)], read.cluster, {}).engine
+    (stage,) = engine.chain(Direction.INGRESS, (0,)).stages
+    assert stage.name == "Azure NPM"
+    assert [str(rule.provenance) for rule in stage.rules] == ["NetworkPolicy demo/rule spec.ingress[0] (p.yaml:9)"]
+    assert [str(one.provenance) for one in engine.subjects] == ["NetworkPolicy demo/rule spec (p.yaml:3)"]
+    assert list(map(str, engine.unknown)) == ["NetworkPolicy demo/rule spec.ingress[0].ports[0].port (p.yaml:11)"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from migrate.files import write_atomic
 from migrate.model.raw import Json, RawObject
-from migrate.translate import Outcome, translate
+from migrate.translate.engine import Outcome, translate
 from migrate.translate.profiles import load_profile
 from tests.unit import translate_cases
 from tests.unit.policies import calico, network_policy

@@ -9,7 +9,7 @@ import yaml
 
 from migrate.model.documents import Result
 from migrate.model.raw import Json, RawObject
-from migrate.translate import Outcome, translate
+from migrate.translate.engine import Outcome, translate
 from migrate.translate.profiles import load_profile
 from tests.unit import translate_cases
 from tests.unit.policies import calico, network_policy

@@ -15,7 +15,7 @@ import yaml
 from migrate.model.documents import TranslationResult
 from migrate.model.finding import Finding
 from migrate.model.raw import Json, RawObject
-from migrate.translate import Outcome, translate
+from migrate.translate.engine import Outcome, translate
 from migrate.translate.profiles import Profile, load_profile
 
 Data: TypeAlias = dict[str, Json]
