@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,6 +20,10 @@ from tests.prerequisites import require
 settings.register_profile("project", deadline=None, derandomize=True)
 settings.register_profile("mutation", settings.get_profile("project"), phases=(Phase.explicit, Phase.generate))
 settings.load_profile("project")
+
+# A job in the background of a script ignores Ctrl-C, and so would the programs that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class StartApiServer(Protocol):

@@ -45,6 +45,12 @@ class Grammar:
     tiers: tuple[str, ...] = ("default",)
 
 
+_EXOTIC = (
+    *("notSelector", "notNets", "both nets and selector", "own selector", "own nets", "own notNets", "own notSelector"),
+    *("ipVersion", "notProtocol", "notICMP", "code", "ports"),
+)
+
+
 class CalicoPolicies:
     """Draws Calico objects for one cluster."""
 
@@ -164,20 +170,37 @@ class CalicoPolicies:
         entity, mine = rule.setdefault(peer, {}), rule.setdefault(own, {})
         assert isinstance(entity, dict)
         assert isinstance(mine, dict)
-        what = chance.pick(("notSelector", "notNets", "both nets and selector", "own selector", "ipVersion", "nets"))
-        if what == "notSelector":
-            entity["notSelector"] = self._pods()
-        elif what == "notNets":
-            entity["notNets"] = [str(draw_block(chance, self._traits, self._case, version))]
+        block = partial(draw_block, chance, self._traits, self._case, version)
+        what = chance.pick(_EXOTIC)
+        if what in ("notSelector", "own notSelector"):
+            (mine if what.startswith("own") else entity)["notSelector"] = self._pods()
+        elif what in ("notNets", "own notNets"):
+            (mine if what.startswith("own") else entity)["notNets"] = [str(block())]
         elif what == "both nets and selector":
-            entity.setdefault("nets", [str(draw_block(chance, self._traits, self._case, version))])
+            entity.setdefault("nets", [str(block())])
             entity.setdefault("selector", self._pods())
         elif what == "own selector":
             mine["selector"] = self._pods()
+        elif what == "own nets":
+            mine["nets"] = [str(block())]
         elif what == "ipVersion" and rule.get("protocol") not in ("ICMP", "ICMPv6"):
             rule["ipVersion"] = version
         else:
-            mine["nets"] = [str(draw_block(chance, self._traits, self._case, version))]
+            self._make_exotic_traffic(rule, what)
+
+    def _make_exotic_traffic(self, rule: Object, what: str) -> None:
+        """A negation or a source port, where the rule's protocol has such."""
+        chance = self._chance
+        protocol = rule.get("protocol")
+        if what == "notProtocol" and protocol is None:
+            rule["notProtocol"] = chance.pick(("TCP", "UDP", "ICMP"))
+        elif what in ("notICMP", "code") and protocol in ("ICMP", "ICMPv6"):
+            rule["notICMP" if what == "notICMP" else "icmp"] = {"type": 8, **({"code": 0} if what == "code" else {})}
+        elif protocol not in (None, "ICMP", "ICMPv6"):
+            side, field = chance.pick((("destination", "notPorts"), ("source", "ports"), ("source", "notPorts")))
+            end = rule.setdefault(side, {})
+            assert isinstance(end, dict)
+            end[field] = chance.repeat(1, 2, self._port)
 
     def _port(self) -> int | str:
         named = self._chance.happens(self._traits.names)

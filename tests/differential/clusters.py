@@ -61,7 +61,7 @@ def draw_traits(chance: Chance) -> Traits:
         inside=chance.pick((0.0, 0.0, 0.1, 0.5)),
         names=chance.pick((0.0, 0.1, 0.4)),
         ignored=chance.pick((0.0, 0.0, 0.0, 0.2)),
-        exotic=chance.pick((0.0, 0.0, 0.0, 0.2)),
+        exotic=chance.pick((0.0, 0.0, 0.2, 0.6)),
     )
 
 
