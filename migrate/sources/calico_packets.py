@@ -27,10 +27,9 @@ from migrate.model.ruleset import (
     Rule,
     Traffic,
 )
-from migrate.model.selectors import EVERYTHING, NOTHING, And, Not, Operator, Or, Requirement, Selector, matches
+from migrate.model.selectors import EVERYTHING, NOTHING, And, Not, Or, Requirement, Selector, matches
 from migrate.sources.calico import ORCHESTRATOR, CalicoPolicy, NetworkSet
 from migrate.sources.calico_rules import CalicoRule, EntityMatch, IcmpMatch, PortRange, ServiceMatch
-from migrate.sources.cluster import SERVICE_ACCOUNT_NAME
 from migrate.sources.endpoints import Backend
 from migrate.sources.kubernetes import NetworkPolicy
 from migrate.sources.kubernetes_engine import in_namespace, policy_rules
@@ -75,14 +74,7 @@ class RuleCompiler:
 
     def _end(self, entity: EntityMatch, policy: CalicoPolicy) -> Predicate:
         terms: list[Predicate] = []
-        limited = bool(
-            entity.selector is not None
-            or entity.account_names
-            or entity.account_selector is not None
-            or entity.namespaces is not None
-            or (entity.not_selector is not None and policy.namespace)
-        )
-        if limited:
+        if entity.is_labelled(policy.namespace):
             terms.append(self._labelled(entity, policy))
         elif entity.not_selector is not None:
             terms.append(Except(self._owners(entity.not_selector, None, None)))
@@ -97,15 +89,7 @@ class RuleCompiler:
 
     def _labelled(self, entity: EntityMatch, policy: CalicoPolicy) -> Predicate:
         """Endpoints and sets for which all label conditions hold together."""
-        terms: list[Selector] = [] if entity.selector is None else [entity.selector]
-        if entity.account_names:
-            names = entity.account_names
-            terms.append(Requirement(SERVICE_ACCOUNT_NAME, Operator.IN, names, Scope.SERVICE_ACCOUNT))
-        if entity.account_selector is not None:
-            terms.append(entity.account_selector)
-        if entity.not_selector is not None:
-            terms.append(Not(entity.not_selector))
-        return self._owners(And(tuple(terms)), entity.namespaces, policy.namespace)
+        return self._owners(And(entity.label_terms()), entity.namespaces, policy.namespace)
 
     def _owners(self, selector: Selector, namespaces: Selector | None, namespace: str | None) -> Predicate:
         """Whoever has the labels, by the namespaces that a rule names or (None) those its policy implies."""
@@ -170,16 +154,11 @@ def _traffic(rule: CalicoRule) -> tuple[Traffic, ...]:
     return (common,)
 
 
-def _families(rule: CalicoRule) -> set[int]:
-    """The IP versions that a rule holds for: a list of networks without one of a version takes the rule out of it."""
-    found = {4, 6} if rule.ip_version is None else {rule.ip_version}
-    for entity in (rule.source, rule.destination):
-        for nets in (entity.nets, entity.not_nets):
-            if nets:
-                found &= {net.version for net in nets}
+def _families(rule: CalicoRule) -> frozenset[int]:
+    """The IP versions that a rule holds for; a protocol of one version leaves that."""
     if rule.protocol in ("ICMP", "ICMPv6"):
-        found &= {4 if rule.protocol == "ICMP" else 6}
-    return found
+        return rule.families & {4 if rule.protocol == "ICMP" else 6}
+    return rule.families
 
 
 def _protocols(rule: CalicoRule) -> IntervalSet | None:

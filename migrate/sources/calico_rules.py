@@ -13,7 +13,7 @@ from migrate.model.flow import Direction
 from migrate.model.labels import Scope
 from migrate.model.raw import Json
 from migrate.model.refs import Location
-from migrate.model.selectors import EVERYTHING, NOTHING, Operator, Requirement, Selector
+from migrate.model.selectors import EVERYTHING, NOTHING, Not, Operator, Requirement, Selector
 from migrate.sources.calico_selectors import (
     MakeRequirement,
     SelectorError,
@@ -94,6 +94,39 @@ class EntityMatch:
         }
         return tuple(name for name, value in parts.items() if value)
 
+    def is_labelled(self, namespace: str | None) -> bool:
+        """Whether only endpoints and sets with labels are meant, in a policy of a namespace or (None) a global one.
+
+        A notSelector alone means any address without the labels in a global policy; in a namespace it narrows.
+        """
+        return bool(
+            self.selector is not None
+            or self.account_names
+            or self.account_selector is not None
+            or self.namespaces is not None
+            or (self.not_selector is not None and namespace)
+        )
+
+    def label_terms(self) -> tuple[Selector, ...]:
+        """What is asked of labels, but for namespaces; all of it must hold."""
+        accounts = self.account_names
+        terms = (
+            self.selector,
+            Requirement(SERVICE_ACCOUNT_NAME, Operator.IN, accounts, Scope.SERVICE_ACCOUNT) if accounts else None,
+            self.account_selector,
+            None if self.not_selector is None else Not(self.not_selector),
+        )
+        return tuple(term for term in terms if term is not None)
+
+    def terms(self, namespace: str | None) -> tuple[Selector, ...]:
+        """What is asked of labels, with the namespaces that are named or that a policy of a namespace implies."""
+        if self.namespaces is not None:
+            return (*self.label_terms(), self.namespaces)
+        if namespace:
+            own = Requirement(NAMESPACE_NAME, Operator.IN, (namespace,), Scope.NAMESPACE)
+            return (*self.label_terms(), own)
+        return self.label_terms()
+
 
 @dataclass(frozen=True, slots=True)
 class CalicoRule:
@@ -110,6 +143,16 @@ class CalicoRule:
     has_http: bool
     field: str
     at: Location | None
+
+    @property
+    def families(self) -> frozenset[int]:
+        """The IP versions that the rule holds for: a list of networks without one of a version rules that out."""
+        found = {4, 6} if self.ip_version is None else {self.ip_version}
+        for entity in (self.source, self.destination):
+            for nets in (entity.nets, entity.not_nets):
+                if nets:
+                    found &= {net.version for net in nets}
+        return frozenset(found)
 
 
 def requirement(key: str, operator: Operator, values: tuple[str, ...]) -> Selector:

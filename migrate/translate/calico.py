@@ -16,7 +16,6 @@ from migrate.model.flow import Direction
 from migrate.model.labels import Scope
 from migrate.model.selectors import And, Conjunction, Operator, Requirement, Selector, matches
 from migrate.sources.calico import HOST_ENDPOINT, CalicoPolicy, CalicoRule, EntityMatch, NetworkSet, PortRange
-from migrate.sources.cluster import SERVICE_ACCOUNT_NAME
 from migrate.sources.kubernetes import NAMESPACE_NAME
 from migrate.translate.blocks import split_blocks
 from migrate.translate.calico_selectors import hidden_keys, pod_conjunctions
@@ -119,28 +118,14 @@ class _Scribe:
                 result=Result.CHANGED,
             )
 
-    def _terms(self, entity: EntityMatch) -> list[Selector]:
-        """The selectors of one end, with the namespace that a namespaced policy adds by itself."""
-        terms: list[Selector] = [] if entity.selector is None else [entity.selector]
-        if entity.account_names:
-            names = entity.account_names
-            terms.append(Requirement(SERVICE_ACCOUNT_NAME, Operator.IN, names, Scope.SERVICE_ACCOUNT))
-        if entity.account_selector is not None:
-            terms.append(entity.account_selector)
-        if entity.namespaces is not None:
-            terms.append(entity.namespaces)
-        elif self.policy.namespace:
-            terms.append(Requirement(NAMESPACE_NAME, Operator.IN, (self.policy.namespace,), Scope.NAMESPACE))
-        return terms
-
     def _peers(self, entity: EntityMatch) -> Peers:
         if entity.nets:
             blocks = [Block(net) for net in entity.nets]
             return split_blocks(blocks, AddressSet.of(entity.nets), entity.field, self.context, self.notes)
-        if not _selects(entity):
+        if not entity.is_labelled(None):
             return ANYONE
         found = Peers(endpoints=self._endpoints(entity))
-        wanted = And(tuple(self._terms(entity)))
+        wanted = And(entity.terms(self.policy.namespace))
         sets = [network_set for network_set in self.context.sets if matches(wanted, network_set)]
         hosts = [network_set for network_set in sets if network_set.ref.kind == HOST_ENDPOINT]
         if hosts:
@@ -164,7 +149,7 @@ class _Scribe:
         return not network_set.problems
 
     def _endpoints(self, entity: EntityMatch) -> tuple[Conjunction, ...]:
-        found = pod_conjunctions(self._terms(entity), entity.field, self.context, self.notes)
+        found = pod_conjunctions(entity.terms(self.policy.namespace), entity.field, self.context, self.notes)
         kept: list[Conjunction] = []
         for conjunction in found or ():
             keys = hidden_keys([conjunction], self.context)
@@ -200,9 +185,9 @@ class _Scribe:
         if entity.nets:
             addresses = AddressSet.of(entity.nets)
             return [pod for pod in self.context.pods if all(address in addresses for address in pod.addresses)]
-        if not _selects(entity):
+        if not entity.is_labelled(None):
             return list(self.context.pods)
-        selector = And(tuple(self._terms(entity)))
+        selector = And(entity.terms(self.policy.namespace))
         return [pod for pod in self.context.pods if matches(selector, pod)]
 
 
@@ -284,23 +269,13 @@ def translate_calico(
     return _Scribe(policy, context, notes, group_name).translate(name)
 
 
-def _selects(entity: EntityMatch) -> bool:
-    """Whether the end is limited to endpoints by label; with nothing given it is any address."""
-    return bool(
-        entity.selector is not None
-        or entity.namespaces is not None
-        or entity.account_names
-        or entity.account_selector is not None
-    )
-
-
 def _unsaid(rule: CalicoRule, own: EntityMatch, other: EntityMatch, direction: Direction) -> list[str]:
     """Fields of a rule that are not translated, as people write them."""
     own_name, other_name = ("destination", "source") if direction is Direction.INGRESS else ("source", "destination")
     found = [
         f"{other_name}.{name}" for name in other.used() if name in ("notSelector", "notNets", "notPorts", "services")
     ]
-    if other.nets and _selects(other):
+    if other.nets and other.is_labelled(None):
         found.append(f"{other_name}.nets beside a selector")
     allowed = ("ports",) if direction is Direction.INGRESS else ()
     found += [f"{own_name}.{name}" for name in own.used() if name not in allowed]

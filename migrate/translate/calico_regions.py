@@ -18,9 +18,8 @@ from migrate.model.flow import PROTOCOL_NUMBERS, Direction
 from migrate.model.intervals import IntervalSet
 from migrate.model.labels import Scope
 from migrate.model.ruleset import Action
-from migrate.model.selectors import EVERYTHING, And, Conjunction, Not, Operator, Requirement, Selector, matches
+from migrate.model.selectors import And, Conjunction, Operator, Requirement, Selector, matches
 from migrate.sources.calico import HOST_ENDPOINT, CalicoPolicy, CalicoRule, EntityMatch, PortRange, ServiceMatch
-from migrate.sources.cluster import SERVICE_ACCOUNT_NAME
 from migrate.sources.kubernetes import NAMESPACE_NAME
 from migrate.translate.blocks import split_blocks
 from migrate.translate.calico_selectors import hidden_keys, pod_conjunctions
@@ -181,8 +180,8 @@ class RuleRegions:
     def _end(self, entity: EntityMatch, unsaid: list[str]) -> _Bounds:
         """Whom the conditions on one end match, but for Services and ports."""
         found = _Bounds(ANY_PEER, ANY_PEER)
-        if _by_label(entity, self._policy):
-            found = self._labelled(_terms(entity, self._policy), entity.field, unsaid)
+        if entity.is_labelled(self._policy.namespace):
+            found = self._labelled(entity.terms(self._policy.namespace), entity.field, unsaid)
         elif entity.not_selector is not None:
             found = found.without(self._labelled([entity.not_selector], entity.field, unsaid, is_taken=True))
         if entity.nets:
@@ -226,7 +225,7 @@ class RuleRegions:
 
     def _in_families(self, peers: _Bounds, rule: CalicoRule, unsaid: list[str]) -> _Bounds:
         """The peers of the IP versions that the rule holds for."""
-        families = _families(rule)
+        families = rule.families
         if len(families) == 2:
             return peers
         cluster = self._context.cluster.ip_families or frozenset({4})
@@ -350,41 +349,6 @@ def _backend_traffic(port: tuple[str, str, int | None]) -> TrafficSet:
     """One port of a Service's endpoints; without a number it matches nothing (felix/serviceindex)."""
     _, protocol, number = port
     return NO_TRAFFIC if number is None else TrafficSet.of([(protocol, IntervalSet(((number, number),)))])
-
-
-def _by_label(entity: EntityMatch, policy: CalicoPolicy) -> bool:
-    """Whether the end is limited to endpoints that have labels."""
-    return bool(
-        entity.selector is not None
-        or entity.account_names
-        or entity.account_selector is not None
-        or entity.namespaces is not None
-        or (entity.not_selector is not None and policy.namespace)
-    )
-
-
-def _terms(entity: EntityMatch, policy: CalicoPolicy) -> list[Selector]:
-    terms: list[Selector] = [EVERYTHING if entity.selector is None else entity.selector]
-    if entity.account_names:
-        terms.append(Requirement(SERVICE_ACCOUNT_NAME, Operator.IN, entity.account_names, Scope.SERVICE_ACCOUNT))
-    if entity.account_selector is not None:
-        terms.append(entity.account_selector)
-    if entity.not_selector is not None:
-        terms.append(Not(entity.not_selector))
-    if entity.namespaces is not None:
-        terms.append(entity.namespaces)
-    elif policy.namespace:
-        terms.append(Requirement(NAMESPACE_NAME, Operator.IN, (policy.namespace,), Scope.NAMESPACE))
-    return terms
-
-
-def _families(rule: CalicoRule) -> set[int]:
-    found = {4, 6} if rule.ip_version is None else {rule.ip_version}
-    for entity in (rule.source, rule.destination):
-        for nets in (entity.nets, entity.not_nets):
-            if nets:
-                found &= {net.version for net in nets}
-    return found
 
 
 def _one_family(rule: CalicoRule) -> bool:
