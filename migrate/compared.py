@@ -17,6 +17,7 @@ from migrate.scan.inventory import engines
 from migrate.sources.calico import GROUPS as CALICO_GROUPS
 from migrate.sources.cilium_settings import CiliumSettings
 from migrate.sources.cluster import read_cluster
+from migrate.sources.endpoints import BACKEND_KINDS
 from migrate.translate.documents import read_translation
 from migrate.translate.kinds import CALICO_POLICIES, CILIUM_GROUP, is_policy
 from migrate.translate.profiles import Profile, load_profile
@@ -26,7 +27,6 @@ from migrate.verify.verification import State
 
 _ENGINES = {"npm-linux": "npm", "npm-windows": "npm-windows", "calico": "calico", "cilium": "cilium"}
 _SETTINGS = ("FelixConfiguration",)
-_BACKENDS = ("Service", "EndpointSlice")
 _TRANSLATION = "translation.json"
 _WRITTEN = ("cilium", "compat")
 _NEWEST = "cilium-1.20"
@@ -109,7 +109,7 @@ def _folders(request: VerifyRequest, before: Path, after: Path) -> Compared:
             objects.append(raw)
     cluster = read_cluster(objects, complete=not unread)
     profile = load_profile(request.target or _NEWEST)
-    backends = [raw for raw in objects if raw.ref.kind in _BACKENDS]
+    backends = [raw for raw in objects if raw.ref.kind in BACKEND_KINDS]
     names = (request.before_engine or "kubernetes", request.after_engine or "kubernetes")
     states = [
         state(f"{name}, {path}", name, [*_of_folder(reading), *backends], cluster, profile)
@@ -120,7 +120,7 @@ def _folders(request: VerifyRequest, before: Path, after: Path) -> Compared:
 
 def _of_folder(reading: FileReading) -> Iterator[RawObject]:
     """The folder's own policies and settings; the cluster is one for both folders."""
-    return (raw for raw in reading.objects if counts(raw) and raw.ref.kind not in _BACKENDS)
+    return (raw for raw in reading.objects if counts(raw) and raw.ref.kind not in BACKEND_KINDS)
 
 
 def _unreadable(reading: FileReading) -> Iterator[str]:
@@ -163,7 +163,7 @@ def _intent(request: VerifyRequest) -> Compared:
 
 def counts(raw: RawObject) -> bool:
     """Whether an engine looks at the object: policies, what they refer to, settings, and what is behind Services."""
-    return is_policy(raw.ref) or raw.ref.kind in (*_SETTINGS, *_BACKENDS)
+    return is_policy(raw.ref) or raw.ref.kind in (*_SETTINGS, *BACKEND_KINDS)
 
 
 def intent_engine(policies: Sequence[RawObject], running: Sequence[str] = ()) -> str:
@@ -217,7 +217,7 @@ def future_objects(folder: Path, document: Translation, policies: Sequence[RawOb
     if document.networkpolicy != "rewrite":
         gone = {r.source for r in document.results if any(f.id == "POL-SOURCE-STAYS" for f in r.findings) and r.objects}
         staying |= {r.source for r in document.results if r.source.group == "networking.k8s.io"} - gone
-    return [*written, *(raw for raw in policies if raw.ref in staying or raw.ref.kind in _BACKENDS)]
+    return [*written, *(raw for raw in policies if raw.ref in staying or raw.ref.kind in BACKEND_KINDS)]
 
 
 def state(name: str, engine: str, policies: Sequence[RawObject], cluster: Cluster, profile: Profile) -> State:

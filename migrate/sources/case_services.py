@@ -10,7 +10,8 @@ from migrate.model.cluster import Cluster, Pod, Service, ServicePort
 from migrate.model.flow import End, EndKind, ServiceTarget
 from migrate.model.labels import Labels
 from migrate.model.ruleset import ends_of
-from migrate.sources.endpoints import SERVICE_NAME, Backend
+from migrate.sources.cluster import SERVICE_NAME
+from migrate.sources.endpoints import Backend
 from migrate.sources.fields import Fields
 
 _TYPES = ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName")

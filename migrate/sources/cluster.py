@@ -18,6 +18,8 @@ from migrate.sources.kubernetes import NAMESPACE_NAME
 SERVICE_ACCOUNT_NAME = "kubernetes.io/metadata.name"
 """The key under which a service account's own name stands among its labels (ours; Kubernetes has none)."""
 
+SERVICE_NAME = "kubernetes.io/service-name"
+"""The label by which an EndpointSlice says whose it is."""
 FINISHED = ("Succeeded", "Failed")
 """Phases of pods that ended: they have no traffic any more."""
 
@@ -210,7 +212,7 @@ def _api_server(slices: Iterable[RawObject]) -> tuple[Address, ...]:
     """Addresses behind the Service default/kubernetes."""
     found: list[str] = []
     for raw in slices:
-        if raw.ref.namespace != "default" or _labels(raw).get("kubernetes.io/service-name") != "kubernetes":
+        if raw.ref.namespace != "default" or _labels(raw).get(SERVICE_NAME) != "kubernetes":
             continue
         for entry in _list(raw.data.get("endpoints")):
             found += [_text(address) for address in _list(_as_map(entry).get("addresses"))]

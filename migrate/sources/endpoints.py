@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from migrate.model.addresses import Address, parse_address
 from migrate.model.raw import Json, RawObject
-from migrate.sources.cluster import FINISHED
+from migrate.sources.cluster import FINISHED, SERVICE_NAME
 
-SERVICE_NAME = "kubernetes.io/service-name"
-"""The label by which an EndpointSlice says whose it is."""
+BACKEND_KINDS = ("Service", "EndpointSlice")
+"""The kinds that say what stands behind Services."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from migrate.sources.calico_tiers import TIE_BREAKS, TieBreak, Tier, read_tier
 from migrate.sources.cilium_engine import CiliumEngine
 from migrate.sources.cilium_services import with_endpoints
 from migrate.sources.cilium_settings import CiliumSettings
-from migrate.sources.endpoints import read_backends
+from migrate.sources.endpoints import BACKEND_KINDS, read_backends
 from migrate.sources.felix import read_felix
 from migrate.sources.kubernetes_engine import KubernetesEngine
 from migrate.sources.npm_engine import NpmLinuxEngine, NpmWindowsEngine
@@ -29,7 +29,6 @@ from migrate.sources.npm_settings import NPM_OPTIONS, NpmSettings
 
 ENGINE_NAMES = ("kubernetes", "npm", "npm-windows", "calico", "cilium")
 _TIE_BREAK, _STAGED = "tieBreak", "staged"
-_BACKENDS = ("Service", "EndpointSlice")
 _CALICO_SETTINGS = (
     *("FelixConfiguration", "Profile", "IPPool", "IPReservation", "IPAMConfig", "IPAMBlock", "IPAMHandle"),
     *("BlockAffinity", "BGPConfiguration", "BGPPeer", "BGPFilter", "ClusterInformation", "CalicoNodeStatus"),
@@ -168,7 +167,7 @@ def _sort(policies: Iterable[RawObject], cluster: Cluster) -> _Sorted:
             found.tiered.append(raw)
         elif raw.ref.kind == "CiliumCIDRGroup":
             found.groups.append(cilium.read_group(raw))
-        elif raw.ref.kind not in _BACKENDS:
+        elif raw.ref.kind not in BACKEND_KINDS:
             found.others.append(Provenance(raw.ref, "", raw.at()))
     return found
 
