@@ -113,7 +113,12 @@ class RuleMaker:
             provenance=place,
             note=_note(rule),
         )
-        yield Draft(found, endpoints, others)
+        plain, named = self._by_name(found.traffic, rule.direction)
+        if plain or not named:
+            yield Draft(replace(found, traffic=plain), endpoints, others)
+        if named:
+            direct, others = self._peers(rule, policy.namespace, place, aggregated=False)
+            yield Draft(replace(found, peer=AnyOf((direct, others)), traffic=named), direct, others)
         for ranged in self._ranges_from_names(rule, found):
             yield Draft(ranged, endpoints, others)
 
@@ -147,12 +152,23 @@ class RuleMaker:
                     traffic = Traffic(IntervalSet(((protocol, protocol),)), PortSet(IntervalSet(((number, port.end),))))
                     yield replace(found, traffic=(traffic,), own=Addresses(owners))
 
-    def _peers(self, rule: CiliumRule, namespace: str | None, place: Provenance) -> tuple[Predicate, Predicate]:
+    def _by_name(
+        self, traffic: tuple[Traffic, ...], direction: Direction
+    ) -> tuple[tuple[Traffic, ...], tuple[Traffic, ...]]:
+        """Traffic with the ports apart that 1.20 looks up for each identity of the peer: an aggregated one has none."""
+        if direction is Direction.INGRESS or not self._settings.named_ports_per_identity:
+            return traffic, ()
+        named = tuple(t for t in traffic if t.ports is not None and t.ports.names)
+        return tuple(t for t in traffic if t not in named), named
+
+    def _peers(
+        self, rule: CiliumRule, namespace: str | None, place: Provenance, *, aggregated: bool = True
+    ) -> tuple[Predicate, Predicate]:
         """The rule's endpoints and its other peers; without any peer it is about everyone."""
         peers = rule.peers
         if not peers.select:
             return NO_END, ANY_END
-        endpoints = [self._identities.peers(selector, namespace) for selector in peers.endpoints]
+        endpoints = [self._identities.peers(one, namespace, aggregated=aggregated) for one in peers.endpoints]
         others = [self._identities.nodes(selector) for selector in peers.nodes]
         others += [self._cidr(cidr) for cidr in peers.cidrs]
         others += [self._entity(name) for name in peers.entities]
@@ -251,7 +267,12 @@ class RuleMaker:
         for peer in rule.peers or ():
             known = self._tier_peer(peer, place)
             if known is not None:
-                yield Rule(rule.action, known, traffic, provenance=place)
+                plain, named = self._by_name(traffic, rule.direction)
+                if plain or not named:
+                    yield Rule(rule.action, known, plain, provenance=place)
+                if named:
+                    direct = self._tier_peer(peer, place, aggregated=False) or NO_END
+                    yield Rule(rule.action, direct, named, provenance=place)
             elif rule.action is not Action.ALLOW:
                 yield Rule(Action.DENY, ANY_END, traffic, provenance=place, note="its peer is of no known kind")
             if peer.domains is not None:
@@ -261,11 +282,11 @@ class RuleMaker:
                 servers = self._identities.everyone(_DNS_PODS)
                 yield Rule(Action.ALLOW, servers, ports, provenance=place, note="then judged by the proxy")
 
-    def _tier_peer(self, peer: TierPeer, place: Provenance) -> Predicate | None:
+    def _tier_peer(self, peer: TierPeer, place: Provenance, *, aggregated: bool = True) -> Predicate | None:
         """The ends of a peer; None for one of a kind that is not known."""
         if peer.pods is not None:
             selector = self._identities.tier_pods(peer.pods.namespaces, peer.pods.pods, of_cluster=True)
-            return self._identities.everyone(selector)
+            return self._identities.everyone(selector, aggregated=aggregated)
         if peer.nodes is not None:
             return self._identities.tier_nodes(peer.nodes)
         if peer.networks is not None:

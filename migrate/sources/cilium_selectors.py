@@ -56,20 +56,21 @@ class IdentitySelectors:
         self.api_server = _api_server(cluster)
         aggregates = tuple(_aggregates(settings, AnyOf((Addresses(prefixes), self.api_server))))
         self.aggregated: Predicate = AnyOf(tuple(aggregate.where for aggregate in aggregates))
-        self._others = (*_others(settings, cluster, self.api_server), *aggregates)
+        self._others = tuple(_others(settings, cluster, self.api_server))
+        self._aggregates = aggregates
 
-    def peers(self, selector: Selector, namespace: str | None) -> Predicate:
+    def peers(self, selector: Selector, namespace: str | None, *, aggregated: bool = True) -> Predicate:
         """Whom an entry of fromEndpoints or toEndpoints means, in a CNP of a namespace or (None) in a CCNP."""
         asked = [requirement.key for requirement in requirements(selector)]
         if any(key.startswith("reserved:") for key in asked):
-            return self.everyone(selector)
+            return self.everyone(selector, aggregated=aggregated)
         terms: list[Selector] = [selector]
         if not any(_names(key, NAMESPACE) for key in asked):
             if namespace is None:
                 terms.append(Requirement(f"k8s:{NAMESPACE}", Operator.EXISTS))
             elif not any(_bare(key).startswith(NAMESPACE_LABELS) for key in asked):
                 terms.append(Requirement(f"k8s:{NAMESPACE}", Operator.IN, (namespace,)))
-        return self.everyone(And((*terms, *self._own_cluster(asked))))
+        return self.everyone(And((*terms, *self._own_cluster(asked))), aggregated=aggregated)
 
     def kubernetes_peers(self, pods: Selector, namespaces: Selector | None, namespace: str) -> Predicate:
         """Whom a peer of a NetworkPolicy in a namespace means."""
@@ -107,9 +108,10 @@ class IdentitySelectors:
             return []
         return [Requirement(f"k8s:{CLUSTER}", Operator.IN, (self._settings.cluster_name,))]
 
-    def everyone(self, selector: Selector) -> Predicate:
-        """Every end whose identity the selector matches, as it stands."""
-        found: list[Predicate] = [other.where for other in self._others if _selects(selector, other.labels)]
+    def everyone(self, selector: Selector, *, aggregated: bool = True) -> Predicate:
+        """Every end whose identity the selector matches, as it stands; `aggregated` by a common identity too."""
+        known = (*self._others, *self._aggregates) if aggregated else self._others
+        found: list[Predicate] = [other.where for other in known if _selects(selector, other.labels)]
         return AnyOf((Pods(self.pods(selector)), *found))
 
     def nodes(self, selector: Selector) -> Predicate:
