@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from migrate.model.cluster import Cluster, Pod
 from migrate.model.flow import Direction, EndKind, Flow, Word
 from migrate.model.ruleset import Chain, Decision, Engine, holds
-from migrate.model.selectors import matches
 from migrate.verify.nodes import NodeSides
 from migrate.verify.pairs import Pairs
 from migrate.verify.sides import FREE, Side, said
+from migrate.verify.subjects import Subjects
 
 __all__ = ["Answer", "Side", "Simulator"]
 
@@ -40,6 +40,7 @@ class Simulator:
         self._engine = engine
         self._nodes = NodeSides(engine, cluster) if hosts else None
         self._exempt = engine.exempt
+        self._subjects = Subjects(engine.subjects)
         self._pairs = Pairs()
         self._chains: dict[tuple[Direction, tuple[int, ...]], Chain] = {}
         self._selecting: dict[tuple[str, Direction], tuple[int, ...]] = {}
@@ -78,10 +79,5 @@ class Simulator:
         key = (str(pod), direction)
         found = self._selecting.get(key)
         if found is None:
-            found = tuple(
-                index
-                for index, subject in enumerate(self._engine.subjects)
-                if direction in subject.directions and matches(subject.selector, pod)
-            )
-            self._selecting[key] = found
+            found = self._selecting[key] = tuple(self._subjects.selecting(pod, direction))
         return found
