@@ -7,32 +7,64 @@ IPv6 block is refused whole.
 
 from __future__ import annotations
 
-from migrate.model.cluster import Service
+from collections.abc import Collection, Iterator, Sequence
+
 from migrate.model.finding import Effect, Finding
 from migrate.model.flow import Direction
+from migrate.model.raw import RawObject
 from migrate.model.refs import ObjectRef
-from migrate.model.selectors import EVERYTHING, NEGATIVE, Operator, disjuncts, matches, requirements
-from migrate.sources.kubernetes import BlockPeer, NetworkPolicy, PodPeer, Rule
+from migrate.model.selectors import And, matches
+from migrate.sources.kubernetes import NetworkPolicy, PodPeer, Rule
+from migrate.sources.npm_refusals import linux_refusal, odd_values
+from migrate.translate import exposed
 from migrate.translate.context import Context
+from migrate.translate.kubernetes import block_peers
 from migrate.translate.notes import Notes
+from migrate.translate.npm_peers import opening
+from migrate.translate.objects import ANYONE
 
 
-def note_policy(policy: NetworkPolicy, context: Context, notes: Notes) -> None:
-    """Findings for one NetworkPolicy whose enforcement differs from its text today."""
-    _note_own_node(policy, context, notes)
+def refusal(policy: NetworkPolicy, raw: RawObject, context: Context) -> str:
+    """Why NPM refuses a policy whole and enforces nothing of it; empty when it does not."""
+    if "npm-linux" not in context.engines:
+        return ""
+    return odd_values([raw]).get(raw.ref) or linux_refusal(policy, lite=False)
+
+
+def note_policy(policy: NetworkPolicy, refused: str, context: Context, notes: Notes) -> None:
+    """Findings for one NetworkPolicy whose enforcement differs from its text today; `refused` says why NPM refuses."""
+    if leaves_own_node(policy, context):
+        _note_own_node(context, notes)
     _note_host_network(policy, context, notes)
-    if "npm-linux" in context.engines:
-        _note_refused(policy, context, notes)
+    if refused:
+        text = f"{refused}, so Azure NPM refuses the policy whole and enforces nothing of it today; Cilium will"
+        notes.find("POL-NOT-ENFORCED-BY-NPM", text, place="spec", effect=Effect.NARROWS)
+    elif "npm-linux" in context.engines:
         for direction in Direction:
             for rule in policy.rules(direction):
                 _note_negative_namespaces(rule, notes)
 
 
-def _note_own_node(policy: NetworkPolicy, context: Context, notes: Notes) -> None:
+def leaves_own_node(policy: NetworkPolicy, context: Context) -> bool:
+    """Whether the policy isolates egress and no rule of it lets its pods reach their own node on all ports."""
+    wide = [rule for rule in policy.rules(Direction.EGRESS) if rule.ports is None]
+    return Direction.EGRESS in policy.directions and not any(_covers_host(rule, policy, context) for rule in wide)
+
+
+def _covers_host(rule: Rule, policy: NetworkPolicy, context: Context) -> bool:
+    if rule.peers is None:
+        return True
+    found = block_peers(rule, context, Notes(policy.ref, policy.at))
+    return found == ANYONE or "host" in found.entities
+
+
+def same_namespace(one: NetworkPolicy, other: NetworkPolicy) -> bool:
+    """Whether both are in one namespace; where none is written it is "default"."""
+    return (one.ref.namespace or "default") == (other.ref.namespace or "default")
+
+
+def _note_own_node(context: Context, notes: Notes) -> None:
     """By the API's text a pod and its own node may always talk; Cilium lets only the node start."""
-    rules = policy.rules(Direction.EGRESS)
-    if Direction.EGRESS not in policy.directions or any(r.peers is None and r.ports is None for r in rules):
-        return
     notes.find(
         "POL-EGRESS-OWN-NODE",
         "it isolates egress: connections from its pods to their own node (node-local DNS, kubelet, agents on host "
@@ -68,47 +100,34 @@ def _note_host_peer(peer: PodPeer, own: str, context: Context, notes: Notes) -> 
             return
 
 
-def _note_refused(policy: NetworkPolicy, context: Context, notes: Notes) -> None:
-    for direction in Direction:
-        for rule in policy.rules(direction):
-            for peer in rule.peers or ():
-                if isinstance(peer, BlockPeer) and peer.cidr.version == 6:
-                    notes.find(
-                        "POL-NOT-ENFORCED-BY-NPM",
-                        f"it has the IPv6 block {peer.cidr}, so Azure NPM refuses it whole and enforces nothing of "
-                        "it today; Cilium will",
-                        place=peer.field,
-                        effect=Effect.NARROWS,
-                    )
-                    return
-
-
 def _note_negative_namespaces(rule: Rule, notes: Notes) -> None:
     for peer in rule.peers or ():
-        if not isinstance(peer, PodPeer) or peer.namespaces is None or disjuncts(peer.pods) != ((),):
+        opened = opening(peer) if isinstance(peer, PodPeer) else None
+        if opened is None:
             continue
-        asked = list(requirements(peer.namespaces))
-        if any(r.operator is Operator.NOT_IN and len(r.values) > 1 for r in asked):
-            notes.find(
-                "POL-NS-NOTIN-MULTI",
-                "Azure NPM reads NotIn with several namespaces as OR, so today everybody gets through this rule, the "
-                "outside included; Cilium admits only pods of other namespaces",
-                place=peer.field,
-                effect=Effect.NARROWS,
+        text = (
+            "Azure NPM also lets addresses outside the cluster and nodes through a namespaceSelector made of "
+            "negations; Cilium admits only pods of other namespaces"
+        )
+        if opened.pods is not None:
+            also = "everybody gets" if opened.everybody else "pods of these namespaces get"
+            outside = ", the outside included" if opened.outside else ""
+            text = (
+                f"Azure NPM reads NotIn with several namespaces as OR, so today {also} through this rule{outside}; "
+                "Cilium admits only pods of other namespaces"
             )
-        elif asked and all(r.operator in NEGATIVE for r in asked):
-            notes.find(
-                "POL-NS-NEGATIVE-ONLY",
-                "Azure NPM also lets addresses outside the cluster and nodes through a namespaceSelector made of "
-                "negations; Cilium admits only pods of other namespaces",
-                place=peer.field,
-                effect=Effect.NARROWS,
-            )
+        notes.find(opened.finding_id, text, place=peer.field, effect=Effect.NARROWS)
 
 
-def cluster_findings(policies: list[NetworkPolicy], context: Context) -> list[Finding]:
-    """What the move changes for the cluster as a whole."""
-    found = service_findings(policies, context)
+def cluster_findings(
+    policies: Sequence[NetworkPolicy], refused: Collection[ObjectRef], context: Context
+) -> list[Finding]:
+    """What the move changes for the cluster as a whole; `refused` are the policies that NPM refuses."""
+    enforced = [policy for policy in policies if policy.ref not in refused]
+    found = [exposed.finding(item, context) for item in exposed.exposed_services(enforced, context)]
+    found += [
+        finding for policy in policies if policy.ref in refused for finding in _joining(policy, enforced, context)
+    ]
     if context.profile.cilium is None:
         text = f"no source names the Cilium version of {context.profile.name}"
         found.append(Finding(id="CLU-VERSION-UNKNOWN", detail=text, effect=Effect.UNKNOWN))
@@ -118,38 +137,22 @@ def cluster_findings(policies: list[NetworkPolicy], context: Context) -> list[Fi
     return found
 
 
-def service_findings(policies: list[NetworkPolicy], context: Context) -> list[Finding]:
-    """Services whose outside clients skip today's policy on the entry node and meet it in Cilium."""
-    found: list[Finding] = []
-    for service in context.cluster.services:
-        exposed = service.type in ("NodePort", "LoadBalancer") and service.external_traffic_policy != "Local"
-        if exposed and service.selector is not None and _isolating(service, policies, context):
-            found.append(_service_finding(service, context))
-    return found
-
-
-def _isolating(service: Service, policies: list[NetworkPolicy], context: Context) -> bool:
-    """Whether an ingress policy that does not admit everybody selects a backend of the Service."""
-    backends = [
-        pod
-        for pod in context.pods_by_namespace.get(service.namespace, ())
-        if service.selector is not None and service.selector.items() <= pod.labels.items()
-    ]
-    return any(
-        Direction.INGRESS in policy.directions
-        and (policy.ref.namespace or "default") == service.namespace
-        and not any(rule.peers is None for rule in policy.ingress)
-        and any(policy.subject == EVERYTHING or matches(policy.subject, pod) for pod in backends)
-        for policy in policies
-    )
-
-
-def _service_finding(service: Service, context: Context) -> Finding:
-    return Finding(
-        id="SVC-ETP-CLUSTER",
-        detail=f"{service.type} with externalTrafficPolicy Cluster: its backends are isolated; outside clients reach "
-        "them today where the entry node runs the backend, and are judged by Cilium after the move",
-        effect=context.enforced(Effect.NARROWS, "npm-linux", "npm-windows"),
-        subject=ObjectRef("v1", "Service", service.namespace, service.name),
-        field="spec.externalTrafficPolicy",
-    )
+def _joining(policy: NetworkPolicy, enforced: Sequence[NetworkPolicy], context: Context) -> Iterator[Finding]:
+    """Allows of a refused policy that come into force for pods which other policies isolate today."""
+    beside = [other for other in enforced if same_namespace(other, policy)]
+    for direction in Direction:
+        if not policy.rules(direction):
+            continue
+        both = [And((policy.subject, other.subject)) for other in beside if direction in other.directions]
+        pods = context.neighbours.get(policy.ref.namespace or "default", ())
+        found = next((pod for pod in pods if any(matches(selector, pod) for selector in both)), None)
+        if found is not None:
+            yield Finding(
+                id="POL-REFUSED-JOINS",
+                detail=f"NPM refuses it; for {found} and others, which other policies isolate today, Cilium adds its "
+                f"{direction.value} allows to theirs",
+                effect=Effect.WIDENS,
+                subject=policy.ref,
+                field=f"spec.{direction.value}",
+                at=policy.at,
+            )

@@ -18,7 +18,7 @@ from migrate.sources.endpoints import Backend, read_backends
 from migrate.sources.felix import FelixSettings, read_felix
 from migrate.sources.fields import Problem, ProblemKind
 from migrate.sources.kubernetes import NetworkPolicy
-from migrate.translate import enforced, guard, kept
+from migrate.translate import compat, enforced, guard, kept
 from migrate.translate.calico import policy_subjects, translate_calico
 from migrate.translate.calico_order import Planned, plan, written
 from migrate.translate.context import Context
@@ -26,7 +26,7 @@ from migrate.translate.kinds import CALICO_POLICIES, CILIUM_GROUP, NETWORK_SETS,
 from migrate.translate.kubernetes import translate_policy
 from migrate.translate.limits import forecast
 from migrate.translate.lint_rules import problems
-from migrate.translate.names import Names, file_of, is_legal
+from migrate.translate.names import COMPAT_FOLDER, Names, file_of, is_legal
 from migrate.translate.notes import Notes
 from migrate.translate.objects import CIDR_GROUP, CidrGroup, CiliumPolicy
 from migrate.translate.profiles import Profile
@@ -104,6 +104,7 @@ class _Run:
         self.group_names: dict[ObjectRef, str] = {}
         self.used_sets: set[ObjectRef] = set()
         self.policies: list[NetworkPolicy] = []
+        self.refused: set[ObjectRef] = set()
         self.planned: dict[ObjectRef, Planned] = {}
 
     def over(self, sources: Sequence[RawObject], complete: bool) -> Outcome:
@@ -112,8 +113,8 @@ class _Run:
         self.planned = self._plan(ordered)
         results = [self._result(raw) for raw in ordered if raw.ref.kind not in NETWORK_SETS]
         results += [self._set_result(raw) for raw in sets]
-        findings = enforced.cluster_findings(self.policies, self.context)
-        findings += self._guard()
+        findings = enforced.cluster_findings(self.policies, self.refused, self.context)
+        findings += [*self._guard(), *self._compat()]
         enforced_then = [*self.written, *self._staying(ordered, results)]
         findings += forecast(enforced_then, self.context.cluster, self.context.profile)
         translation = Translation(
@@ -127,6 +128,22 @@ class _Run:
             findings=tuple(sorted(findings, key=Finding.sort_key)),
         )
         return Outcome(translation, tuple(self.files[path] for path in sorted(self.files)))
+
+    def _compat(self) -> list[Finding]:
+        """Objects apart that keep what today's engine lets through beyond the policies' text."""
+        found = compat.compat(self.policies, self.refused, self.context, self.names)
+        findings = list(found.findings)
+        for item in found.kept:
+            data = render_policy(item.policy)
+            refused = self._refused_by_target(data)
+            findings += [compat.refused_finding(item, self.context.profile.name, text) for text in refused]
+            if refused:
+                continue
+            path = file_of(item.policy.kind, item.policy.namespace, item.policy.name, COMPAT_FOLDER)
+            self.files[path] = OutputFile(path, compat.to_text(data, item))
+            self.objects.append(_emitted(data, item.policy.namespace, path))
+            self.written.append(RawObject(data))
+        return findings
 
     def _staying(self, sources: Sequence[RawObject], results: Sequence[TranslationResult]) -> list[RawObject]:
         """Policies of today that Cilium will enforce beside what is written."""
@@ -173,7 +190,10 @@ class _Run:
         if _refused(policy.problems, self.context, notes):
             return ()
         self.policies.append(policy)
-        enforced.note_policy(policy, self.context, notes)
+        refused = enforced.refusal(policy, raw, self.context)
+        if refused:
+            self.refused.add(policy.ref)
+        enforced.note_policy(policy, refused, self.context, notes)
         if self.mode == "keep":
             kept.keep(policy, self.context, notes)
             return ()
@@ -286,7 +306,7 @@ class _Run:
 
     def _write(self, data: JsonMap, namespace: str | None, notes: Notes, description: str) -> tuple[EmittedObject, ...]:
         """One object with its file; when the target would refuse it, a finding and nothing written."""
-        refused = [*violations(data, self.context.profile), *problems(data, self.context.profile)]
+        refused = self._refused_by_target(data)
         for text in refused:
             notes.find(
                 "POL-PROFILE-REFUSES",
@@ -303,6 +323,9 @@ class _Run:
         path = file_of(ref.kind, namespace, ref.name)
         self.files[path] = OutputFile(path, to_text(data, notes, self.context.profile.name, description))
         return (_emitted(data, namespace, path),)
+
+    def _refused_by_target(self, data: JsonMap) -> list[str]:
+        return [*violations(data, self.context.profile), *problems(data, self.context.profile)]
 
     def _guard(self) -> list[Finding]:
         """What Calico does to all pods beside policy, by its settings."""

@@ -22,7 +22,7 @@ from migrate.translate.accepted import matched
 from migrate.translate.context import Context
 from migrate.translate.engine import Outcome, OutputFile, read_sets
 from migrate.translate.kinds import is_policy
-from migrate.translate.names import KUSTOMIZATION
+from migrate.translate.names import COMPAT_FOLDER, KUSTOMIZATION, TEXT_FOLDER
 from migrate.translate.ownership import owner_of
 from migrate.translate.plain_policies import FOLDER, with_plain_policies
 from migrate.translate.profiles import load_profile
@@ -54,7 +54,7 @@ def handed_over(outcome: Outcome, objects: Sequence[RawObject], forms: Forms) ->
     if forms.on_gap == "widen":
         done = _not_widened(done)
     done = per_workload(done) if forms.split == "per-workload" else _with_file_names(done, sources)
-    return _with_kustomization(_with_kustomization(done, "cilium"), FOLDER) if forms.kustomize else done
+    return _kustomized(done) if forms.kustomize else done
 
 
 def _with_plain(outcome: Outcome, objects: Sequence[RawObject], sources: Sequence[RawObject]) -> Outcome:
@@ -208,6 +208,12 @@ def _not_widened(outcome: Outcome) -> Outcome:
             result = msgspec.structs.replace(result, findings=_with_finding(result, "POL-GAP-NOT-WIDENED", detail))
         results.append(result)
     return _with_results(outcome, results)
+
+
+def _kustomized(outcome: Outcome) -> Outcome:
+    for folder in (TEXT_FOLDER, COMPAT_FOLDER, FOLDER):
+        outcome = _with_kustomization(outcome, folder)
+    return outcome
 
 
 def _with_kustomization(outcome: Outcome, folder: str) -> Outcome:

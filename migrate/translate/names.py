@@ -18,16 +18,20 @@ CLUSTER_FOLDER = "_cluster"
 KUSTOMIZATION = "kustomization"
 
 
-def file_of(kind: str, namespace: str | None, name: str) -> str:
+TEXT_FOLDER, COMPAT_FOLDER = "cilium", "compat"
+"""What the policies say, and apart from it what keeps more of today's enforcement."""
+
+
+def file_of(kind: str, namespace: str | None, name: str, folder: str = TEXT_FOLDER) -> str:
     """Where an object is written, relative to the output folder; no namespace can be called like the last two."""
     stem = _shortened(name, _MAX_STEM)
     if stem == KUSTOMIZATION:
         stem += "_"  # kustomize and Flux would read the object as one of theirs; no object has this name
     if namespace:
-        return f"cilium/{namespace}/{stem}.yaml"
+        return f"{folder}/{namespace}/{stem}.yaml"
     if kind == CIDR_GROUP:
-        return f"cilium/{CLUSTER_FOLDER}/cidrgroups/{stem}.yaml"
-    return f"cilium/{CLUSTER_FOLDER}/{stem}.yaml"
+        return f"{folder}/{CLUSTER_FOLDER}/cidrgroups/{stem}.yaml"
+    return f"{folder}/{CLUSTER_FOLDER}/{stem}.yaml"
 
 
 def is_legal(ref: ObjectRef) -> bool:

@@ -109,6 +109,7 @@ class CiliumPolicy:
     source: ObjectRef
     at: Location | None
     description: str
+    labels: tuple[tuple[str, str], ...] = ()
 
     @property
     def kind(self) -> str:

@@ -13,10 +13,11 @@ from migrate.files import write_atomic
 from migrate.model.documents import Translation
 from migrate.translate.documents import encode, read_translation
 from migrate.translate.engine import Outcome
+from migrate.translate.names import COMPAT_FOLDER, TEXT_FOLDER
 from migrate.translate.render import MANAGED_BY
 
 TRANSLATION = "translation.json"
-_FOLDERS = ("cilium", "networkpolicy")
+_FOLDERS = (TEXT_FOLDER, COMPAT_FOLDER, "networkpolicy")
 _OUTPUT_FILE = re.compile(rf"(?:{'|'.join(_FOLDERS)})(?:/[a-z0-9_][a-z0-9_.-]{{0,252}}){{1,3}}\.yaml")
 _MARK = f"{MANAGED_BY}: cilium-migrate"
 

@@ -30,7 +30,7 @@ def render_policy(policy: CiliumPolicy) -> JsonMap:
     metadata: JsonMap = {"name": policy.name}
     if policy.namespace:
         metadata["namespace"] = policy.namespace
-    metadata |= marks(str(policy.source))
+    metadata |= marks(str(policy.source), policy.labels)
     found: JsonMap = {"apiVersion": "cilium.io/v2", "kind": policy.kind, "metadata": metadata}
     specs: list[Json] = [_render_spec(spec) for spec in policy.specs]
     if len(specs) == 1:

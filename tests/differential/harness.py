@@ -141,7 +141,7 @@ class Comparison:
 def compare(case: Case, target: str, translator: Translator, engines: Engines) -> Comparison:
     """Translate the case for a target and judge both sides of every flow under both engines."""
     translated = translator(case, target)
-    document = engines.cilium[target](_after(case, translated.objects))
+    document = engines.cilium[target](after(case, translated.objects))
     found = Comparison(refused=_refused(document))
     found.policies.update(translated.claims[key_of(item)].result for item in case.policies if is_policy(item))
     directory, excused = Directory(case), _excused(case, translated, engines)
@@ -219,7 +219,7 @@ def truth(case: Case, engines: Engines) -> list[Answer]:
     return answers(document)
 
 
-def _after(case: Case, objects: Sequence[Object]) -> Object:
+def after(case: Case, objects: Sequence[Object]) -> Object:
     """The case as the target's engine sees it: the sources are gone, what was emitted is there.
 
     The ends are addresses: of a node given by name that engine takes the first one, of whatever IP family.

@@ -33,7 +33,7 @@ def test_the_folder_gets_the_objects_and_the_document_and_nothing_else(translate
     translate("-f", DEMO, "--output-dir", "out")
     written = files(translate.folder / "out")
     document = json.loads((translate.folder / "out" / "translation.json").read_text())
-    named = [item["file"] for result in document["results"] for item in result["objects"]]
+    named = [item["file"] for part in (document, *document["results"]) for item in part["objects"]]
     assert written == sorted([*named, "translation.json"])
     assert files(translate.folder) == [f"out/{path}" for path in written]
 

@@ -336,6 +336,14 @@ def test_the_translation_of_the_sample_is_compared_with_npm(demo: Path) -> None:
     assert (done.status, found.before, found.after) == (1, "enforced today by npm", "cilium on aks-1.34")
     assert found.inputs
     assert (demo / "verification.json").read_bytes().strip() == done.stdout.encode().strip()
+    lost = {cause.after.reason for cause in found.causes if cause.change == "newly_denied"}
+    assert lost == {"SCTP is switched off"}
+
+
+def test_without_compat_the_sample_loses_what_npm_lets_through(demo: Path, tmp_path: Path) -> None:
+    place = _copy(demo, tmp_path / "work")
+    (place / "compat").rename(tmp_path / "away")
+    found = read(migrate(tmp_path, "verify", "--dir", place, "-o", "json"))
     keep_tests_out = [cause for cause in found.causes if cause.before.object == "NetworkPolicy shop/keep-tests-out"]
     assert [cause.change for cause in keep_tests_out] == ["newly_denied"]
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from tests.policy_engines import EngineAnswer, PolicyEngine
-from tests.reference import kubernetes
+from tests.reference import kubernetes, npm
 from tests.reference.cases import Case
 from tests.unit import translate_cases
 from tests.unit.translate_cases import ExpectedFinding, case_names, expectation
@@ -14,6 +14,7 @@ ROWS = [
     for name in case_names()
     for target in expectation(name).targets
 ]
+WITH_COMPAT = [name for name in case_names() if expectation(name).compat and expectation(name).verdicts(after=True)]
 WITH_FLOWS = [name for name in case_names() if expectation(name).verdicts(after=True)]
 
 
@@ -44,7 +45,9 @@ def test_emitted_objects(name: str, target: str) -> None:
     expected = expectation(name)
     given = expected.per_target.get(target)
     emitted = given.emitted if given is not None and given.emitted is not None else expected.emitted
-    assert [file.path for file in translate_cases.translated(name, target).files] == list(emitted)
+    files = translate_cases.translated(name, target).files
+    assert [file.path for file in files if not translate_cases.is_compat(file)] == list(emitted)
+    assert [file.path for file in files if translate_cases.is_compat(file)] == list(expected.compat)
 
 
 @pytest.mark.parametrize(("name", "target"), ROWS)
@@ -78,6 +81,26 @@ def _check_after(name: str, target: str, engine: PolicyEngine) -> None:
     answer = engine(translate_cases.after(name, target))
     assert [policy for policy in answer["policies"] or () if not policy["ok"]] == []
     assert _verdicts(name, answer) == expectation(name).verdicts(after=True)
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("name", WITH_COMPAT)
+def test_compat_lets_through_what_the_case_says(
+    name: str, cilium_engine_118: PolicyEngine, cilium_engine_120: PolicyEngine
+) -> None:
+    engines = {"cilium-1.18": cilium_engine_118, "cilium-1.20": cilium_engine_120}
+    for target in expectation(name).targets:
+        answer = engines[target](translate_cases.after(name, target, compat=True))
+        assert [policy for policy in answer["policies"] or () if not policy["ok"]] == []
+        kept = dict.fromkeys(expectation(name).with_compat, "allow")
+        assert _verdicts(name, answer) == expectation(name).verdicts(after=True) | kept
+
+
+@pytest.mark.parametrize("name", WITH_COMPAT)
+def test_npm_lets_through_today_what_compat_keeps(name: str) -> None:
+    case = msgspec.convert(translate_cases.before(name), Case)
+    found = dict(zip(expectation(name).verdicts(after=True), npm.evaluate(case), strict=True))
+    assert {flow for flow in expectation(name).with_compat if found[flow].verdict == "deny"} == set()
 
 
 @pytest.mark.engine

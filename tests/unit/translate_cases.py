@@ -15,7 +15,7 @@ import yaml
 from migrate.model.documents import TranslationResult
 from migrate.model.finding import Finding
 from migrate.model.raw import Json, RawObject
-from migrate.translate.engine import Outcome, translate
+from migrate.translate.engine import Outcome, OutputFile, translate
 from migrate.translate.profiles import Profile, load_profile
 
 Data: TypeAlias = dict[str, Json]
@@ -45,7 +45,8 @@ class Given(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a case says, by hand, from the documents that `why` names.
 
-    `allowed` and `denied` flows meet the same verdict before and after; the two others change.
+    `allowed` and `denied` flows meet the same verdict before and after; the two others change. Of those that are denied
+    afterwards, `with_compat` are allowed by the objects of compat/, as they are today.
     """
 
     why: str
@@ -56,6 +57,8 @@ class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     denied: tuple[str, ...] = ()
     newly_allowed: tuple[str, ...] = ()
     newly_denied: tuple[str, ...] = ()
+    compat: tuple[str, ...] = ()
+    with_compat: tuple[str, ...] = ()
     cluster: str | None = "small"
     targets: tuple[str, ...] = TARGETS
     engines: tuple[str, ...] = ("npm-linux",)
@@ -112,9 +115,15 @@ def findings_of(outcome: Outcome) -> list[Finding]:
     return [*document.findings, *(finding for result in document.results for finding in result.findings)]
 
 
-def emitted_objects(outcome: Outcome) -> list[Data]:
-    """The objects in the files, read back."""
-    return [cast("Data", yaml.safe_load(file.text)) for file in outcome.files]
+def emitted_objects(outcome: Outcome, *, compat: bool = False) -> list[Data]:
+    """The objects in the files, read back; those of compat/ where they are asked for."""
+    chosen = [file for file in outcome.files if compat or not is_compat(file)]
+    return [cast("Data", yaml.safe_load(file.text)) for file in chosen]
+
+
+def is_compat(file: OutputFile) -> bool:
+    """Whether the file stands apart from what the policies say."""
+    return file.path.startswith("compat/")
 
 
 def before(name: str) -> dict[str, object]:
@@ -124,10 +133,13 @@ def before(name: str) -> dict[str, object]:
     return cluster_document(data) | {"policies": [*_policies(data), *slices], "flows": flows(name)}
 
 
-def after(name: str, target: str) -> dict[str, object]:
-    """The question to Cilium: what was written, and the NetworkPolicies that stay."""
+def after(name: str, target: str, *, compat: bool = False) -> dict[str, object]:
+    """The question to Cilium: what was written, with compat/ or without, and the NetworkPolicies that stay."""
     outcome, data = translated(name, target), objects_of(name)
-    policies = [*emitted_objects(outcome), *(item for item in _policies(data) if _stays(item, name, outcome))]
+    policies = [
+        *emitted_objects(outcome, compat=compat),
+        *(item for item in _policies(data) if _stays(item, name, outcome)),
+    ]
     options = engine_options(load_profile(target)) | {"ipv6": any(":" in address for address in _node_addresses(data))}
     return cluster_document(data) | {"policies": policies, "flows": flows(name), "options": options}
 
