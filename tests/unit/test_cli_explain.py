@@ -38,6 +38,15 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def strict(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same folder without what keeps today's openings."""
+    place = tmp_path_factory.mktemp("strict")
+    shutil.copytree(demo / "migration", place / "migration")
+    shutil.rmtree(place / "migration/compat")
+    return place
+
+
+@pytest.fixture(scope="module")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small cluster with pods of every sort, scanned and not translated."""
     return _scanned(tmp_path_factory.mktemp("town"), TOWN)
@@ -80,8 +89,8 @@ def flat(done: Ended) -> str:
 # The sample cluster.
 
 
-def test_a_flow_that_the_cutover_cuts_off(demo: Path) -> None:
-    (flow,) = explained(demo, "staging/load-test", "shop/frontend", "TCP/8080", status=1).flows
+def test_a_flow_that_the_cutover_cuts_off(strict: Path) -> None:
+    (flow,) = explained(strict, "staging/load-test", "shop/frontend", "TCP/8080", status=1).flows
     assert flow.change == "newly_denied"
     told = words(flow)
     assert told["intent"] == ("unenforced", "deny", "deny")
@@ -91,8 +100,13 @@ def test_a_flow_that_the_cutover_cuts_off(demo: Path) -> None:
     assert [text.partition(":")[0] for text in flow.findings] == ["POL-NS-NOTIN-MULTI"]
 
 
-def test_the_first_line_says_that_it_changes_and_by_what(demo: Path) -> None:
-    done = migrate(demo, "explain", "staging/load-test", "shop/frontend", "8080")
+def test_a_flow_that_an_object_of_its_own_keeps(demo: Path) -> None:
+    (flow,) = explained(demo, "staging/load-test", "shop/frontend", "TCP/8080", status=0).flows
+    assert (flow.change, words(flow)["future"][1:]) == ("none", ("allow", "allow"))
+
+
+def test_the_first_line_says_that_it_changes_and_by_what(strict: Path) -> None:
+    done = migrate(strict, "explain", "staging/load-test", "shop/frontend", "8080")
     assert done.status == 1
     first = "CHANGES AT CUTOVER: newly denied by the default deny of CiliumNetworkPolicy shop/keep-tests-out (ingress)"
     assert flat(done).startswith(first)
@@ -161,8 +175,8 @@ def test_verify_has_the_same_intent(demo: Path) -> None:
     assert [text.rpartition(", as ")[2] for text in said] == ["kubernetes means it", "calico means it"]
 
 
-def test_from_outside_through_a_service_the_answer_is_known_where_all_nodes_lead_to_the_same(demo: Path) -> None:
-    done = explained(demo, "198.51.100.1", "svc/shop/frontend", "80", status=1)
+def test_from_outside_through_a_service_the_answer_is_known_where_all_nodes_lead_to_the_same(strict: Path) -> None:
+    done = explained(strict, "198.51.100.1", "svc/shop/frontend", "80", status=1)
     (flow,) = done.flows
     told = words(flow)
     assert flow.change == "newly_denied"
@@ -247,14 +261,14 @@ def test_yaml_says_the_same_as_json(demo: Path) -> None:
 def test_without_a_translation_the_future_is_made_on_the_way(demo: Path, tmp_path: Path) -> None:
     shutil.copytree(demo / "migration", tmp_path / "migration")
     shutil.rmtree(tmp_path / "migration/cilium")
+    shutil.rmtree(tmp_path / "migration/compat")
     (tmp_path / "migration/translation.json").unlink()
     before = sorted(tmp_path.rglob("*"))
     question = ("staging/load-test", "shop/frontend", "8080")
-    here, there = explained(tmp_path, *question, status=1), explained(demo, *question, status=1)
+    here, there = explained(tmp_path, *question, status=0), explained(demo, *question, status=0)
     assert [words(flow) for flow in here.flows] == [words(flow) for flow in there.flows]
     assert here.notes[-1].startswith("not translated yet (migration/translation.json is not there)")
-    (near,) = here.flows[0].truths[2].ingress.policies
-    assert (near.at or "").startswith("cilium/shop/keep-tests-out.yaml:")
+    assert (here.flows[0].truths[2].ingress.decided_by.at or "").startswith("compat/shop/keep-tests-out-not-in.yaml:")
     assert sorted(tmp_path.rglob("*")) == before, "nothing is written"
 
 
