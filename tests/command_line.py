@@ -73,11 +73,20 @@ def status_of(
 
 
 def migrate_process(
-    folder: Path, *arguments: str | Path, stdout: int = subprocess.PIPE, limit: Callable[[], None] | None = None
+    folder: Path, *arguments: str | Path, stdout: int = subprocess.PIPE, limit: Callable[[], object] | None = None
 ) -> Ended:
     """The command in a process of its own; `limit` restricts what that process may do."""
-    done = subprocess.run(
+    done = ended_process(folder, *arguments, stdout=stdout, limit=limit)
+    return Ended(done.returncode, (done.stdout or b"").decode(), done.stderr.decode())
+
+
+def ended_process(
+    folder: Path, *arguments: str | Path, stdout: int = subprocess.PIPE, limit: Callable[[], object] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """As `migrate_process`, with the bytes as they are."""
+    return subprocess.run(
         [*PROGRAM, *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=subprocess.PIPE,
         cwd=folder,
@@ -86,4 +95,3 @@ def migrate_process(
         check=False,
         timeout=PATIENCE,
     )
-    return Ended(done.returncode, (done.stdout or b"").decode(), done.stderr.decode())

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
+    from migrate.model.documents import DecidedBy
+
 _WIDTH_WITHOUT_TERMINAL = 200
 
 
@@ -47,6 +49,15 @@ def document_text(document: msgspec.Struct, output: OutputFormat) -> str:
     if output is OutputFormat.YAML:
         return yaml_out.dump(msgspec.to_builtins(document))
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+
+
+def decided_text(decided: DecidedBy) -> str:
+    """What decided a side of a flow: the object with its rule and place, or why no rule did."""
+    if decided.object is None:
+        return decided.reason
+    place = f" ({decided.at})" if decided.at else ""
+    note = f", {decided.reason}" if decided.reason else ""
+    return f"{decided.object} {decided.rule}{place}{note}"
 
 
 def table_text(*parts: RenderableType) -> str:

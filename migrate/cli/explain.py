@@ -8,13 +8,13 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from migrate.cli import options
+from migrate.cli.options import EngineName
 from migrate.errors import ExitStatus
 
 if TYPE_CHECKING:
@@ -24,17 +24,6 @@ _WIDTH = 80
 _WIDEST = 110
 _MOST_SAME = 3
 _LEAD = re.compile(r" *(?:- |note: |not certain: |(?:from|to|port|same) +)?")
-
-
-class EngineName(Enum):
-    """What may enforce policies today."""
-
-    KUBERNETES = "kubernetes"
-    NPM = "npm"
-    NPM_WINDOWS = "npm-windows"
-    CALICO = "calico"
-    CILIUM = "cilium"
-    NONE = "none"
 
 
 Source = Annotated[
@@ -53,7 +42,8 @@ Folder = Annotated[
 Snapshot = Annotated[Path | None, typer.Option("--snapshot", help="Snapshot to ask, instead of the folder's.")]
 Target = Annotated[str | None, typer.Option("--target", help="Profile of Cilium; default: that of the translation.")]
 BeforeEngine = Annotated[
-    EngineName | None, typer.Option("--before-engine", help="What enforces today; default: what the snapshot shows.")
+    EngineName | None,
+    typer.Option("--before-engine", help="What enforces today; default: what the snapshot shows."),
 ]
 
 

@@ -24,6 +24,17 @@ class OutputFormat(Enum):
     YAML = "yaml"
 
 
+class EngineName(Enum):
+    """Whose meaning policies are given; none enforces nothing."""
+
+    KUBERNETES = "kubernetes"
+    NPM = "npm"
+    NPM_WINDOWS = "npm-windows"
+    CALICO = "calico"
+    CILIUM = "cilium"
+    NONE = "none"
+
+
 Filename = Annotated[
     list[str] | None,
     typer.Option("--filename", "-f", help="Manifests: a file, a folder with all below it, or - for standard input."),

@@ -13,7 +13,7 @@ from migrate.cli import options
 from migrate.errors import ExitStatus, InputError
 
 if TYPE_CHECKING:
-    from migrate.model.documents import DecidedBy, SimulatedCase, SimulatedFlow, Simulation
+    from migrate.model.documents import SimulatedCase, SimulatedFlow, Simulation
     from migrate.truths import FlowRequest
 
 
@@ -129,17 +129,11 @@ def _left_out(case: SimulatedCase) -> str:
 
 def _why(flow: SimulatedFlow) -> str:
     """The sides that deny, or are not known; else, for an allowed flow, every side that something may police."""
+    from migrate.cli.emit import decided_text
+
     words = {side: getattr(flow, side) for side in flow.decided_by}
     deciding = [side for side, word in words.items() if word == ("unknown" if flow.verdict == "unknown" else "deny")]
     policed = deciding or [side for side, word in words.items() if word in ("allow", "unknown")]
     if flow.verdict == "allow" and not policed:
         return "nothing polices either end"
-    return "; ".join(f"{side}: {_decided_by(flow.decided_by[side])}" for side in policed)
-
-
-def _decided_by(decided: DecidedBy) -> str:
-    if decided.object is None:
-        return decided.reason
-    place = f" ({decided.at})" if decided.at else ""
-    note = f", {decided.reason}" if decided.reason else ""
-    return f"{decided.object} {decided.rule}{place}{note}"
+    return "; ".join(f"{side}: {decided_text(flow.decided_by[side])}" for side in policed)

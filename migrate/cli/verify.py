@@ -9,21 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from migrate.cli import options
+from migrate.cli.options import EngineName
 from migrate.errors import ExitStatus, InputError
 
 if TYPE_CHECKING:
     from migrate.model.documents import Verification
-
-
-class EngineName(Enum):
-    """Whose meaning policies are given."""
-
-    KUBERNETES = "kubernetes"
-    NPM = "npm"
-    NPM_WINDOWS = "npm-windows"
-    CALICO = "calico"
-    CILIUM = "cilium"
-    NONE = "none"
 
 
 class ProofKind(Enum):
@@ -45,7 +35,8 @@ Snapshot = Annotated[Path | None, typer.Option("--snapshot", help="Snapshot that
 Before = Annotated[Path | None, typer.Option("--before", help="Folder of objects: the first state.")]
 After = Annotated[Path | None, typer.Option("--after", help="Folder of objects: the second state.")]
 BeforeEngine = Annotated[
-    EngineName | None, typer.Option("--before-engine", help="Default: what enforces today; for folders kubernetes.")
+    EngineName | None,
+    typer.Option("--before-engine", help="Default: what enforces today; for folders kubernetes."),
 ]
 AfterEngine = Annotated[
     EngineName | None, typer.Option("--after-engine", help="Default: cilium; for folders kubernetes.")

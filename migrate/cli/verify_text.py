@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from migrate.cli.emit import plain, table_text
-from migrate.model.documents import Cause, CauseEnds, DecidedBy, FlowExample, Matrix, Verification, WitnessProof
+from migrate.cli.emit import decided_text, plain, table_text
+from migrate.model.documents import Cause, CauseEnds, FlowExample, Matrix, Verification, WitnessProof
 
 _WIDTH = 80
 _MOST = 50
@@ -69,8 +69,8 @@ def _cause(number: int, cause: Cause) -> Iterator[str]:
     for end, traits in ((flow.source, flow.source_traits), (flow.destination, flow.destination_traits)):
         if traits:
             yield from _wrapped(f"{end} has {', '.join(traits)}", "     ", "   ")
-    yield from _wrapped(f"before  {_decided(cause.before)}", " " * 11, "   ")
-    yield from _wrapped(f"after   {_decided(cause.after)}", " " * 11, "   ")
+    yield from _wrapped(f"before  {decided_text(cause.before)}", " " * 11, "   ")
+    yield from _wrapped(f"after   {decided_text(cause.after)}", " " * 11, "   ")
 
 
 def _touched(cause: Cause) -> list[str]:
@@ -84,14 +84,6 @@ def _packet(flow: FlowExample) -> str:
     if not flow.protocol.isdigit():
         return f"{flow.protocol}/{flow.port}" + (f" from port {flow.source_port}" if flow.source_port else "")
     return f"IP protocol {flow.protocol}"
-
-
-def _decided(decided: DecidedBy) -> str:
-    if decided.object is None:
-        return decided.reason
-    place = f" ({decided.at})" if decided.at else ""
-    note = f", {decided.reason}" if decided.reason else ""
-    return f"{decided.object} {decided.rule}{place}{note}"
 
 
 def _ends(ends: CauseEnds) -> str:

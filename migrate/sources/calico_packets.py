@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from migrate.model.addresses import AddressSet
-from migrate.model.flow import ICMP, ICMPV6, PROTOCOL_NUMBERS, TCP, Direction
+from migrate.model.flow import ICMP, ICMPV6, PROTOCOL_NUMBERS, Direction
 from migrate.model.intervals import IntervalSet
 from migrate.model.labels import Labels, Scope
 from migrate.model.ruleset import (
@@ -165,19 +165,11 @@ def _protocols(rule: CalicoRule) -> IntervalSet | None:
     found = _EVERY_PROTOCOL
     if rule.protocol is not None:
         found &= _number(rule.protocol)
-    elif _named(rule):
-        found &= IntervalSet(((TCP, TCP),))
     if rule.not_protocol is not None:
         found -= _number(rule.not_protocol)
     if rule.icmp is not None or rule.not_icmp is not None:
         found &= IntervalSet.of(((ICMP, ICMP), (ICMPV6, ICMPV6)))
     return None if found == _EVERY_PROTOCOL else found
-
-
-def _named(rule: CalicoRule) -> bool:
-    """Whether the rule names ports; without a protocol such a rule is about TCP."""
-    lists = (rule.source.ports, rule.source.not_ports, rule.destination.ports, rule.destination.not_ports)
-    return any(isinstance(port, str) for ports in lists for port in ports)
 
 
 def _number(protocol: str) -> IntervalSet:

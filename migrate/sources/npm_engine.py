@@ -6,7 +6,7 @@ IPv4 traffic is checked, a negated namespace set also matches what is in no set,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from migrate.model.addresses import Address, AddressSet
 from migrate.model.cluster import Cluster
@@ -59,17 +59,16 @@ class NpmLinuxEngine:
         odd_values: Mapping[ObjectRef, str],
     ) -> None:
         self._settings = settings
-        self.refused = {policy.ref: odd_values.get(policy.ref) or self._refusal(policy) for policy in policies}
-        self.refused = {ref: reason for ref, reason in self.refused.items() if reason}
+        reasons = {policy.ref: odd_values.get(policy.ref) or self._refusal(policy) for policy in policies}
+        self.refused = {ref: reason for ref, reason in reasons.items() if reason}
         self._policies = tuple(policy for policy in policies if policy.ref not in self.refused)
         self.subjects: Sequence[Subject] = tuple(
             Subject(in_namespace(p.subject, p.ref.namespace), p.directions, Provenance(p.ref, "spec", p.at))
             for p in self._policies
         )
         self.exempt: dict[Direction, Predicate] = dict.fromkeys(Direction, _UNSEEN)
-        self.unknown: tuple[Provenance, ...] = tuple(
-            Provenance(policy.ref, problem.field, problem.at) for policy in policies for problem in policy.problems
-        )
+        problems = (Provenance(policy.ref, found.field, found.at) for policy in policies for found in policy.problems)
+        self.unknown: tuple[Provenance, ...] = (*problems, *self._doubts())
         self._nobody = AddressSet.of_addresses(_second_addresses(cluster))
 
     def chain(self, direction: Direction, policies: tuple[int, ...]) -> Chain:
@@ -84,6 +83,10 @@ class NpmLinuxEngine:
 
     def _refusal(self, policy: NetworkPolicy) -> str:
         return linux_refusal(policy, lite=self._settings.lite)
+
+    def _doubts(self) -> Iterator[Provenance]:
+        """What of the policies that it takes is not known to be enforced as modelled."""
+        yield from ()
 
     def _rules(self, policy: NetworkPolicy, direction: Direction) -> list[Rule]:
         found: list[Rule] = []
@@ -153,16 +156,10 @@ class NpmWindowsEngine(NpmLinuxEngine):
     The ACL that admits the node is there for the pod's own node, which is exempt here.
     """
 
-    def __init__(
-        self,
-        policies: Sequence[NetworkPolicy],
-        cluster: Cluster,
-        settings: NpmSettings,
-        odd_values: Mapping[ObjectRef, str],
-    ) -> None:
-        super().__init__(policies, cluster, settings, odd_values)
-        if settings.lite:
-            self.unknown += tuple(place for policy in self._policies for place in ignored_holes(policy))
+    def _doubts(self) -> Iterator[Provenance]:
+        """In lite mode some releases take blocks without their exceptions."""
+        for policy in self._policies if self._settings.lite else ():
+            yield from ignored_holes(policy)
 
     def _refusal(self, policy: NetworkPolicy) -> str:
         lite = self._settings.lite

@@ -18,7 +18,7 @@ from migrate.sources.calico import CalicoPolicy
 from migrate.sources.calico_tiers import Order, Tier
 from migrate.sources.kubernetes import NAMESPACE_NAME, NetworkPolicy, PortMatch, Rule
 from migrate.translate.calico import is_plain, policy_subjects
-from migrate.translate.calico_regions import RuleRegions, as_peer_set, numbered
+from migrate.translate.calico_regions import Packets, RuleRegions, as_peer_set, boxes, numbered
 from migrate.translate.context import Context
 from migrate.translate.kubernetes import block_addresses, rule_peers, subject_of
 from migrate.translate.notes import Notes
@@ -35,7 +35,6 @@ from migrate.translate.regions import (
     PodSet,
     Region,
     TrafficSet,
-    common_pods,
     limited,
 )
 from migrate.translate.selectors import ANY_NAMESPACE, in_namespaces, narrowed_to
@@ -72,8 +71,8 @@ def plan(
     order = Order(tiers, "legacy")
     ordered = [(entry.policy, order.tier(entry.tier)) for entry in order.sorted(filter(_polices_pods, policies))]
     if not _order_decides(ordered):
-        wanted = [(policy, tier) for policy, tier in ordered if isinstance(policy, CalicoPolicy)]
-        return _apart([(policy, tier) for policy, tier in wanted if not is_plain(policy)], context)
+        wanted = [(p, tier) for p, tier in ordered if isinstance(p, CalicoPolicy) and not is_plain(p)]
+        return _apart(wanted, context)
     entries = [
         found
         for number, (policy, tier) in enumerate(ordered)
@@ -100,7 +99,7 @@ def _order_decides(ordered: Sequence[tuple[CalicoPolicy | NetworkPolicy, Tier]])
     )
 
 
-def _apart(policies: Sequence[tuple[CalicoPolicy | NetworkPolicy, Tier]], context: Context) -> dict[ObjectRef, Planned]:
+def _apart(policies: Sequence[tuple[CalicoPolicy, Tier]], context: Context) -> dict[ObjectRef, Planned]:
     found: dict[ObjectRef, Planned] = {}
     for number, (policy, tier) in enumerate(policies):
         entry = _entry(number, policy, tier, context)
@@ -158,7 +157,7 @@ def _rules(
     if isinstance(policy, CalicoPolicy):
         return RuleRegions(policy, pods, context, notes).rules(direction)
     return tuple(
-        OrderedRule(Action.ALLOW, region, region, rule.field)
+        OrderedRule(Action.ALLOW, region, region)
         for rule in policy.rules(direction)
         for region in [_kubernetes_region(rule, policy, pods, direction, context, notes)]
     )
@@ -174,23 +173,16 @@ def _kubernetes_region(
     peers = PeerSet(inside, peers.addresses, peers.own_node, peers.other_nodes)
     if rule.ports is None:
         return (Box(pods, peers, ANY_TRAFFIC),)
-    plain = TrafficSet.of((match.protocol, _port_numbers(match)) for match in rule.ports)
-    found = [Box(pods, peers, plain)]
-    for match in rule.ports:
-        if isinstance(match.port, str):
-            found += _named_boxes(match, pods, peers, direction, context, notes)
-    return tuple(box for box in found if box)
-
-
-def _named_boxes(
-    match: PortMatch, pods: PodSet, peers: PeerSet, direction: Direction, context: Context, notes: Notes
-) -> list[Box]:
     ingress = direction is Direction.INGRESS
-    found: list[Box] = []
-    for one in numbered(str(match.port), match.protocol, pods if ingress else peers.pods, context, notes):
-        own = common_pods(pods, one.exact) if ingress else pods
-        found.append(Box(own, peers if ingress else PeerSet(common_pods(peers.pods, one.exact)), one.traffic))
-    return found
+    named = (match for match in rule.ports if isinstance(match.port, str))
+    owners = pods if ingress else peers.pods
+    packets = Packets(
+        exact=ANY_TRAFFIC,
+        wide=ANY_TRAFFIC,
+        names=tuple(one for m in named for one in numbered(str(m.port), m.protocol, owners, context, notes)),
+        numbers=TrafficSet.of((match.protocol, _port_numbers(match)) for match in rule.ports),
+    )
+    return boxes(pods, peers, packets, ingress, sure=True)
 
 
 def _port_numbers(match: PortMatch) -> IntervalSet:
@@ -279,8 +271,8 @@ def _specs(planned: Planned, namespace: str | None, context: Context) -> list[Po
             isolated.setdefault(emission.isolates_also, set()).add(direction)
     rules: dict[PodSet, list[CiliumRule]] = {pods: [] for pods in isolated}
     for direction, emission in emissions.items():
-        for boxes, deny in ((emission.allows, False), (emission.denies, True)):
-            for pods, joined in by_pods(boxes).items():
+        for region, deny in ((emission.allows, False), (emission.denies, True)):
+            for pods, joined in by_pods(region).items():
                 rules.setdefault(pods, []).extend(rules_of(joined, direction, namespace, context.profile, deny=deny))
     return [
         PolicySpec(subject, frozenset(isolated.get(pods, ())), tuple(found))

@@ -68,11 +68,9 @@ class _Bounds:
 
     def without_owned(self, context: Context) -> _Bounds:
         """Without addresses that pods and nodes have: whoever has them is named otherwise."""
-        by_owner = [pod.addresses for pod in context.pods] + [node.addresses for node in context.cluster.nodes]
-        owned = AddressSet.of_addresses(address for addresses in by_owner for address in addresses)
         return _Bounds(
-            replace(self.exact, addresses=self.exact.addresses - owned),
-            replace(self.wide, addresses=self.wide.addresses - owned),
+            replace(self.exact, addresses=self.exact.addresses - context.owned),
+            replace(self.wide, addresses=self.wide.addresses - context.owned),
         )
 
     def without(self, other: _Bounds) -> _Bounds:
@@ -86,7 +84,7 @@ class _Bounds:
 
 
 @dataclass(frozen=True, slots=True)
-class _Packets:
+class Packets:
     """Packets between what surely matches and what may match. Those of `names` go to ports with names.
 
     Without `names` and `numbers` destination ports do not matter.
@@ -123,9 +121,9 @@ class RuleRegions:
         for end, traffic in self._peers(other, ingress, unsaid):
             peers = self._in_families(end, rule, unsaid)
             names = self._names(rule, (mine if ingress else peers).wide.pods)
-            packets = _Packets(exact & traffic, wide & traffic, names, _numbered(rule))
-            exact_boxes += _boxes(mine.exact.pods, peers.exact, packets, ingress, sure=True)
-            wide_boxes += _boxes(mine.wide.pods, peers.wide, packets, ingress, sure=False)
+            packets = Packets(exact & traffic, wide & traffic, names, _numbered(rule))
+            exact_boxes += boxes(mine.exact.pods, peers.exact, packets, ingress, sure=True)
+            wide_boxes += boxes(mine.wide.pods, peers.wide, packets, ingress, sure=False)
             if not unsaid and not (mine.is_exact and peers.is_exact):
                 what = "a CIDR that covers" if other.service is None else "a Service behind which are"
                 unsaid.append(f"{what} some of the pods or nodes that labels cannot tell apart")
@@ -134,7 +132,7 @@ class RuleRegions:
             self._notes.find("POL-HTTP", text, place=rule.field, at=rule.at)
         if unsaid:
             self._say(rule, unsaid)
-        return OrderedRule(ACTIONS[rule.action], tuple(exact_boxes), tuple(wide_boxes), rule.field)
+        return OrderedRule(ACTIONS[rule.action], tuple(exact_boxes), tuple(wide_boxes))
 
     def _say(self, rule: CalicoRule, unsaid: Sequence[str]) -> None:
         what = "; the Allow was left out" if rule.action == "Allow" else "; it was taken to cover more flows"
@@ -250,10 +248,8 @@ def _in_versions(peers: PeerSet, families: Collection[int], cluster: frozenset[i
 
 def covered(addresses: AddressSet, version: int | None, context: Context) -> _Bounds:
     """What addresses cover for packets of one IP version or (None) of any, for the pods and nodes of the snapshot."""
-    by_word: dict[str, list[Pod]] = {ALL: [], SOME: [], NONE: []}
-    for pod in context.pods:
-        by_word[_inside(pod.addresses, version, addresses)].append(pod)
-    pods = by_word[ALL]
+    whole, part = context.pod_addresses.split(addresses, version)
+    pods = [context.pods[index] for index in whole]
     networks = context.cluster.pod_networks
     everywhere = bool(networks) and networks <= addresses
     labelled, lost = select_exactly(pods, context, cluster_wide=everywhere) if pods else (NO_POD, ())
@@ -261,27 +257,14 @@ def covered(addresses: AddressSet, version: int | None, context: Context) -> _Bo
         labelled = EVERY_POD
     around = tuple(
         (Requirement(NAMESPACE_NAME, Operator.IN, (name,), Scope.NAMESPACE),)
-        for name in _namespaces([*lost, *by_word[SOME]])
+        for name in sorted({pod.namespace for pod in (*lost, *(context.pods[index] for index in part))})
     )
-    found = [_inside(node.addresses, version, addresses) for node in context.cluster.nodes]
-    every, some = bool(found) and set(found) <= {ALL}, any(word != NONE for word in found)
-    whole = union_of_pods((tuple(map(_plain, labelled)),))
+    nodes, some_nodes = context.node_addresses.split(addresses, version)
+    every, some = bool(nodes) and len(nodes) == len(context.cluster.nodes), bool(nodes or some_nodes)
+    told = union_of_pods((tuple(map(_plain, labelled)),))
     return _Bounds(
-        PeerSet(whole, addresses, every, every), PeerSet(union_of_pods((whole, around)), addresses, some, some)
+        PeerSet(told, addresses, every, every), PeerSet(union_of_pods((told, around)), addresses, some, some)
     )
-
-
-ALL, SOME, NONE = "all", "some", "none"
-
-
-def _inside(owned: Sequence[Address], version: int | None, addresses: AddressSet) -> str:
-    """Whether an owner's addresses of one version are inside."""
-    found = [address in addresses for address in owned if version in (None, address.version)]
-    return NONE if not any(found) else ALL if all(found) else SOME
-
-
-def _namespaces(pods: Iterable[Pod]) -> list[str]:
-    return sorted({pod.namespace for pod in pods})
 
 
 def _plain(conjunction: Conjunction) -> Conjunction:
@@ -356,7 +339,7 @@ def _one_family(rule: CalicoRule) -> bool:
     return rule.protocol in ICMP_PROTOCOLS
 
 
-def _boxes(pods: PodSet, peers: PeerSet, packets: _Packets, ingress: bool, *, sure: bool) -> Region:
+def boxes(pods: PodSet, peers: PeerSet, packets: Packets, ingress: bool, *, sure: bool) -> Region:
     """The flows that surely match, or those that may match."""
     limits = packets.exact if sure else packets.wide
     found = [Box(pods, peers, limits & packets.numbers)]

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from migrate.model.addresses import AddressSet
 from migrate.model.cluster import Cluster, Node, Pod
 from migrate.model.finding import Effect
-from migrate.model.labels import Scope
 from migrate.model.selectors import Conjunction
 from migrate.sources.calico import NetworkSet
 from migrate.sources.endpoints import Backend
@@ -59,6 +59,17 @@ class Context:
         return AddressIndex([node.addresses for node in self.nodes])
 
     @cached_property
+    def owned(self) -> AddressSet:
+        """The addresses that pods and nodes have."""
+        by_owner = [pod.addresses for pod in self.pods] + [node.addresses for node in self.nodes]
+        return AddressSet.of_addresses(address for addresses in by_owner for address in addresses)
+
+    @cached_property
+    def namespaces(self) -> frozenset[str]:
+        """The names of the namespaces."""
+        return frozenset(namespace.name for namespace in self.cluster.namespaces)
+
+    @cached_property
     def pods_by_namespace(self) -> dict[str, tuple[Pod, ...]]:
         """The same pods by namespace."""
         found: dict[str, list[Pod]] = {}
@@ -85,11 +96,6 @@ class Context:
         candidates: Iterable[Pod] = self.pods if namespace is None else self.pods_by_namespace.get(namespace, ())
         return tuple(pod for pod in candidates if all(r.matches(pod.labels_of(r.scope)) for r in conjunction))
 
-    @property
-    def runs_npm(self) -> bool:
-        """Whether Azure NPM enforces today."""
-        return "npm-linux" in self.engines or "npm-windows" in self.engines
-
     def enforced(self, effect: Effect, *engines: str) -> Effect:
         """`effect` when one of these engines enforces today, none for another one, unknown when nobody knows."""
         if not self.engines:
@@ -104,8 +110,3 @@ class Context:
     def changes(self, effect: Effect) -> Effect:
         """`effect` against today's enforcement for a difference from the policies' text."""
         return effect if self.today else Effect.UNKNOWN
-
-
-def namespace_requirements(conjunction: Conjunction) -> Conjunction:
-    """The requirements on namespaces among those of a conjunction."""
-    return tuple(requirement for requirement in conjunction if requirement.scope is Scope.NAMESPACE)

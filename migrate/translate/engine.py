@@ -34,8 +34,6 @@ from migrate.translate.render import JsonMap, render_group, render_policy
 from migrate.translate.schema import violations
 from migrate.translate.text import to_text
 
-MODES = ("rewrite", "supplement", "keep")
-
 
 @dataclass(frozen=True, slots=True)
 class OutputFile:
@@ -106,6 +104,9 @@ class _Run:
         self.policies: list[NetworkPolicy] = []
         self.refused: set[ObjectRef] = set()
         self.planned: dict[ObjectRef, Planned] = {}
+        # What was read, by the object as it is held here: planning and writing both look at it.
+        self._calico: dict[int, calico.CalicoPolicy] = {}
+        self._kubernetes: dict[int, NetworkPolicy] = {}
 
     def over(self, sources: Sequence[RawObject], complete: bool) -> Outcome:
         ordered = sorted(sources, key=lambda raw: raw.ref.sort_key())
@@ -157,14 +158,24 @@ class _Run:
         """What the order of Calico's policies makes of them, and of NetworkPolicies among them."""
         named = [raw for raw in sources if is_legal(raw.ref)]
         own = [raw for raw in named if raw.ref.group in calico.GROUPS]
-        policies = [calico.read_policy(raw) for raw in own if raw.ref.kind in CALICO_POLICIES]
+        policies = [self._read_calico(raw) for raw in own if raw.ref.kind in CALICO_POLICIES]
         if not policies or (self.context.engines and "calico" not in self.context.engines):
             return {}
         tiers = [read_tier(raw) for raw in own if raw.ref.kind == "Tier"]
-        others = [kubernetes.read_policy(raw) for raw in named if raw.ref.group == "networking.k8s.io"]
+        others = [self._read_kubernetes(raw) for raw in named if raw.ref.group == "networking.k8s.io"]
         usable: list[calico.CalicoPolicy | NetworkPolicy] = [policy for policy in policies if not policy.problems]
         usable += [policy for policy in others if not policy.problems]
         return plan(usable, tiers, self.context.exact)
+
+    def _read_calico(self, raw: RawObject) -> calico.CalicoPolicy:
+        if id(raw) not in self._calico:
+            self._calico[id(raw)] = calico.read_policy(raw)
+        return self._calico[id(raw)]
+
+    def _read_kubernetes(self, raw: RawObject) -> NetworkPolicy:
+        if id(raw) not in self._kubernetes:
+            self._kubernetes[id(raw)] = kubernetes.read_policy(raw)
+        return self._kubernetes[id(raw)]
 
     def _result(self, raw: RawObject) -> TranslationResult:
         notes = Notes(raw.ref, raw.at())
@@ -181,12 +192,12 @@ class _Run:
         return _finish(notes, emitted)
 
     def _note_namespace(self, raw: RawObject, notes: Notes) -> None:
-        known = {namespace.name for namespace in self.context.cluster.namespaces}
+        known = self.context.namespaces
         if self.context.cluster.complete and known and raw.ref.namespace and raw.ref.namespace not in known:
             notes.find("POL-NAMESPACE-MISSING", f"namespace {raw.ref.namespace} is not in the snapshot")
 
     def _network_policy(self, raw: RawObject, notes: Notes) -> tuple[EmittedObject, ...]:
-        policy = kubernetes.read_policy(raw)
+        policy = self._read_kubernetes(raw)
         if _refused(policy.problems, self.context, notes):
             return ()
         self.policies.append(policy)
@@ -223,7 +234,7 @@ class _Run:
         return self._write_policy(replace(added, name=name), notes)
 
     def _calico_policy(self, raw: RawObject, notes: Notes) -> tuple[EmittedObject, ...]:
-        policy = calico.read_policy(raw)
+        policy = self._read_calico(raw)
         if self.context.engines and "calico" not in self.context.engines:
             text = "Calico does not run, so nothing enforces it today, and nothing will: no object was written for it"
             notes.find("POL-NOT-ENFORCED", text, on_intent=Effect.UNKNOWN, result=Result.UNSUPPORTED)

@@ -44,7 +44,6 @@ class OrderedRule:
     action: Action
     exact: Region
     wide: Region
-    field: str
 
     @property
     def is_exact(self) -> bool:
@@ -132,8 +131,7 @@ class _Walk:
         emission = self.emissions[policy.index]
         emission.isolates = not policy.passes
         tier.pods = union_of_pods((tier.pods, policy.pods))
-        given = list(self._reaching([Box(policy.pods, ANY_PEER, ANY_TRAFFIC)]))
-        if not given:
+        if not self._reaching([Box(policy.pods, ANY_PEER, ANY_TRAFFIC)]):
             emission.reach = Reach.NONE
         for number, rule in enumerate(policy.rules(self._direction)):
             if rule.action is Action.ALLOW:
@@ -188,18 +186,14 @@ class _Walk:
 
     def _reaching(self, region: Iterable[Box]) -> Region:
         """What of a region the tiers before let through."""
-        left = tuple(region)
-        for tier in self._ended:
-            free = region_without(left, [Box(tier.pods, ANY_PEER, ANY_TRAFFIC)])
-            left = (*free, *common_region(left, [box for _, box in tier.passed]))
-        return left
+        return _through(region, self._ended)
 
     def _finish(self) -> None:
         """What no tier decides is allowed: say so for pods that are isolated all the same."""
         blocked = [box for _, box in self._blocked]
         for number, tier in enumerate(self._ended):
             for index, box in tier.passed:
-                left = self._after(box, number)
+                left = _through([box], self._ended[number + 1 :])
                 self.emissions[index].allows += region_without(left, blocked)
         isolated = union_of_pods(tier.pods for tier in self._ended)
         for index, box in self._blocked:
@@ -227,12 +221,14 @@ class _Walk:
     def _allows(self, region: Box) -> bool:
         return any(box.overlaps(region) for emission in self.emissions.values() for box in emission.allows)
 
-    def _after(self, box: Box, number: int) -> Region:
-        left: Region = (box,)
-        for tier in self._ended[number + 1 :]:
-            free = region_without(left, [Box(tier.pods, ANY_PEER, ANY_TRAFFIC)])
-            left = (*free, *common_region(left, [passed for _, passed in tier.passed]))
-        return left
+
+def _through(region: Iterable[Box], tiers: Iterable[_Tier]) -> Region:
+    """What of a region tiers that end in Deny leave: pods that they do not select, and what they pass."""
+    left = tuple(region)
+    for tier in tiers:
+        free = region_without(left, [Box(tier.pods, ANY_PEER, ANY_TRAFFIC)])
+        left = (*free, *common_region(left, [box for _, box in tier.passed]))
+    return left
 
 
 def _trimmed(region: Region, allows: Sequence[Box]) -> Region | None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from migrate.model.cluster import Pod
-from migrate.model.documents import Cause, CauseEnds, DecidedBy, FlowExample
-from migrate.model.flow import PROTOCOL_NAMES, Direction, End, EndKind, Flow
+from migrate.model.documents import Cause, CauseEnds, DecidedBy
+from migrate.model.flow import Direction, EndKind, Flow
 from migrate.verify.bits import bits, members
 from migrate.verify.compare import Change, ChangeKind, Comparison
+from migrate.verify.examples import Traits, example, no_traits
 from migrate.verify.simulate import Answer, Simulator
 from migrate.verify.simulation import decided_by
 from migrate.verify.space import Space
-
-Traits: TypeAlias = Callable[[Pod], tuple[str, ...]]
-"""What to say of a pod beside its name."""
 
 
 class DisagreementError(AssertionError):
@@ -44,10 +41,6 @@ class _Found:
         self.peers[own] = self.peers.get(own, 0) | peers
 
 
-def _no_traits(pod: Pod) -> tuple[str, ...]:
-    return ()
-
-
 @dataclass(frozen=True, slots=True)
 class Changes:
     """All changed flows by cause, and how many pairs of pods have any: by causes they may be counted twice."""
@@ -57,7 +50,7 @@ class Changes:
     newly_allowed: int
 
 
-def find_changes(comparison: Comparison, traits: Traits = _no_traits) -> Changes:
+def find_changes(comparison: Comparison, traits: Traits = no_traits) -> Changes:
     """All changed flows by change, side and deciding rules. Raises DisagreementError when an example does not hold."""
     simulators = [Simulator(side.engine, comparison.space.cluster) for side in (comparison.before, comparison.after)]
     found: dict[tuple[str, str, str, str], _Found] = {}
@@ -104,7 +97,7 @@ def _cause(kind: str, side: str, entry: _Found, count: _Counting, traits: Traits
         side="egress" if side == "egress" else "ingress",
         before=entry.before,
         after=entry.after,
-        counterexample=_example(entry.flow, traits),
+        counterexample=example(entry.flow, traits),
         sources=count.ends(entry.sources),
         destinations=count.ends(entry.destinations),
         pod_pairs=count.pairs(count.by_class(entry.peers)),
@@ -197,25 +190,3 @@ def _turned(peers: dict[int, int]) -> dict[int, int]:
 def workload(pod: Pod) -> str:
     """The owner of a pod such as "Deployment/web", or the pod itself where nothing owns it."""
     return pod.workload or f"Pod/{pod.name}"
-
-
-def _example(flow: Flow, traits: Traits) -> FlowExample:
-    packet = flow.packet
-    return FlowExample(
-        source=_end(flow.source),
-        source_address=str(flow.source.address),
-        destination=_end(flow.destination),
-        destination_address=str(flow.destination.address),
-        protocol=PROTOCOL_NAMES.get(packet.protocol, str(packet.protocol)),
-        port=packet.port,
-        source_port=packet.source_port,
-        icmp_code=packet.code,
-        source_traits=() if flow.source.pod is None else traits(flow.source.pod),
-        destination_traits=() if flow.destination.pod is None else traits(flow.destination.pod),
-    )
-
-
-def _end(end: End) -> str:
-    if end.kind is EndKind.POD:
-        return f"pod {end.pod}"
-    return f"node {end.node_name}" if end.kind is EndKind.NODE else f"outside {end.address}"

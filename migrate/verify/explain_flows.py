@@ -7,8 +7,9 @@ from typing import Literal
 
 import migrate
 from migrate.model.cluster import Cluster
-from migrate.model.documents import ExplainedFlow, ExplainedSide, ExplainedTruth, Explanation, FlowExample
-from migrate.model.flow import PROTOCOL_NAMES, End, EndKind, Flow
+from migrate.model.documents import ExplainedFlow, ExplainedSide, ExplainedTruth, Explanation
+from migrate.model.flow import Flow
+from migrate.verify.examples import example
 from migrate.verify.explain import Explainer, Truth
 from migrate.verify.question_flows import Question
 
@@ -69,7 +70,7 @@ def _flow(
     (first, told), *others = members
     change = _change(told[1], told[2]) if certain else "unknown"
     return ExplainedFlow(
-        flow=_example(first),
+        flow=example(first),
         change=change,
         headline=_headline(change, told, truths),
         truths=told,
@@ -142,23 +143,3 @@ def _differing(told: Sequence[ExplainedTruth]) -> Iterator[str]:
         if len({side.word == "deny" for side in sides}) > 1:
             for side in sides:
                 yield from (side.decided_by.object or "", *(policy.object for policy in side.policies))
-
-
-def _example(flow: Flow) -> FlowExample:
-    packet = flow.packet
-    return FlowExample(
-        source=_end(flow.source),
-        source_address=str(flow.source.address),
-        destination=_end(flow.destination),
-        destination_address=str(flow.destination.address),
-        protocol=PROTOCOL_NAMES.get(packet.protocol, str(packet.protocol)),
-        port=packet.port,
-        source_port=packet.source_port,
-        icmp_code=packet.code,
-    )
-
-
-def _end(end: End) -> str:
-    if end.kind is EndKind.POD:
-        return f"pod {end.pod}"
-    return f"node {end.node_name}" if end.kind is EndKind.NODE else f"outside {end.address}"

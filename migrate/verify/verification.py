@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import migrate
 from migrate.model.cluster import Cluster
-from migrate.model.documents import Cause, Matrix, Verification, WitnessProof
+from migrate.model.documents import Cause, Verification, WitnessProof
 from migrate.verify.causes import DisagreementError, find_changes
 from migrate.verify.compare import Comparison
 from migrate.verify.engines import Built
@@ -44,32 +44,32 @@ class Wanted:
     matrix: MatrixBy | None = None
 
 
+_UNASKED = Wanted()
+
+
 def verify(
     before: State,
     after: State,
     cluster: Cluster,
     *,
     unread: tuple[str, ...] = (),
-    wanted: Wanted | None = None,
+    wanted: Wanted = _UNASKED,
     inputs: str = "",
 ) -> Verification:
     """Compare two states over the whole flow space; `unread` names what of either could not be read.
 
     `inputs` is a digest of what they were read from. Raises DisagreementError when a counterexample does not hold up.
     """
-    wanted = wanted or Wanted()
     left_out = sorted({*unread, *_not_modelled(before, cluster), *_not_modelled(after, cluster)})
     comparison = Comparison(before.built.engine, after.built.engine, cluster)
-    changes = find_changes(comparison)
-    empty = not comparison.space.pod_classes
-    if empty and wanted.proof == "snapshot":
+    changes, classes = find_changes(comparison), len(comparison.space.pod_classes)
+    if not classes and wanted.proof == "snapshot":
         left_out.append("there are no pods with addresses, so that nothing was compared")
     result = _result(changes.causes, tuple(left_out))
-    asked = wanted.proof == "witness" or (empty and wanted.proof is None)
+    asked = wanted.proof == "witness" or (not classes and wanted.proof is None)
     witness = None
     if asked or (wanted.proof is None and result == "equivalent"):
-        classes = 0 if asked else len(comparison.space.pod_classes)
-        witness = _witness(before, after, cluster, classes, tuple(left_out))
+        witness = _witness(before, after, cluster, 0 if asked else classes, tuple(left_out))
     decided = witness if asked else None
     return Verification(
         tool_version=migrate.__version__,
@@ -78,7 +78,7 @@ def verify(
         result=result if decided is None else decided.result,
         proof=_proof(result, decided, witness),
         complete=not left_out and (decided is None or decided.result != "undecided"),
-        classes=len(comparison.space.pod_classes),
+        classes=classes,
         ends=len(comparison.space.ends),
         packets=len(comparison.packets.atoms),
         causes=changes.causes,
@@ -86,7 +86,7 @@ def verify(
         newly_allowed_pairs=changes.newly_allowed,
         left_out=tuple(left_out),
         witness=witness,
-        matrix=_matrix(comparison, wanted.matrix),
+        matrix=None if wanted.matrix is None else make_matrix(comparison, wanted.matrix),
         inputs=inputs,
     )
 
@@ -118,10 +118,6 @@ def _proof(
     if snapshot == "undecided":
         return "none"
     return "witness" if witness is not None and witness.result == "equivalent" else "snapshot"
-
-
-def _matrix(comparison: Comparison, by: MatrixBy | None) -> Matrix | None:
-    return None if by is None else make_matrix(comparison, by)
 
 
 def _not_of_two_ends(state: State) -> str:

@@ -136,7 +136,7 @@ def _ordered(
             for action, peers, traffic in given_rules:
                 box = Box(pods, peers, traffic)
                 region = (box,) if box else ()
-                ordered.append(OrderedRule(action, region, region, ""))
+                ordered.append(OrderedRule(action, region, region))
             found.append(
                 OrderedPolicy(len(found), f"tier-{number}", passes, pods, frozenset({INGRESS}), tuple(ordered))
             )

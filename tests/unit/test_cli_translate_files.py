@@ -9,19 +9,18 @@ import pty
 import resource
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.command_line import PATIENCE, PROGRAM, ended_process, environment
 from tests.prerequisites import require
 from tests.unit.policies import network_policy
-from tests.unit.translate_command import CLIENT, DEMO, EGRESS, HIDDEN_LABEL, PLAIN, ROOT, Command, files, given, tree
+from tests.unit.translate_command import CLIENT, DEMO, EGRESS, HIDDEN_LABEL, PLAIN, Command, files, given, tree
 
-PATIENCE = 60
-COMMAND = (sys.executable, "-m", "migrate", "translate")
+COMMAND = (*PROGRAM, "translate")
 
 
 @pytest.fixture
@@ -204,25 +203,10 @@ def test_comparing_reads_nothing_outside_the_folder(translate: Command) -> None:
     assert translate("-f", source, "--diff", "before").out == "+ cilium/shop/plain.yaml\n"
 
 
-def environment() -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR", "KUBECONFIG")}
-    return kept | {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
-
-
 def run(
     folder: Path, *arguments: str, stdout: int = subprocess.PIPE, limit: Callable[[], object] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        cwd=folder,
-        env=environment(),
-        preexec_fn=limit,
-        check=False,
-        timeout=PATIENCE,
-    )
+    return ended_process(folder, "translate", *arguments, stdout=stdout, limit=limit)
 
 
 def test_a_closed_pipe_ends_with_141_and_the_files_are_there(tmp_path: Path) -> None:
