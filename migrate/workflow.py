@@ -52,7 +52,7 @@ class TranslateRequest:
     """What to translate: a snapshot on disk, or (None) inputs that are read first; for which target and how.
 
     `target` and `engines` are None to be taken from the snapshot. `ask` is a cluster that is asked whether it would
-    take the objects.
+    take the objects. `verify`: what the results claim is proved on the objects.
     """
 
     snapshot: Path | None
@@ -62,6 +62,7 @@ class TranslateRequest:
     engines: tuple[str, ...] | None = None
     forms: Forms = Forms()
     ask: ConnectionOptions | None = None
+    verify: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,10 @@ class Translated:
 def run_translate(
     request: TranslateRequest, taken: str, *, stdin: BinaryIO | None = None, progress: Progress
 ) -> Translated:
-    """Translate the policies of a snapshot. Writes nothing. Raises InputError and ClusterError as reading does."""
+    """Translate the policies of a snapshot, and prove it. Writes nothing.
+
+    Raises InputError and ClusterError as reading does, and UndeclaredError when the proof finds a bug of ours.
+    """
     from migrate.readiness.rules import load_rules
     from migrate.scan import snapshot
     from migrate.scan.connection import connect
@@ -121,6 +125,10 @@ def run_translate(
     outcome = handed_over(outcome, source.objects, request.forms)
     if request.ask is not None:
         outcome = with_refusals(outcome, connect(request.ask))
+    if request.verify:
+        from migrate.proved.proof import proved
+
+        outcome = proved(outcome, source.objects, asked or load_profile(name))
     return Translated(outcome, reason, load_rules())
 
 

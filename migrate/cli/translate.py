@@ -154,6 +154,10 @@ DryRunOption = Annotated[
     ),
 ]
 
+NoVerify = Annotated[
+    bool, typer.Option("--no-verify", help="Do not prove the results on the written objects: every proof is none.")
+]
+
 
 def translate(
     snapshot: Snapshot = None,
@@ -179,6 +183,7 @@ def translate(
     emit: EmitOption = None,
     check: Check = False,
     dry_run: DryRunOption = None,
+    no_verify: NoVerify = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Translate policies to Cilium's; each source object gets a result and its findings.
@@ -207,6 +212,7 @@ def translate(
         engines=None if before_engine is None else tuple(sorted(engine.value for engine in before_engine)),
         forms=Forms(split.value, on_gap.value, tuple(accept or ()), kustomize, Emit.NETWORKPOLICY in (emit or ())),
         ask=cluster if dry_run is not None else None,
+        verify=not no_verify,
     )
     if check:
         _check(request, folder, fail_on, quiet)

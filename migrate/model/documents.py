@@ -109,7 +109,9 @@ class TranslationResult(msgspec.Struct, frozen=True, kw_only=True):
     `original` says what has to become of the source object: it "stays" (Cilium reads it as it is), it goes
     "after_cutover" (until then the old engine needs it, from then on Cilium enforces it beside what was written), it
     goes "with_old_engine" (Cilium does not read it), or it has to be "decided" (nothing was written in its place).
-    `plain` are the NetworkPolicies that say the same for the time of the cutover.
+    `plain` are the NetworkPolicies that say the same for the time of the cutover. `proof` says how the result was
+    shown on the written objects: for any pods ("witness"), for those of the snapshot, or not. `changes` are the flows
+    of the snapshot that `changed` and `unsupported` speak of.
     """
 
     source: ObjectRef
@@ -122,6 +124,7 @@ class TranslationResult(msgspec.Struct, frozen=True, kw_only=True):
     owner: Owner | None = None
     original: Literal["stays", "after_cutover", "with_old_engine", "decided"] = "decided"
     plain: tuple[EmittedObject, ...] = ()
+    changes: tuple[Cause, ...] = ()
 
 
 class AcceptedFinding(msgspec.Struct, frozen=True, order=True):
@@ -138,7 +141,8 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
     """translation.json: one result per source object, in the order of their references.
 
     `objects` are written for the cluster as a whole and belong to no source object; `files` are those that hold no
-    object of a cluster, such as cilium/kustomization.yaml.
+    object of a cluster, such as cilium/kustomization.yaml. `changes` are flows that change for no single source object,
+    but by findings about the cluster, or by POL-EGRESS-OWN-NODE.
     """
 
     api_version: Annotated[Literal["cilium-migrate/v1alpha1"], msgspec.Meta()] = msgspec.field(
@@ -157,6 +161,7 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
     objects: tuple[EmittedObject, ...] = ()
     files: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    changes: tuple[Cause, ...] = ()
 
 
 class DecidedBy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

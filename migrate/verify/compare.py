@@ -89,10 +89,10 @@ class Comparison:
                 found[kind, own, packets] = found.get((kind, own, packets), 0) | peers
         for (kind, own, packets), peers in found.items():
             sources, destinations = (own, peers) if side is Direction.EGRESS else (peers, own)
-            if not self._alone(sources, destinations):
+            if not self.alone(sources, destinations):
                 yield Change(kind, side, sources, destinations, packets)
 
-    def _alone(self, sources: int, destinations: int) -> bool:
+    def alone(self, sources: int, destinations: int) -> bool:
         """Whether both are one and the same pod."""
         return sources == destinations and not sources & sources - 1 and self.space.ends[lowest(sources)].size == 1
 
@@ -125,7 +125,7 @@ class Comparison:
     def flow(self, change: Change) -> Flow:
         """One concrete flow of a box: its first source and destination, its most usual packet."""
         source, destination = lowest(change.sources), lowest(change.destinations)
-        if self._alone(1 << source, 1 << destination):
+        if self.alone(1 << source, 1 << destination):
             others = change.destinations & change.destinations - 1
             if others:
                 destination = lowest(others)

@@ -1,0 +1,1 @@
+"""A translation proved on its own output: the written files are read back and compared with the policies' text."""
