@@ -25,7 +25,7 @@ from migrate.verify.engines import Built, build_engine
 from migrate.verify.incremental import digest
 from migrate.verify.verification import State
 
-_ENGINES = {"npm-linux": "npm", "npm-windows": "npm-windows", "calico": "calico", "cilium": "cilium"}
+ENGINES = {"npm-linux": "npm", "npm-windows": "npm-windows", "calico": "calico", "cilium": "cilium"}
 _SETTINGS = ("FelixConfiguration",)
 _TRANSLATION = "translation.json"
 _WRITTEN = ("cilium", "compat")
@@ -179,9 +179,9 @@ def intent_engine(policies: Sequence[RawObject], running: Sequence[str] = ()) ->
 
 def engine_today(header: SnapshotHeader) -> str:
     """The engine that enforces policies. Raises InputError when the snapshot does not show just one."""
-    found = [engine for engine in engines(header.facts) if engine in _ENGINES]
+    found = [engine for engine in engines(header.facts) if engine in ENGINES]
     if len(found) == 1:
-        return _ENGINES[found[0]]
+        return ENGINES[found[0]]
     what = "several engines enforce policy" if found else "no engine that enforces policy was seen"
     raise InputError(f"{what} in the snapshot; say with --before-engine which one to compare with (or none)")
 
@@ -213,11 +213,16 @@ def future_objects(folder: Path, document: Translation, policies: Sequence[RawOb
     """The objects that Cilium will read: those written, Cilium's own of today, and NetworkPolicies that stay."""
     folders = [str(folder / name) for name in _WRITTEN if (folder / name).is_dir()]
     written = read_files(folders, None).objects if folders else ()
+    return [*written, *remaining(document, policies)]
+
+
+def remaining(document: Translation, policies: Sequence[RawObject]) -> Iterator[RawObject]:
+    """What Cilium will read of today's objects: its own, NetworkPolicies that stay, what is behind Services."""
     staying = {result.source for result in document.results if result.result is Result.KEPT}
     if document.networkpolicy != "rewrite":
         gone = {r.source for r in document.results if any(f.id == "POL-SOURCE-STAYS" for f in r.findings) and r.objects}
         staying |= {r.source for r in document.results if r.source.group == "networking.k8s.io"} - gone
-    return [*written, *(raw for raw in policies if raw.ref in staying or raw.ref.kind in BACKEND_KINDS)]
+    return (raw for raw in policies if raw.ref in staying or raw.ref.kind in BACKEND_KINDS)
 
 
 def state(name: str, engine: str, policies: Sequence[RawObject], cluster: Cluster, profile: Profile) -> State:

@@ -16,9 +16,12 @@ from migrate.errors import ExitStatus, InputError
 from migrate.model.forms import Forms
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from collections.abc import Sequence
 
-    from migrate.model.documents import TranslationResult
+    from rich.table import Table
+    from rich.text import Text
+
+    from migrate.model.documents import Cause, TranslationResult
     from migrate.workflow import Translated, TranslateRequest
 
 
@@ -301,7 +304,23 @@ def _tables(done: Translated) -> str:
     counts = Counter(result.result.value for result in results)
     summary = ", ".join(f"{count} {word}" for word, count in sorted(counts.items())) or "no policies"
     head = plain(f"{_amount(len(results), 'source object')}: {summary}", "bold")
-    return table_text(head, *_owners(results), *_findings(done))
+    return table_text(head, *_against_today(done), *_owners(results), *_findings(done))
+
+
+def _against_today(done: Translated) -> list[Text]:
+    """What changes of what is enforced; nothing where nobody compared it."""
+    from migrate.cli.emit import plain
+
+    today = done.outcome.translation.against_today
+    if today is None:
+        return []
+    parts = {"cilium/ alone": today.cilium, "with compat/": today.with_compat}
+    return [plain(f"{name} against {today.engine} today: {_changes(causes)}") for name, causes in parts.items()]
+
+
+def _changes(causes: Sequence[Cause]) -> str:
+    counts = Counter(cause.change.replace("_", " ") for cause in causes)
+    return ", ".join(f"{_amount(count, 'kind')} of flows {word}" for word, count in sorted(counts.items())) or "equal"
 
 
 _FATES = {

@@ -142,7 +142,8 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
 
     `objects` are written for the cluster as a whole and belong to no source object; `files` are those that hold no
     object of a cluster, such as cilium/kustomization.yaml. `changes` are flows that change for no single source object,
-    but by findings about the cluster, or by POL-EGRESS-OWN-NODE.
+    but by findings about the cluster, or by POL-EGRESS-OWN-NODE. `against_today` compares both parts with what is
+    enforced, where the snapshot says by which engine.
     """
 
     api_version: Annotated[Literal["cilium-migrate/v1alpha1"], msgspec.Meta()] = msgspec.field(
@@ -162,6 +163,15 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     changes: tuple[Cause, ...] = ()
+    against_today: AgainstToday | None = msgspec.field(default=None, name="againstToday")
+
+
+class AgainstToday(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What changes of the flows that `engine` admits today: with cilium/ alone, and with compat/ beside it."""
+
+    engine: str
+    cilium: tuple[Cause, ...]
+    with_compat: tuple[Cause, ...]
 
 
 class DecidedBy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -23,9 +23,11 @@ from migrate.model.raw import RawObject
 from migrate.model.refs import ObjectRef
 from migrate.model.ruleset import Engine
 from migrate.model.selectors import Operator, Requirement
-from migrate.proved.causes import Judge, ServedPorts, UndeclaredError, declares_change
+from migrate.proved.causes import Judge, UndeclaredError, declares_change
+from migrate.proved.served import ServedPorts
 from migrate.proved.shapes import shape_of
 from migrate.proved.states import OwnNodePoliced, Sides, Unit, is_for_any_pods, with_sctp
+from migrate.proved.today import against_today
 from migrate.scan.collector import collector_off
 from migrate.translate.engine import Outcome, OutputFile
 from migrate.translate.kinds import NETWORK_SETS
@@ -65,6 +67,7 @@ def proved(outcome: Outcome, objects: Sequence[RawObject], profile: Profile) -> 
     with collector_off():
         sides = Sides(outcome, objects, profile)
         shown = _shown(sides)
+        today = against_today(outcome, objects, sides.cluster, profile)
     found = {result.source: _judged(result, shown) for unit in sides.units for result in unit.results}
     asked = (result for unit in sides.units for result in unit.results if is_for_any_pods(result))
     weakest = min((found[result.source].proof for result in asked), key=_ORDER.index, default=_ORDER[-1])
@@ -73,7 +76,7 @@ def proved(outcome: Outcome, objects: Sequence[RawObject], profile: Profile) -> 
         for result in outcome.translation.results
     )
     return Outcome(
-        msgspec.structs.replace(outcome.translation, results=results, changes=shown.general),
+        msgspec.structs.replace(outcome.translation, results=results, changes=shown.general, against_today=today),
         tuple(_with_headers(outcome, results)),
     )
 

@@ -155,14 +155,16 @@ def _as_text(around: Iterable[RawObject], *, guarded: bool) -> Iterator[RawObjec
 
 
 def _read_back(outcome: Outcome) -> dict[ObjectRef, RawObject]:
-    """The objects that Cilium will get, as the reader of files sees them."""
+    return {raw.ref: raw for raw in read_back(outcome, _FOLDER)}
+
+
+def read_back(outcome: Outcome, folder: str) -> list[RawObject]:
+    """The objects of a folder that Cilium will get, as the reader of files sees them."""
     translation = outcome.translation
     emitted = [*(item for result in translation.results for item in result.objects), *translation.objects]
-    named = {item.file for item in emitted if item.file.startswith(_FOLDER)}
+    named = {item.file for item in emitted if item.file.startswith(folder)}
     texts = [f"---\n{file.text}" for file in outcome.files if file.path in named]
-    if not texts:
-        return {}
-    return {raw.ref: raw for raw in read_files(["-"], BytesIO("".join(texts).encode())).objects}
+    return list(read_files(["-"], BytesIO("".join(texts).encode())).objects) if texts else []
 
 
 def _ref(item: EmittedObject) -> ObjectRef:

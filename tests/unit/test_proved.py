@@ -140,6 +140,20 @@ def test_the_way_to_the_own_node_changes_for_no_single_policy() -> None:
     assert (cause.change, cause.counterexample.destination) == ("newly_denied", "node n1")
 
 
+def test_both_parts_against_what_is_enforced_today() -> None:
+    today = prove(EGRESS, *PODS, engines=("npm-linux",)).against_today
+    assert today is not None
+    alone, together = (
+        {cause.counterexample.destination for cause in part if cause.counterexample.protocol != "SCTP"}
+        for part in (today.cilium, today.with_compat)
+    )
+    assert (today.engine, alone, together) == ("npm", {"node n1"}, set())
+
+
+def test_without_a_known_engine_nothing_is_compared_with_it() -> None:
+    assert prove(EGRESS, *PODS).against_today is None
+
+
 def test_sctp_that_the_target_drops_changes_for_the_cluster() -> None:
     translation = prove(PLAIN, *PODS)
     assert only(translation).proof == "witness"
@@ -246,6 +260,14 @@ def test_the_command_ends_with_70_and_writes_nothing(command: Command, monkeypat
     assert "TCP/1 is newly denied" in done.err
     assert "please report it" in done.err
     assert not (command.folder / "out").exists()
+
+
+def test_the_command_says_what_changes_of_today(command: Command) -> None:
+    done = command("-f", given(command.folder, EGRESS, *PODS), "--before-engine", "npm-linux")
+    alone, together = (line for line in done.out.splitlines() if " against npm today: " in line)
+    assert alone.startswith("cilium/ alone ")
+    assert together.startswith("with compat/ ")
+    assert alone.split(":")[1] != together.split(":")[1]
 
 
 @pytest.mark.parametrize("split", ["per-source", "per-workload"])

@@ -1,0 +1,39 @@
+"""Both parts of a translation against what the engine of today enforces: cilium/ alone, and with compat/."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from migrate.compared import ENGINES, counts, remaining, state
+from migrate.model.cluster import Cluster
+from migrate.model.documents import AgainstToday
+from migrate.model.raw import RawObject
+from migrate.proved.served import ServedPorts
+from migrate.proved.states import read_back
+from migrate.translate.engine import Outcome
+from migrate.translate.profiles import Profile
+from migrate.verify.causes import find_changes
+from migrate.verify.verification import State
+
+
+def against_today(
+    outcome: Outcome, objects: Sequence[RawObject], cluster: Cluster, profile: Profile
+) -> AgainstToday | None:
+    """The flows of the snapshot that change; None where it is not known which engine enforces, or none does."""
+    running = [ENGINES[name] for name in outcome.translation.engines if name in ENGINES]
+    if len(running) != 1:
+        return None
+    (engine,) = running
+    policies = [raw for raw in objects if counts(raw)]
+    today = state(f"enforced today by {engine}", engine, policies, cluster, profile)
+    alone = [*read_back(outcome, "cilium/"), *remaining(outcome.translation, policies)]
+    compat = read_back(outcome, "compat/")
+    changes = [
+        find_changes(ServedPorts(today.built.engine, _future(future, cluster, profile).built.engine, cluster)).causes
+        for future in ([alone, [*alone, *compat]] if compat else [alone])
+    ]
+    return AgainstToday(engine=engine, cilium=changes[0], with_compat=changes[-1])
+
+
+def _future(objects: Sequence[RawObject], cluster: Cluster, profile: Profile) -> State:
+    return state("Cilium with the written objects", "cilium", objects, cluster, profile)
