@@ -13,16 +13,21 @@ import msgspec
 from migrate.model.forms import Forms
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from migrate.compared import VerifyRequest
     from migrate.model.documents import Explanation, Lint, Simulation, Verification
     from migrate.model.finding import Finding, Severity
+    from migrate.model.raw import RawObject
     from migrate.readiness.rules import Rule
     from migrate.report.made import MadeReport
     from migrate.scan.connection import ConnectionOptions
     from migrate.scan.live import Progress
     from migrate.scan.snapshot import Snapshot
     from migrate.scan.taking import ScanInputs
+    from migrate.sources.hints import Hints
     from migrate.translate.engine import Outcome
+    from migrate.translate.profiles import Profile
     from migrate.truths import ExplainRequest, FlowRequest
     from migrate.verify.verification import Wanted
 
@@ -52,7 +57,8 @@ class TranslateRequest:
     """What to translate: a snapshot on disk, or (None) inputs that are read first; for which target and how.
 
     `target` and `engines` are None to be taken from the snapshot. `ask` is a cluster that is asked whether it would
-    take the objects. `verify`: what the results claim is proved on the objects.
+    take the objects. `verify`: what the results claim is proved on the objects. `suggest` names kinds of proposals
+    ("fqdn", "l7"), which rest on the file `hints`.
     """
 
     snapshot: Path | None
@@ -63,6 +69,8 @@ class TranslateRequest:
     forms: Forms = Forms()
     ask: ConnectionOptions | None = None
     verify: bool = True
+    suggest: frozenset[str] = frozenset()
+    hints: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,36 +108,50 @@ def run_translate(
     """
     from migrate.readiness.rules import load_rules
     from migrate.scan import snapshot
-    from migrate.scan.connection import connect
+    from migrate.scan.hints import read_hint_file
     from migrate.scan.inventory import engines
     from migrate.scan.taking import take_snapshot
     from migrate.translate.engine import translate
-    from migrate.translate.handover import handed_over
     from migrate.translate.profiles import load_profile, profile_for
-    from migrate.translate.refused import with_refusals
 
+    hints = None if request.hints is None else read_hint_file(request.hints, request.suggest)
     asked = None if request.target is None else load_profile(request.target)
     if request.snapshot is not None:
         source = snapshot.read(request.snapshot)
     else:
         source = take_snapshot(request.inputs, stdin, taken, progress)
     name, reason = (asked.name, "as asked") if asked else profile_for(source.header.facts)
+    profile = asked or load_profile(name)
     outcome = translate(
         source.objects,
-        profile=asked or load_profile(name),
+        profile=profile,
         engines=engines(source.header.facts) if request.engines is None else request.engines,
         networkpolicy=request.networkpolicy,
         complete=source.header.complete and source.header.namespaces is None,
         widen=request.forms.on_gap == "widen",
     )
-    outcome = handed_over(outcome, source.objects, request.forms)
-    if request.ask is not None:
-        outcome = with_refusals(outcome, connect(request.ask))
-    if request.verify:
-        from migrate.proved.proof import proved
+    return Translated(_completed(outcome, request, source.objects, profile, hints), reason, load_rules())
 
-        outcome = proved(outcome, source.objects, asked or load_profile(name))
-    return Translated(outcome, reason, load_rules())
+
+def _completed(
+    outcome: Outcome, request: TranslateRequest, objects: Sequence[RawObject], profile: Profile, hints: Hints | None
+) -> Outcome:
+    """The outcome in the forms that are asked for, proved, and with proposals."""
+    from migrate.proved.proof import proved
+    from migrate.scan.connection import connect
+    from migrate.translate.handover import handed_over
+    from migrate.translate.refused import with_refusals
+    from migrate.translate.suggest import Wanted, with_suggestions
+
+    outcome = handed_over(outcome, objects, request.forms)
+    target = None if request.ask is None else connect(request.ask)
+    if target is not None:
+        outcome = with_refusals(outcome, target)
+    if request.verify:
+        outcome = proved(outcome, objects, profile)
+    if hints is not None:
+        outcome = with_suggestions(outcome, objects, Wanted(request.suggest, hints), target)
+    return outcome
 
 
 def write_translation(folder: Path, done: Translated) -> None:

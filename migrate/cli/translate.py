@@ -65,6 +65,13 @@ class Emit(Enum):
     NETWORKPOLICY = "networkpolicy"
 
 
+class Suggest(Enum):
+    """What is proposed beside cilium/, and applied by nobody."""
+
+    FQDN = "fqdn"
+    L7 = "l7"
+
+
 class DryRun(Enum):
     """Who is asked whether the objects would be taken."""
 
@@ -144,6 +151,18 @@ EmitOption = Annotated[
         show_default=False,
     ),
 ]
+SuggestOption = Annotated[
+    list[Suggest] | None,
+    typer.Option(
+        "--suggest",
+        help="Also write proposals into suggested/: fqdn: names in place of CIDRs; l7: HTTP rules. Goes with --hints.",
+        show_default=False,
+    ),
+]
+Hints = Annotated[
+    Path | None,
+    typer.Option("--hints", help="YAML file that says which names and requests policies mean.", show_default=False),
+]
 Check = Annotated[
     bool,
     typer.Option("--check", help="Write nothing; exit 1 and say what differs when --output-dir is not up to date."),
@@ -184,6 +203,8 @@ def translate(
     accept: Accept = None,
     kustomize: Kustomize = False,
     emit: EmitOption = None,
+    suggest: SuggestOption = None,
+    hints: Hints = None,
     check: Check = False,
     dry_run: DryRunOption = None,
     no_verify: NoVerify = False,
@@ -198,6 +219,8 @@ def translate(
     from migrate.scan.connection import ConnectionOptions
     from migrate.workflow import TranslateRequest
 
+    if bool(suggest) != (hints is not None):
+        raise InputError("--suggest builds on a hint file and --hints is for it alone; give both (docs/hints.md)")
     cluster = ConnectionOptions(context, kubeconfig, as_user, tuple(as_group or ()))
     if dry_run is not None and not (context or kubeconfig):
         raise InputError("--dry-run server asks a cluster; name it with --context or --kubeconfig")
@@ -216,6 +239,8 @@ def translate(
         forms=Forms(split.value, on_gap.value, tuple(accept or ()), kustomize, Emit.NETWORKPOLICY in (emit or ())),
         ask=cluster if dry_run is not None else None,
         verify=not no_verify,
+        suggest=frozenset(kind.value for kind in suggest or ()),
+        hints=hints,
     )
     if check:
         _check(request, folder, fail_on, quiet)
@@ -276,8 +301,10 @@ def _run(
     lines = difference_lines(diff, done) if diff is not None else None
     if output is not Output.YAML or folder_given:
         write_translation(folder, done)
-        written = len(done.outcome.files) - len(done.outcome.translation.files)
+        written = len(done.outcome.files) - len({*done.outcome.translation.files, *_suggested(done)})
         hint(f"wrote {_amount(written, 'object')} and translation.json to {folder}", quiet)
+        if _suggested(done):
+            hint(f"{_amount(len(_suggested(done)), 'proposal')} in {folder}/suggested, which nothing applies", quiet)
     emit("".join(f"{line}\n" for line in lines) if lines is not None else _text(done, output))
     raise typer.Exit(_status(done, fail_on, quiet))
 
@@ -292,9 +319,14 @@ def _text(done: Translated, output: Output) -> str:
     if output is Output.JSON:
         return document_text(done.outcome.translation, options.OutputFormat.JSON)
     if output is Output.YAML:
-        beside = done.outcome.translation.files
+        beside = {*done.outcome.translation.files, *_suggested(done)}
         return "".join(f"---\n{file.text}" for file in done.outcome.files if file.path not in beside)
     return _tables(done)
+
+
+def _suggested(done: Translated) -> frozenset[str]:
+    """The files of proposals, which may never be applied by accident."""
+    return frozenset(item.file for result in done.outcome.translation.results for item in result.suggested)
 
 
 def _tables(done: Translated) -> str:

@@ -20,6 +20,8 @@ KUSTOMIZATION = "kustomization"
 
 TEXT_FOLDER, COMPAT_FOLDER = "cilium", "compat"
 """What the policies say, and apart from it what keeps more of today's enforcement."""
+SUGGESTED_FOLDER = "suggested"
+"""What could replace objects of the first, and nothing applies."""
 
 
 def file_of(kind: str, namespace: str | None, name: str, folder: str = TEXT_FOLDER) -> str:
