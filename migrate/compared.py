@@ -97,7 +97,7 @@ def _folders(request: VerifyRequest, before: Path, after: Path) -> Compared:
     """Two folders of objects; the cluster is in them, or in a snapshot."""
     readings = [read_files([str(path)], None) for path in (before, after)]
     objects: list[RawObject] = []
-    unread = [text for reading in readings for text in _unreadable(reading)]
+    unread = [text for reading in readings for text in unreadable(reading)]
     if request.snapshot is not None:
         given = snapshot.read(request.snapshot)
         objects += [raw for raw in given.objects if not is_policy(raw.ref)]
@@ -123,7 +123,8 @@ def _of_folder(reading: FileReading) -> Iterator[RawObject]:
     return (raw for raw in reading.objects if counts(raw) and raw.ref.kind not in BACKEND_KINDS)
 
 
-def _unreadable(reading: FileReading) -> Iterator[str]:
+def unreadable(reading: FileReading) -> Iterator[str]:
+    """What of some files could not be read."""
     for finding in reading.findings:
         if finding.id == "SCAN-OBJECT-UNREADABLE":
             yield f"{finding.at or finding.subject}: {finding.detail}"

@@ -10,7 +10,16 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 import migrate
-from migrate.compared import counts, engine_over, engine_today, future_objects, intent_engine, stale, unread_kinds
+from migrate.compared import (
+    counts,
+    engine_over,
+    engine_today,
+    future_objects,
+    intent_engine,
+    stale,
+    unread_kinds,
+    unreadable,
+)
 from migrate.model.cluster import Cluster, Pod
 from migrate.model.documents import Explanation, Result, SimulatedFlow, Simulation, Translation, TranslationResult
 from migrate.model.finding import Effect, Finding
@@ -20,6 +29,7 @@ from migrate.model.ruleset import Subject
 from migrate.model.selectors import matches
 from migrate.scan import snapshot
 from migrate.scan.collector import collector_off
+from migrate.scan.files import read_files
 from migrate.scan.inventory import engines
 from migrate.scan.snapshot import Snapshot
 from migrate.sources.calico import GROUPS as CALICO_GROUPS
@@ -60,12 +70,13 @@ _ADDRESSES = (b"cidr", b"ipblock", b"fqdn", b"services", b"domain")
 
 @dataclass(frozen=True, slots=True)
 class FlowRequest:
-    """A question about flows of a snapshot, as it was typed."""
+    """A question about flows of a snapshot, as it was typed; `policies` are asked in place of the snapshot's."""
 
     source: str
     destination: str
     port: str
     snapshot: Path
+    policies: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,15 +168,26 @@ def simulation(request: FlowRequest, engine: str, target: str) -> Simulation:
     release = int(load_profile(target).crds.partition(".")[2])
     with collector_off():
         asked = _ask(request, engine)
-        case = Case(str(request.snapshot), asked.cluster, tuple(asked.policies), asked.question.flows)
+        policies, unread = _policies_of(request, asked)
+        case = Case(str(request.snapshot), asked.cluster, policies, asked.question.flows)
         done = simulate_case(case, engine, release)
-    doubts = (*asked.question.doubts, *unread_kinds(asked.taken.header))
+    doubts = (*unread, *asked.question.doubts, *unread_kinds(asked.taken.header))
     flows = tuple(_unknown(flow) for flow in done.flows) if doubts else done.flows
     left_out = (*done.left_out, *doubts)
     complete = not left_out and all(flow.verdict != "unknown" for flow in flows)
     return Simulation(
         tool_version=migrate.__version__, engine=engine, complete=complete, flows=flows, left_out=left_out
     )
+
+
+def _policies_of(request: FlowRequest, asked: _Asked) -> tuple[tuple[RawObject, ...], tuple[str, ...]]:
+    """The snapshot's policies, or those of the request's files; and what of the files cannot be read."""
+    if not request.policies:
+        return tuple(asked.policies), ()
+    reading = read_files([str(path) for path in request.policies], None)
+    beside = (raw for raw in asked.policies if not is_policy(raw.ref))
+    own = (raw for raw in reading.objects if is_policy(raw.ref))
+    return (*beside, *own), tuple(unreadable(reading))
 
 
 def _unknown(flow: SimulatedFlow) -> SimulatedFlow:

@@ -33,7 +33,8 @@ CaseFile = Annotated[
     typer.Option(
         "--filename",
         "-f",
-        help="A case, or a document with cases, as JSON or YAML: a file, a folder, or - for standard input. Repeat it.",
+        help="A case, or a document with cases, as JSON or YAML: a file, a folder, or - for standard input; with "
+        "--snapshot the policies to ask in place of the snapshot's. Repeat it.",
     ),
 ]
 Target = Annotated[str, typer.Option("--target", help="Profile that says which release of Cilium is meant.")]
@@ -82,9 +83,9 @@ def _question(
     """The question to a snapshot; None when cases are given. Raises InputError when it is neither or both."""
     parts = {"--snapshot": snapshot, "--from": source, "--to": destination, "--port": port}
     given = [name for name, value in parts.items() if value is not None]
-    if files and given:
+    if files and given and snapshot is None:
         raise InputError(f"-f puts the flows of cases, {given[0]} a flow of a snapshot; give one or the other")
-    if files:
+    if files and not given:
         return None
     if not given:
         raise InputError("no flows; give cases with -f, or --snapshot with --from, --to and --port")
@@ -93,7 +94,7 @@ def _question(
         raise InputError(f"{missing}: missing; a flow of a snapshot needs {', '.join(parts)}")
     from migrate.truths import FlowRequest
 
-    return FlowRequest(source, destination, port, snapshot)
+    return FlowRequest(source, destination, port, snapshot, tuple(files or ()))
 
 
 def _table(done: Simulation) -> str:

@@ -666,7 +666,7 @@ def test_simulate_names_the_node_on_which_it_depends(demo: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        pytest.param(("-f", "case.json", "--snapshot", "s"), "give one or the other", id="cases and a snapshot"),
+        pytest.param(("-f", "case.json", "--snapshot", "s"), "--from and --to and --port: missing", id="policies only"),
         pytest.param(("-f", "case.json", "--port", "80"), "give one or the other", id="cases and a port"),
         pytest.param(("--snapshot", "s", "--from", "a/b"), "--to and --port: missing", id="half a question"),
         pytest.param((), "no flows; give cases with -f, or --snapshot", id="nothing"),
