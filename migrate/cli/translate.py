@@ -319,8 +319,7 @@ def _text(done: Translated, output: Output) -> str:
     if output is Output.JSON:
         return document_text(done.outcome.translation, options.OutputFormat.JSON)
     if output is Output.YAML:
-        beside = {*done.outcome.translation.files, *_suggested(done)}
-        return "".join(f"---\n{file.text}" for file in done.outcome.files if file.path not in beside)
+        return "".join(f"---\n{file.text}" for file in done.outcome.to_apply)
     return _tables(done)
 
 

@@ -110,9 +110,9 @@ class TranslationResult(msgspec.Struct, frozen=True, kw_only=True):
     "after_cutover" (until then the old engine needs it, from then on Cilium enforces it beside what was written), it
     goes "with_old_engine" (Cilium does not read it), or it has to be "decided" (nothing was written in its place).
     `plain` are the NetworkPolicies that say the same for the time of the cutover; `suggested` are proposals, each in
-    place of the object of the same name. `proof` says how the result was shown on the written objects: for any pods
-    ("witness"), for those of the snapshot, or not. `changes` are the flows of the snapshot that `changed` and
-    `unsupported` speak of.
+    place of the object of the same name; `staged` is what a staged policy would mean, which is for questions only.
+    `proof` says how the result was shown on the written objects: for any pods ("witness"), for those of the snapshot,
+    or not. `changes` are the flows of the snapshot that `changed` and `unsupported` speak of.
     """
 
     source: ObjectRef
@@ -125,6 +125,7 @@ class TranslationResult(msgspec.Struct, frozen=True, kw_only=True):
     owner: Owner | None = None
     original: Literal["stays", "after_cutover", "with_old_engine", "decided"] = "decided"
     plain: tuple[EmittedObject, ...] = ()
+    staged: tuple[EmittedObject, ...] = ()
     suggested: tuple[EmittedObject, ...] = ()
     changes: tuple[Cause, ...] = ()
 

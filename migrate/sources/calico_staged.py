@@ -41,15 +41,15 @@ def as_if_enforced(
         if isinstance(policy, CalicoPolicy) and policy.staged
     ]
     planned += staged
-    changed = {_key(policy) for policy, action in planned if action in _SET or action == _DELETE}
+    changed = {key_of(policy) for policy, action in planned if action in _SET or action == _DELETE}
     enforced = (policy for policy in given if not (isinstance(policy, CalicoPolicy) and policy.staged))
     return [
-        *(policy for policy in enforced if _key(policy) not in changed),
+        *(policy for policy in enforced if key_of(policy) not in changed),
         *(policy for policy, action in planned if action in _SET),
     ]
 
 
-def _key(policy: CalicoPolicy | NetworkPolicy) -> Key:
+def key_of(policy: CalicoPolicy | NetworkPolicy) -> Key:
     """Which policy it is: its kind of tier, namespace and name without the tier before it."""
     if isinstance(policy, NetworkPolicy):
         return ("Kubernetes", policy.ref.namespace or "default", policy.ref.name)

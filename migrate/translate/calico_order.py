@@ -81,6 +81,12 @@ def plan(
     return _compiled(entries, context)
 
 
+def order_decides(policies: Sequence[CalicoPolicy | NetworkPolicy], tiers: Sequence[Tier]) -> bool:
+    """Whether together the policies mean more than the union of their allows."""
+    order = Order(tiers, "legacy")
+    return _order_decides([(e.policy, order.tier(e.tier)) for e in order.sorted(filter(_polices_pods, policies))])
+
+
 def _polices_pods(policy: CalicoPolicy | NetworkPolicy) -> bool:
     """Whether a policy is in force for pods."""
     return isinstance(policy, NetworkPolicy) or not (policy.staged or policy.do_not_track or policy.pre_dnat)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
+
 import migrate
 from migrate.model.cluster import Cluster
 from migrate.model.documents import EmittedObject, Result, Translation, TranslationResult
@@ -18,7 +20,7 @@ from migrate.sources.endpoints import Backend, read_backends
 from migrate.sources.felix import FelixSettings, read_felix
 from migrate.sources.fields import Problem, ProblemKind
 from migrate.sources.kubernetes import NetworkPolicy
-from migrate.translate import compat, enforced, guard, kept
+from migrate.translate import compat, enforced, guard, kept, staged
 from migrate.translate.calico import policy_subjects, translate_calico
 from migrate.translate.calico_order import Planned, plan, written
 from migrate.translate.context import Context
@@ -26,7 +28,7 @@ from migrate.translate.kinds import CALICO_POLICIES, CILIUM_GROUP, NETWORK_SETS,
 from migrate.translate.kubernetes import translate_policy
 from migrate.translate.limits import forecast
 from migrate.translate.lint_rules import problems
-from migrate.translate.names import COMPAT_FOLDER, Names, file_of, is_legal
+from migrate.translate.names import COMPAT_FOLDER, STAGED_FOLDER, TEXT_FOLDER, Names, file_of, is_legal
 from migrate.translate.notes import Notes
 from migrate.translate.objects import CIDR_GROUP, CidrGroup, CiliumPolicy
 from migrate.translate.profiles import Profile
@@ -49,6 +51,13 @@ class Outcome:
 
     translation: Translation
     files: tuple[OutputFile, ...]
+
+    @property
+    def to_apply(self) -> tuple[OutputFile, ...]:
+        """The files with objects that are meant for a cluster."""
+        apart = (item.file for result in self.translation.results for item in (*result.staged, *result.suggested))
+        beside = {*self.translation.files, *apart}
+        return tuple(file for file in self.files if file.path not in beside)
 
 
 def translate(
@@ -91,14 +100,21 @@ def read_sets(sources: Sequence[RawObject], cluster: Cluster) -> tuple[calico.Ne
 class _Run:
     """The state of one pass: names given, objects rendered, policies seen."""
 
-    def __init__(self, context: Context, mode: str, names: Names, felix: FelixSettings) -> None:
+    def __init__(
+        self, context: Context, mode: str, names: Names, felix: FelixSettings, folder: str = TEXT_FOLDER
+    ) -> None:
         self.felix = felix
+        self.folder = folder
+        self.labels = staged.LABELS if folder == STAGED_FOLDER else ()
+        self.sources: Sequence[RawObject] = ()
+        self.beside: staged.Beside | None = None
         self.context = context
         self.mode = mode
         self.names = names
         self.files: dict[str, OutputFile] = {}
         self.objects: list[EmittedObject] = []
         self.written: list[RawObject] = []
+        self.places: dict[ObjectRef, str] = {}
         self.group_names: dict[ObjectRef, str] = {}
         self.used_sets: set[ObjectRef] = set()
         self.policies: list[NetworkPolicy] = []
@@ -109,7 +125,7 @@ class _Run:
         self._kubernetes: dict[int, NetworkPolicy] = {}
 
     def over(self, sources: Sequence[RawObject], complete: bool) -> Outcome:
-        ordered = sorted(sources, key=lambda raw: raw.ref.sort_key())
+        ordered = self.sources = sorted(sources, key=lambda raw: raw.ref.sort_key())
         sets = [raw for raw in ordered if raw.ref.kind in NETWORK_SETS]
         self.planned = self._plan(ordered)
         results = [self._result(raw) for raw in ordered if raw.ref.kind not in NETWORK_SETS]
@@ -186,10 +202,36 @@ class _Run:
             emitted = self._network_policy(raw, notes)
         elif raw.ref.group in calico.GROUPS and raw.ref.kind in CALICO_POLICIES:
             emitted = self._calico_policy(raw, notes)
+        elif raw.ref.group in calico.GROUPS and raw.ref.kind.startswith("Staged"):
+            return self._staged(raw, notes)
         else:
             note_other_kind(raw, self.context, notes)
             emitted = self._already_cilium(raw, notes)
         return _finish(notes, emitted)
+
+    def _staged(self, raw: RawObject, notes: Notes) -> TranslationResult:
+        """What a staged policy would mean by itself, as a run of its own into another folder."""
+        tiers = [item for item in self.sources if item.ref.group in calico.GROUPS and item.ref.kind == "Tier"]
+        if self.beside is None:
+            self.beside = staged.beside(self.sources, self._read_policy, [read_tier(item) for item in tiers])
+        others = self.beside
+        if not staged.is_to_be_written(raw, others, self.context, notes):
+            return _finish(notes, ())
+        names = staged.StagedNames(self.names.taken)
+        run = _Run(self.context, "rewrite", names, self.felix, STAGED_FOLDER)
+        plain = staged.enforced_form(raw)
+        run.planned = run._plan([plain, *tiers])
+        alone = run._result(plain)
+        for item in self.sources:
+            if item.ref in run.used_sets:
+                run._set_result(item)
+        self.files |= {path: replace(file, text=staged.commented(file.text, raw)) for path, file in run.files.items()}
+        staged.note_meaning(raw, alone, others, self.context, notes)
+        emitted = tuple(_emitted(item.data, item.ref.namespace, run.places[item.ref]) for item in run.written)
+        return msgspec.structs.replace(_finish(notes, ()), staged=emitted)
+
+    def _read_policy(self, raw: RawObject) -> calico.CalicoPolicy | NetworkPolicy:
+        return self._read_calico(raw) if raw.ref.group in calico.GROUPS else self._read_kubernetes(raw)
 
     def _note_namespace(self, raw: RawObject, notes: Notes) -> None:
         known = self.context.namespaces
@@ -299,7 +341,7 @@ class _Run:
             name=self._group_name(found),
             api_version=f"cilium.io/{self.context.profile.cidr_group_api_version}",
             networks=found.nets,
-            labels=(),
+            labels=self.labels,
             source=found.ref,
             at=found.at,
         )
@@ -313,7 +355,8 @@ class _Run:
         return ()
 
     def _write_policy(self, policy: CiliumPolicy, notes: Notes) -> tuple[EmittedObject, ...]:
-        return self._write(render_policy(policy), policy.namespace, notes, policy.description)
+        marked = replace(policy, labels=(*policy.labels, *self.labels))
+        return self._write(render_policy(marked), policy.namespace, notes, policy.description)
 
     def _write(self, data: JsonMap, namespace: str | None, notes: Notes, description: str) -> tuple[EmittedObject, ...]:
         """One object with its file; when the target would refuse it, a finding and nothing written."""
@@ -331,7 +374,7 @@ class _Run:
         raw = RawObject(data)
         ref = raw.ref
         self.written.append(raw)
-        path = file_of(ref.kind, namespace, ref.name)
+        path = self.places[ref] = file_of(ref.kind, namespace, ref.name, self.folder)
         self.files[path] = OutputFile(path, to_text(data, notes, self.context.profile.name, description))
         return (_emitted(data, namespace, path),)
 

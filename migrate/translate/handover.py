@@ -174,7 +174,7 @@ def _moved(item: EmittedObject, names: Mapping[str, str]) -> EmittedObject:
 def _without_gaps(outcome: Outcome, accepted: frozenset[Finding]) -> Outcome:
     """Nothing is written for a source whose translation differs, unless every difference of it was accepted."""
     results = [_refused(result, accepted) for result in outcome.translation.results]
-    kept = {item.file for result in results for item in (*result.objects, *result.plain)}
+    kept = {item.file for result in results for item in (*result.objects, *result.plain, *result.staged)}
     kept |= {item.file for item in outcome.translation.objects}
     return _with_results(replace(outcome, files=tuple(file for file in outcome.files if file.path in kept)), results)
 

@@ -54,10 +54,6 @@ def note_other_kind(raw: RawObject, context: Context, notes: Notes) -> None:
             "it protects a node; Cilium's host firewall is another thing, so nothing was written and the node is open"
         )
         _unsupported("POL-HOSTENDPOINT", text, Effect.WIDENS, context, notes)
-    elif kind.startswith("Staged"):
-        _unsupported(
-            "POL-STAGED", "staged policies enforce nothing, so nothing was written", Effect.NONE, context, notes
-        )
     elif kind == "Tier":
         _note_tier(raw, notes)
     elif kind == "Profile" and raw.ref.name.startswith(("kns.", "ksa.", "projectcalico-default-allow")):

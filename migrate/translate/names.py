@@ -18,8 +18,8 @@ CLUSTER_FOLDER = "_cluster"
 KUSTOMIZATION = "kustomization"
 
 
-TEXT_FOLDER, COMPAT_FOLDER = "cilium", "compat"
-"""What the policies say, and apart from it what keeps more of today's enforcement."""
+TEXT_FOLDER, COMPAT_FOLDER, STAGED_FOLDER = "cilium", "compat", "staged"
+"""What the policies say; apart from it what keeps more of today's enforcement, and what is never to be applied."""
 SUGGESTED_FOLDER = "suggested"
 """What could replace objects of the first, and nothing applies."""
 

@@ -13,11 +13,11 @@ from migrate.files import write_atomic
 from migrate.model.documents import Translation
 from migrate.translate.documents import encode, read_translation
 from migrate.translate.engine import Outcome
-from migrate.translate.names import COMPAT_FOLDER, SUGGESTED_FOLDER, TEXT_FOLDER
+from migrate.translate.names import COMPAT_FOLDER, STAGED_FOLDER, SUGGESTED_FOLDER, TEXT_FOLDER
 from migrate.translate.render import MANAGED_BY
 
 TRANSLATION = "translation.json"
-_FOLDERS = (TEXT_FOLDER, COMPAT_FOLDER, "networkpolicy", SUGGESTED_FOLDER)
+_FOLDERS = (TEXT_FOLDER, COMPAT_FOLDER, STAGED_FOLDER, "networkpolicy", SUGGESTED_FOLDER)
 _OUTPUT_FILE = re.compile(rf"(?:{'|'.join(_FOLDERS)})(?:/[a-z0-9_][a-z0-9_.-]{{0,252}}){{1,3}}\.yaml")
 _MARK = f"{MANAGED_BY}: cilium-migrate"
 
@@ -66,7 +66,7 @@ def stray_files(folder: Path, named: Iterable[str]) -> list[str]:
 
 
 def _named(translation: Translation) -> set[str]:
-    emitted = [item for r in translation.results for item in (*r.objects, *r.plain, *r.suggested)]
+    emitted = [item for r in translation.results for item in (*r.objects, *r.plain, *r.staged, *r.suggested)]
     files = [*translation.files, *(item.file for item in (*translation.objects, *emitted))]
     return {file for file in files if _OUTPUT_FILE.fullmatch(file)}
 

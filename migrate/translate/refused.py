@@ -22,8 +22,7 @@ def with_refusals(outcome: Outcome, connection: Connection) -> Outcome:
 
     Raises RequestError when the server does not answer or may not be asked.
     """
-    beside = set(outcome.translation.files)
-    objects: list[JsonMap] = [yaml.load(f.text, Loader=yaml.CSafeLoader) for f in outcome.files if f.path not in beside]
+    objects: list[JsonMap] = [yaml.load(f.text, Loader=yaml.CSafeLoader) for f in outcome.to_apply]
     refused = refusals(connection, sorted(objects, key=lambda data: RawObject(data).ref.sort_key()))
     translation = outcome.translation
     results = tuple(_with_findings(result, refused, connection.name) for result in translation.results)

@@ -117,7 +117,7 @@ def findings_of(outcome: Outcome) -> list[Finding]:
 
 def emitted_objects(outcome: Outcome, *, compat: bool = False) -> list[Data]:
     """The objects in the files, read back; those of compat/ where they are asked for."""
-    chosen = [file for file in outcome.files if compat or not is_compat(file)]
+    chosen = [file for file in outcome.to_apply if compat or not is_compat(file)]
     return [cast("Data", yaml.safe_load(file.text)) for file in chosen]
 
 
