@@ -129,6 +129,7 @@ def run_translate(
         networkpolicy=request.networkpolicy,
         complete=source.header.complete and source.header.namespaces is None,
         widen=request.forms.on_gap == "widen",
+        host_policies=request.forms.hosts,
     )
     return Translated(_completed(outcome, request, source.objects, profile, hints), reason, load_rules())
 

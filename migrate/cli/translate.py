@@ -167,6 +167,10 @@ Check = Annotated[
     bool,
     typer.Option("--check", help="Write nothing; exit 1 and say what differs when --output-dir is not up to date."),
 ]
+HostPolicies = Annotated[
+    bool,
+    typer.Option("--host-policies", help="Also write policies of Cilium's host firewall for Calico's HostEndpoints."),
+]
 DryRunOption = Annotated[
     DryRun | None,
     typer.Option(
@@ -206,6 +210,7 @@ def translate(
     suggest: SuggestOption = None,
     hints: Hints = None,
     check: Check = False,
+    host_policies: HostPolicies = False,
     dry_run: DryRunOption = None,
     no_verify: NoVerify = False,
     quiet: options.Quiet = False,
@@ -236,7 +241,9 @@ def translate(
         target=target,
         networkpolicy=networkpolicy.value,
         engines=None if before_engine is None else tuple(sorted(engine.value for engine in before_engine)),
-        forms=Forms(split.value, on_gap.value, tuple(accept or ()), kustomize, Emit.NETWORKPOLICY in (emit or ())),
+        forms=Forms(
+            split.value, on_gap.value, tuple(accept or ()), kustomize, Emit.NETWORKPOLICY in (emit or ()), host_policies
+        ),
         ask=cluster if dry_run is not None else None,
         verify=not no_verify,
         suggest=frozenset(kind.value for kind in suggest or ()),

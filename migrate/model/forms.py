@@ -11,10 +11,13 @@ OnGap: TypeAlias = Literal["refuse", "narrow", "widen"]
 
 @dataclass(frozen=True, slots=True)
 class Forms:
-    """`accept` are texts such as "POL-SCTP@NetworkPolicy shop/web"; `plain` asks for networkpolicy/."""
+    """`accept` are texts such as "POL-SCTP@NetworkPolicy shop/web"; `plain` asks for networkpolicy/, `hosts` for
+    policies of the host firewall.
+    """
 
     split: Split = "per-source"
     on_gap: OnGap = "narrow"
     accept: tuple[str, ...] = ()
     kustomize: bool = False
     plain: bool = False
+    hosts: bool = False

@@ -53,13 +53,7 @@ class _Scribe:
         subjects = policy_subjects(self.policy, self.context, self.notes)
         if not subjects:
             return None
-        self._note_logs()
-        rules = [
-            found
-            for direction in Direction
-            for rule in self.policy.rules(direction)
-            for found in self._rule(rule, direction)
-        ]
+        rules, groups = self.rules()
         if self.notes.result is Result.UNSUPPORTED:
             return None
         written = CiliumPolicy(
@@ -70,7 +64,18 @@ class _Scribe:
             at=self.policy.at,
             description="the same flows by label, address and port",
         )
-        return CalicoTranslation(written, tuple(self.groups[key] for key in sorted(self.groups)))
+        return CalicoTranslation(written, groups)
+
+    def rules(self) -> tuple[list[CiliumRule], tuple[NetworkSet, ...]]:
+        """All rules, and the network sets that they refer to."""
+        self._note_logs()
+        found = [
+            written
+            for direction in Direction
+            for rule in self.policy.rules(direction)
+            for written in self._rule(rule, direction)
+        ]
+        return found, tuple(self.groups[key] for key in sorted(self.groups))
 
     def _note_logs(self) -> None:
         for rule in (rule for direction in Direction for rule in self.policy.rules(direction)):
@@ -244,6 +249,7 @@ def policy_subjects(policy: CalicoPolicy, context: Context, notes: Notes) -> tup
 def _note_subject_hosts(terms: Sequence[Selector], context: Context, notes: Notes) -> None:
     """A global policy also holds for the HostEndpoints that it selects."""
     hosts = [s for s in context.sets if s.ref.kind == HOST_ENDPOINT and matches(And(tuple(terms)), s)]
+    hosts = [host for host in hosts if host.ref not in context.hosts_said]
     if hosts:
         what = "it is not protected by the translated policy"
         _note_hosts(hosts, "spec.selector", Effect.WIDENS, what, context, notes)
@@ -267,6 +273,13 @@ def translate_calico(
 ) -> CalicoTranslation | None:
     """The CNP or CCNP that admits what the policy's Allow rules admit; None (and findings) when it cannot be said."""
     return _Scribe(policy, context, notes, group_name).translate(name)
+
+
+def allow_rules(
+    policy: CalicoPolicy, context: Context, notes: Notes, group_name: GroupName
+) -> tuple[list[CiliumRule], tuple[NetworkSet, ...]]:
+    """What a plain policy allows to whatever it selects, and the network sets that its rules refer to."""
+    return _Scribe(policy, context, notes, group_name).rules()
 
 
 def _unsaid(rule: CalicoRule, own: EntityMatch, other: EntityMatch, direction: Direction) -> list[str]:

@@ -9,6 +9,7 @@ from functools import cached_property
 from migrate.model.addresses import AddressSet
 from migrate.model.cluster import Cluster, Node, Pod
 from migrate.model.finding import Effect
+from migrate.model.refs import ObjectRef
 from migrate.model.selectors import Conjunction
 from migrate.sources.calico import NetworkSet
 from migrate.sources.endpoints import Backend
@@ -23,7 +24,8 @@ class Context:
     """`engines` are the active ones of today, () when unknown; `sets` the network sets of the snapshot.
 
     `backends` are what EndpointSlices say stands behind Services, None when none was given. `widen` asks for
-    peers that allow more where nothing in Cilium's words allows the same.
+    peers that allow more where nothing in Cilium's words allows the same. `hosts_said` are the HostEndpoints for which
+    host policies are written.
     """
 
     cluster: Cluster
@@ -32,6 +34,7 @@ class Context:
     sets: tuple[NetworkSet, ...] = ()
     backends: tuple[Backend, ...] | None = None
     widen: bool = False
+    hosts_said: frozenset[ObjectRef] = frozenset()
 
     @cached_property
     def exact(self) -> Context:

@@ -20,7 +20,7 @@ from migrate.sources.endpoints import Backend, read_backends
 from migrate.sources.felix import FelixSettings, read_felix
 from migrate.sources.fields import Problem, ProblemKind
 from migrate.sources.kubernetes import NetworkPolicy
-from migrate.translate import compat, enforced, guard, kept, staged
+from migrate.translate import compat, enforced, guard, hosts, kept, staged
 from migrate.translate.calico import policy_subjects, translate_calico
 from migrate.translate.calico_order import Planned, plan, written
 from migrate.translate.context import Context
@@ -30,7 +30,7 @@ from migrate.translate.limits import forecast
 from migrate.translate.lint_rules import problems
 from migrate.translate.names import COMPAT_FOLDER, STAGED_FOLDER, TEXT_FOLDER, Names, file_of, is_legal
 from migrate.translate.notes import Notes
-from migrate.translate.objects import CIDR_GROUP, CidrGroup, CiliumPolicy
+from migrate.translate.objects import CCNP, CIDR_GROUP, CidrGroup, CiliumPolicy
 from migrate.translate.profiles import Profile
 from migrate.translate.render import JsonMap, render_group, render_policy
 from migrate.translate.schema import violations
@@ -68,17 +68,22 @@ def translate(
     networkpolicy: str = "rewrite",
     complete: bool = True,
     widen: bool = False,
+    host_policies: bool = False,
 ) -> Outcome:
     """Translate all policies among the objects for one target.
 
     `engines` are those that enforce today (see migrate.scan.inventory), () when nobody knows; `complete` says whether
-    everything of the cluster could be read; `widen` whether peers may allow more where Cilium cannot allow the same.
+    everything of the cluster could be read; `widen` whether peers may allow more where Cilium cannot allow the same;
+    `host_policies` whether policies of Cilium's host firewall are written for HostEndpoints.
     """
     cluster = read_cluster(objects, complete=complete)
     sources = [raw for raw in objects if is_policy(raw.ref)]
     context = Context(cluster, profile, engines, read_sets(sources, cluster), _backends(objects), widen)
     names = Names.beside(raw.ref for raw in sources)
-    return _Run(context, networkpolicy, names, read_felix(objects)).over(sources, complete)
+    run = _Run(context, networkpolicy, names, read_felix(objects))
+    if host_policies and (not engines or "calico" in engines):
+        run.say_hosts(sources)
+    return run.over(sources, complete)
 
 
 def _backends(objects: Sequence[RawObject]) -> tuple[Backend, ...] | None:
@@ -107,6 +112,7 @@ class _Run:
         self.folder = folder
         self.labels = staged.LABELS if folder == STAGED_FOLDER else ()
         self.sources: Sequence[RawObject] = ()
+        self.hosts: dict[ObjectRef, Notes] = {}
         self.beside: staged.Beside | None = None
         self.context = context
         self.mode = mode
@@ -123,6 +129,25 @@ class _Run:
         # What was read, by the object as it is held here: planning and writing both look at it.
         self._calico: dict[int, calico.CalicoPolicy] = {}
         self._kubernetes: dict[int, NetworkPolicy] = {}
+
+    def say_hosts(self, sources: Sequence[RawObject]) -> None:
+        """Write the policies of the host firewall, before anything says that hosts have none."""
+        named = sorted((raw for raw in sources if is_legal(raw.ref)), key=lambda raw: raw.ref.sort_key())
+        given = hosts.host_sources(named, self.context, self.felix, self._read_calico)
+        profile = msgspec.structs.replace(self.context.profile, host_firewall=True)
+        said = hosts.said_hosts(
+            given, self.context, self._group_name, lambda name: self.names.give(CCNP, None, name, "migrated")
+        )
+        for data, notes, description in said.written:
+            refused = [*violations(data, profile), *problems(data, profile)]
+            hosts.note_refused(refused, profile.name, notes)
+            if not refused:
+                path = file_of(CCNP, None, RawObject(data).ref.name)
+                self.files[path] = OutputFile(path, to_text(data, notes, profile.name, description))
+                self.objects.append(_emitted(data, None, path))
+        self.hosts = said.notes
+        self.used_sets |= said.used
+        self.context = replace(self.context, hosts_said=frozenset(said.said))
 
     def over(self, sources: Sequence[RawObject], complete: bool) -> Outcome:
         ordered = self.sources = sorted(sources, key=lambda raw: raw.ref.sort_key())
@@ -194,9 +219,11 @@ class _Run:
         return self._kubernetes[id(raw)]
 
     def _result(self, raw: RawObject) -> TranslationResult:
-        notes = Notes(raw.ref, raw.at())
+        notes = self.hosts.get(raw.ref, Notes(raw.ref, raw.at()))
         if not is_legal(raw.ref):
             return _ill_named(notes)
+        if raw.ref in self.hosts:
+            return _finish(notes, ())
         self._note_namespace(raw, notes)
         if raw.ref.kind == "NetworkPolicy" and raw.ref.group == "networking.k8s.io":
             emitted = self._network_policy(raw, notes)
