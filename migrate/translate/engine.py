@@ -113,6 +113,7 @@ class _Run:
         self.labels = staged.LABELS if folder == STAGED_FOLDER else ()
         self.sources: Sequence[RawObject] = ()
         self.hosts: dict[ObjectRef, Notes] = {}
+        self.host_objects: dict[ObjectRef, tuple[EmittedObject, ...]] = {}
         self.beside: staged.Beside | None = None
         self.context = context
         self.mode = mode
@@ -138,13 +139,13 @@ class _Run:
         said = hosts.said_hosts(
             given, self.context, self._group_name, lambda name: self.names.give(CCNP, None, name, "migrated")
         )
-        for data, notes, description in said.written:
+        for data, refs, description in said.written:
             refused = [*violations(data, profile), *problems(data, profile)]
-            hosts.note_refused(refused, profile.name, notes)
+            hosts.note_refused(refused, refs, said, profile.name)
             if not refused:
                 path = file_of(CCNP, None, RawObject(data).ref.name)
-                self.files[path] = OutputFile(path, to_text(data, notes, profile.name, description))
-                self.objects.append(_emitted(data, None, path))
+                self.files[path] = OutputFile(path, to_text(data, said.notes[refs[0]], profile.name, description))
+                self.host_objects |= dict.fromkeys(refs, (_emitted(data, None, path),))
         self.hosts = said.notes
         self.used_sets |= said.used
         self.context = replace(self.context, hosts_said=frozenset(said.said))
@@ -223,7 +224,7 @@ class _Run:
         if not is_legal(raw.ref):
             return _ill_named(notes)
         if raw.ref in self.hosts:
-            return _finish(notes, ())
+            return _finish(notes, self.host_objects.get(raw.ref, ()))
         self._note_namespace(raw, notes)
         if raw.ref.kind == "NetworkPolicy" and raw.ref.group == "networking.k8s.io":
             emitted = self._network_policy(raw, notes)

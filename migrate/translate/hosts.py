@@ -90,12 +90,15 @@ def host_sources(
 
 @dataclass(slots=True)
 class HostsSaid:
-    """`notes` are of every HostEndpoint, `said` those that the written objects stand for; `used` are network sets."""
+    """`notes` are of every HostEndpoint, `said` those that the written objects stand for; `used` are network sets.
+
+    Each of `written` is an object, the HostEndpoints that it is for, and what it says.
+    """
 
     notes: dict[ObjectRef, Notes]
     said: set[ObjectRef] = field(default_factory=set)
     used: set[ObjectRef] = field(default_factory=set)
-    written: list[tuple[JsonMap, Notes, str]] = field(default_factory=list)
+    written: list[tuple[JsonMap, tuple[ObjectRef, ...], str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,8 @@ def said_hosts(
             _note_said(found.notes[endpoint.ref], notes, group, data, sources.felix, context)
             found.said.add(endpoint.ref)
         if data is not None:
-            found.written.append((data, found.notes[first.ref], _description(group)))
+            refs = tuple(endpoint.ref for _, endpoint in group.members)
+            found.written.append((data, refs, _description(group)))
     return found
 
 
@@ -327,13 +331,15 @@ def _description(group: _Group) -> str:
     return f"what Calico's host policies, failsafe ports and Cilium itself need on {names}"
 
 
-def note_refused(refused: Iterable[str], target: str, notes: Notes) -> None:
+def note_refused(refused: Iterable[str], refs: Iterable[ObjectRef], said: HostsSaid, target: str) -> None:
     """What the target would not take of a host policy, so that it is not written."""
     for text in refused:
-        notes.find(
-            "POL-PROFILE-REFUSES",
-            f"{target} would refuse the host policy: {text}",
-            effect=Effect.UNKNOWN,
-            on_intent=Effect.UNKNOWN,
-            result=Result.UNSUPPORTED,
-        )
+        for ref in refs:
+            said.said.discard(ref)
+            said.notes[ref].find(
+                "POL-PROFILE-REFUSES",
+                f"{target} would refuse the host policy: {text}",
+                effect=Effect.UNKNOWN,
+                on_intent=Effect.UNKNOWN,
+                result=Result.UNSUPPORTED,
+            )

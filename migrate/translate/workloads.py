@@ -20,6 +20,7 @@ from migrate import yaml_out
 from migrate.model.documents import EmittedObject, TranslationResult
 from migrate.model.raw import Json
 from migrate.model.refs import ObjectRef
+from migrate.sources.calico import HOST_ENDPOINT
 from migrate.translate.engine import Outcome, OutputFile
 from migrate.translate.names import Names, file_of
 from migrate.translate.objects import CCNP, CNP
@@ -77,7 +78,7 @@ def per_workload(outcome: Outcome) -> Outcome:
     moved: set[str] = set()
     for result in outcome.translation.results:
         for item in result.objects:
-            if item.kind in (CNP, CCNP):
+            if _is_for_pods(item, result):
                 moved.add(item.file)
                 grouped.setdefault(result.source, []).extend(_take(item, texts[item.file], result, workloads))
     emitted, written = _written(workloads, outcome)
@@ -88,6 +89,11 @@ def per_workload(outcome: Outcome) -> Outcome:
         translation=msgspec.structs.replace(outcome.translation, results=tuple(results)),
         files=tuple(sorted(files, key=lambda file: file.path)),
     )
+
+
+def _is_for_pods(item: EmittedObject, result: TranslationResult) -> bool:
+    """Whether an object is a policy that selects pods; those for a HostEndpoint select nodes."""
+    return item.kind in (CNP, CCNP) and result.source.kind != HOST_ENDPOINT
 
 
 def _take(item: EmittedObject, text: str, result: TranslationResult, workloads: dict[str, _Workload]) -> list[str]:
@@ -111,7 +117,7 @@ def _take(item: EmittedObject, text: str, result: TranslationResult, workloads: 
 def _regrouped(
     result: TranslationResult, keys: Iterable[str], emitted: Mapping[str, EmittedObject]
 ) -> TranslationResult:
-    others = [item for item in result.objects if item.kind not in (CNP, CCNP)]
+    others = [item for item in result.objects if not _is_for_pods(item, result)]
     objects = [*others, *(emitted[key] for key in dict.fromkeys(keys))]
     return msgspec.structs.replace(result, objects=tuple(sorted(objects, key=lambda item: item.file)))
 
@@ -119,7 +125,9 @@ def _regrouped(
 def _written(workloads: Mapping[str, _Workload], outcome: Outcome) -> tuple[dict[str, EmittedObject], list[OutputFile]]:
     """Each workload as an object with a name by its labels; of those that would share a name each gets a digest."""
     existing = [result.source for result in outcome.translation.results if result.source.group == "cilium.io"]
-    existing += [ObjectRef(o.api_version, o.kind, o.namespace, o.name) for o in outcome.translation.objects]
+    staying = [o for r in outcome.translation.results for o in r.objects if not _is_for_pods(o, r)]
+    staying += outcome.translation.objects
+    existing += [ObjectRef(o.api_version, o.kind, o.namespace, o.name) for o in staying]
     names = Names.beside(existing)
     wanted = {key: _wanted_name(workload.selector) for key, workload in workloads.items()}
     shared = Counter((w.kind, w.namespace, wanted[key]) for key, w in workloads.items())

@@ -207,3 +207,28 @@ def test_the_command_writes_them_only_when_asked(tmp_path: Path) -> None:
     assert "nodeSelector" in written.read_text()
     accepted = ("--accept", "POL-HOST-NEEDS@*")
     assert migrate(tmp_path, "translate", *options, "--host-policies", *accepted).status == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "is_written"),
+    [
+        pytest.param(("--split", "per-workload"), True, id="beside policies by workload"),
+        pytest.param(("--on-gap", "refuse"), False, id="not where gaps are refused"),
+        pytest.param(
+            ("--on-gap", "refuse", "--accept", "POL-HOST-NEEDS@*", "--accept", "POL-HOST-OWN-PODS@*"),
+            True,
+            id="where all of its gaps are accepted",
+        ),
+    ],
+)
+def test_the_other_forms(options: tuple[str, ...], is_written: bool, tmp_path: Path) -> None:
+    (tmp_path / "in.yaml").write_text(yaml.safe_dump_all([*TWO, host(), policy()]))
+    given = ("-f", "in.yaml", "--target", "cilium-1.20", "--before-engine", "calico", "--output-dir", "out")
+    migrate(tmp_path, "translate", *given, "--host-policies", "--fail-on", "never", *options)
+    assert (tmp_path / "out/cilium/_cluster/host-n1-hep.yaml").exists() is is_written
+
+
+def test_every_member_names_the_object() -> None:
+    outcome = translated(*TWO, host(), host("n2"))
+    found = [result.objects for result in outcome.translation.results]
+    assert [[item.name for item in objects] for objects in found] == [["host-n1-hep"], ["host-n1-hep"]]
