@@ -28,7 +28,7 @@ from tests.reference.cases import Case, End, Flow, Namespace, Node, Pod
 
 pytestmark = pytest.mark.engine
 
-CLUSTERS = max(6, int(os.environ.get("MIGRATE_DIFFERENTIAL_CLUSTERS", "60")) // 2)
+CLUSTERS = max(15, int(os.environ.get("MIGRATE_DIFFERENTIAL_CLUSTERS", "60")) // 2)
 FRESH_SEED = os.environ.get("MIGRATE_DIFFERENTIAL_SEED") or secrets.token_hex(4)
 _V3 = "projectcalico.org/v3"
 _OUTSIDE = ("8.8.8.8", "203.0.113.7", "198.51.100.1")
@@ -55,7 +55,7 @@ def drawn(seed: str) -> Case:
     """A cluster with nodes that Calico protects as a whole."""
     chance = Chance(seed)
     nodes = tuple(
-        Node(name, (f"10.1.0.{number}",), _labels(chance) | {"kubernetes.io/hostname": name})
+        Node(name, (f"10.1.0.{number}",), _labels(chance) | _own_label(chance, name))
         for number, name in enumerate(("n1", "n2", "n3"), start=1)
     )
     pods = tuple(
@@ -81,6 +81,11 @@ def drawn(seed: str) -> Case:
 def _labels(chance: Chance) -> dict[str, str]:
     found = {"role": chance.pick(("edge", "worker"))} if chance.happens(0.8) else {}
     return found | ({"zone": chance.pick(("a", "b"))} if chance.happens(0.5) else {})
+
+
+def _own_label(chance: Chance, name: str) -> dict[str, str]:
+    """The label that Cilium does not read, and mostly one by which it can tell the node from others."""
+    return {"kubernetes.io/hostname": name} | ({"rack": f"r-{name}"} if chance.happens(0.8) else {})
 
 
 def _host(chance: Chance, node: Node) -> Object:
@@ -149,10 +154,8 @@ def test_nodes_are_policed_as_calico_polices_them(engines: Engines, target: str,
     for number in range(CLUSTERS):
         _judge(drawn(f"{prefix}-hosts-{number}"), target, engines, total)
     print(f"seed {prefix}: {dict(total.flows)}; HostEndpoints: {dict(total.said)}")
-    assert total.flows["equal, denied"] > CLUSTERS
-    assert total.flows["equal, allowed"] > CLUSTERS
-    assert total.flows["declared"] > 0
-    assert total.said["changed"] > CLUSTERS // 4
+    assert min(total.flows[word] for word in ("equal, denied", "equal, allowed", "declared")) > 0
+    assert min(total.said[word] for word in ("exact", "changed", "unsupported")) > 0
 
 
 def _judge(case: Case, target: str, engines: Engines, total: Total) -> None:
