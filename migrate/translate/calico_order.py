@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from migrate.model.documents import Result
@@ -31,7 +31,6 @@ from migrate.translate.regions import (
     NO_TRAFFIC,
     PORT_PROTOCOLS,
     Box,
-    PeerSet,
     PodSet,
     Region,
     TrafficSet,
@@ -174,9 +173,8 @@ def _kubernetes_region(
 ) -> Region:
     written = rule_peers(rule, context, notes)
     namespace = policy.ref.namespace or "default"
-    peers = as_peer_set(written, block_addresses(rule))
-    inside = tuple(c for conjunction in peers.pods if (c := _in_own(conjunction, namespace)) is not None)
-    peers = PeerSet(inside, peers.addresses, peers.own_node, peers.other_nodes)
+    inside = tuple(c for conjunction in written.endpoints if (c := _in_own(conjunction, namespace)) is not None)
+    peers = as_peer_set(replace(written, endpoints=inside), block_addresses(rule))
     if rule.ports is None:
         return (Box(pods, peers, ANY_TRAFFIC),)
     ingress = direction is Direction.INGRESS
