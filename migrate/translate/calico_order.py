@@ -15,10 +15,12 @@ from migrate.model.refs import ObjectRef
 from migrate.model.ruleset import Action
 from migrate.model.selectors import Conjunction, Operator, Requirement, TooManyTermsError, simplify
 from migrate.sources.calico import CalicoPolicy
+from migrate.sources.calico_release import LAST_LEGACY, Release
 from migrate.sources.calico_tiers import Order, Tier
 from migrate.sources.kubernetes import NAMESPACE_NAME, NetworkPolicy, PortMatch, Rule
 from migrate.translate.calico import is_plain, policy_subjects
 from migrate.translate.calico_regions import Packets, RuleRegions, as_peer_set, boxes, numbered
+from migrate.translate.calico_ties import ties
 from migrate.translate.context import Context
 from migrate.translate.kubernetes import block_addresses, rule_peers, subject_of
 from migrate.translate.notes import Notes
@@ -43,13 +45,15 @@ from migrate.translate.selectors import ANY_NAMESPACE, in_namespaces, narrowed_t
 class Planned:
     """What the order makes of a policy; `notes` are those of its rules.
 
-    `emissions` is None when the regions are too large; `as_written`: policy by policy says the same.
+    `emissions` is None when the regions are too large; `as_written`: policy by policy says the same. `tied` is a policy
+    that another release of Calico asks before this one, or after it, with another verdict.
     """
 
     policy: OrderedPolicy
     emissions: dict[Direction, Emission] | None
     notes: Notes
     as_written: bool
+    tied: ObjectRef | None = None
 
     @property
     def reaches(self) -> bool:
@@ -64,11 +68,15 @@ class Planned:
 
 
 def plan(
-    policies: Sequence[CalicoPolicy | NetworkPolicy], tiers: Sequence[Tier], context: Context
+    policies: Sequence[CalicoPolicy | NetworkPolicy],
+    tiers: Sequence[Tier],
+    context: Context,
+    release: Release | None = None,
 ) -> dict[ObjectRef, Planned]:
-    """What must not be translated policy by policy; a policy that is not here can be."""
+    """What must not be translated policy by policy; a policy that is not here can be. `release` is that of Calico."""
     order = Order(tiers, "legacy")
-    ordered = [(entry.policy, order.tier(entry.tier)) for entry in order.sorted(filter(_polices_pods, policies))]
+    asked = [policy for policy in policies if _polices_pods(policy)]
+    ordered = [(entry.policy, order.tier(entry.tier)) for entry in order.sorted(asked)]
     if not _order_decides(ordered):
         wanted = [(p, tier) for p, tier in ordered if isinstance(p, CalicoPolicy) and not is_plain(p)]
         return _apart(wanted, context)
@@ -77,7 +85,11 @@ def plan(
         for number, (policy, tier) in enumerate(ordered)
         if (found := _entry(number, policy, tier, context)) is not None
     ]
-    return _compiled(entries, context)
+    compiled = _compiled(entries, context)
+    if release is not None and release <= LAST_LEGACY:
+        return compiled
+    tied = ties([(policy.ref, one) for policy, one, _ in entries], Order(tiers, "current").places(asked))
+    return {ref: replace(planned, tied=tied.get(ref)) for ref, planned in compiled.items()}
 
 
 def order_decides(policies: Sequence[CalicoPolicy | NetworkPolicy], tiers: Sequence[Tier]) -> bool:

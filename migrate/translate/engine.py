@@ -14,6 +14,7 @@ from migrate.model.finding import Effect, Finding
 from migrate.model.raw import RawObject
 from migrate.model.refs import ObjectRef
 from migrate.sources import calico, kubernetes
+from migrate.sources.calico_release import Release, read_release
 from migrate.sources.calico_tiers import read_tier
 from migrate.sources.cluster import read_cluster
 from migrate.sources.endpoints import Backend, read_backends
@@ -23,6 +24,7 @@ from migrate.sources.kubernetes import NetworkPolicy
 from migrate.translate import compat, enforced, guard, hosts, kept, staged
 from migrate.translate.calico import policy_subjects, translate_calico
 from migrate.translate.calico_order import Planned, plan, written
+from migrate.translate.calico_ties import note_tie
 from migrate.translate.context import Context
 from migrate.translate.kinds import CALICO_POLICIES, CILIUM_GROUP, NETWORK_SETS, is_policy, note_other_kind
 from migrate.translate.kubernetes import translate_policy
@@ -80,7 +82,7 @@ def translate(
     sources = [raw for raw in objects if is_policy(raw.ref)]
     context = Context(cluster, profile, engines, read_sets(sources, cluster), _backends(objects), widen)
     names = Names.beside(raw.ref for raw in sources)
-    run = _Run(context, networkpolicy, names, read_felix(objects))
+    run = _Run(context, networkpolicy, names, read_felix(objects), read_release(objects))
     if host_policies and (not engines or "calico" in engines):
         run.say_hosts(sources)
     return run.over(sources, complete)
@@ -106,9 +108,16 @@ class _Run:
     """The state of one pass: names given, objects rendered, policies seen."""
 
     def __init__(
-        self, context: Context, mode: str, names: Names, felix: FelixSettings, folder: str = TEXT_FOLDER
+        self,
+        context: Context,
+        mode: str,
+        names: Names,
+        felix: FelixSettings,
+        release: Release | None,
+        folder: str = TEXT_FOLDER,
     ) -> None:
         self.felix = felix
+        self.release = release
         self.folder = folder
         self.labels = staged.LABELS if folder == STAGED_FOLDER else ()
         self.sources: Sequence[RawObject] = ()
@@ -207,7 +216,7 @@ class _Run:
         others = [self._read_kubernetes(raw) for raw in named if raw.ref.group == "networking.k8s.io"]
         usable: list[calico.CalicoPolicy | NetworkPolicy] = [policy for policy in policies if not policy.problems]
         usable += [policy for policy in others if not policy.problems]
-        return plan(usable, tiers, self.context.exact)
+        return plan(usable, tiers, self.context.exact, self.release)
 
     def _read_calico(self, raw: RawObject) -> calico.CalicoPolicy:
         if id(raw) not in self._calico:
@@ -246,7 +255,7 @@ class _Run:
         if not staged.is_to_be_written(raw, others, self.context, notes):
             return _finish(notes, ())
         names = staged.StagedNames(self.names.taken)
-        run = _Run(self.context, "rewrite", names, self.felix, STAGED_FOLDER)
+        run = _Run(self.context, "rewrite", names, self.felix, self.release, STAGED_FOLDER)
         plain = staged.enforced_form(raw)
         run.planned = run._plan([plain, *tiers])
         alone = run._result(plain)
@@ -283,6 +292,7 @@ class _Run:
             return self._supplement(policy, notes)
         name = self.names.give("CiliumNetworkPolicy", raw.ref.namespace or "default", raw.ref.name, "migrated")
         planned = self.planned.get(raw.ref)
+        note_tie(planned.tied if planned else None, notes)
         if planned is not None and not planned.as_written:
             return self._compiled(policy, planned, name, notes)
         said = translate_policy(policy, name, self.context, notes)
@@ -314,6 +324,7 @@ class _Run:
         kind = "CiliumNetworkPolicy" if policy.namespace else "CiliumClusterwideNetworkPolicy"
         name = self.names.give(kind, policy.namespace, policy.name, "calico")
         planned = self.planned.get(raw.ref)
+        note_tie(planned.tied if planned else None, notes)
         if planned is not None and not planned.as_written:
             if policy_subjects(policy, self.context, notes) is None:
                 return ()
