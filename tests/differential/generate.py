@@ -11,18 +11,23 @@ from tests.differential.chance import Chance
 from tests.differential.clusters import Traits, draw_cluster, draw_traits
 from tests.differential.flows import draw_flows
 from tests.differential.kubernetes_policies import KubernetesPolicies
+from tests.differential.ordered import ordered_case
 from tests.reference.cases import Case
 
-Dialect: TypeAlias = Literal["kubernetes", "calico"]
+Dialect: TypeAlias = Literal["kubernetes", "calico", "ordered"]
 DIALECTS: tuple[Dialect, ...] = ("kubernetes", "calico")
+EVERY_DIALECT: tuple[Dialect, ...] = (*DIALECTS, "ordered")
 
 
 def generate(dialect: Dialect, seed: str, *, traits: Traits | None = None, grammar: Grammar | None = None) -> Case:
     """The case of a seed; the same seed always gives the same case.
 
     kubernetes: NetworkPolicies only. calico: Calico policies and network sets, with NetworkPolicies beside them.
+    ordered: all of Calico's language, with tiers, orders and every action; it has traits and a grammar of its own.
     Without `traits` they are drawn too.
     """
+    if dialect == "ordered":
+        return ordered_case(seed)
     chance = Chance(f"{dialect}/{seed}")
     traits = traits or draw_traits(chance)
     cluster = draw_cluster(chance, traits, f"{dialect}-{seed}")

@@ -24,6 +24,7 @@ Sides: TypeAlias = tuple[bool, bool]
 Reach: TypeAlias = Literal["any", "pods", "nodes"]
 """Flows with any peer, or with one kind of it."""
 
+_POLICING_HOSTS = ("HostEndpoint", "FelixConfiguration")
 POLICY_KINDS = ("NetworkPolicy", "GlobalNetworkPolicy")
 
 
@@ -173,8 +174,8 @@ def _changes(before: Answer, after: Answer) -> Iterator[Change]:
 
 def _excused(case: Case, translated: Translated, engines: Engines) -> list[set[Change]]:
     """The changes of each flow that the translation declared."""
-    found: list[set[Change]] = [set() for _ in case.flows]
     directory = Directory(case)
+    found = [_of_hosts(case, *directory.parties(flow)) for flow in case.flows]
     claims = [(item, translated.claims[key_of(item)]) for item in case.policies if is_policy(item)]
     for excuse in sorted({excuse for _, claim in claims for excuse in claim.excuses}, key=str):
         decided = _decided(case, [item for item, claim in claims if excuse in claim.excuses], engines)
@@ -187,9 +188,28 @@ def _excused(case: Case, translated: Translated, engines: Engines) -> list[set[C
     return found
 
 
+def _of_hosts(case: Case, source: Party, destination: Party) -> set[Change]:
+    """The sides of hosts where Calico polices them, which no policy for pods says again.
+
+    Findings POL-HOSTENDPOINT and POL-ENDPOINT-TO-HOST tell of it for the cluster.
+    """
+    if not any(item["kind"] in _POLICING_HOSTS for item in case.policies):
+        return set()
+    ends: tuple[tuple[Literal["egress", "ingress"], Party], ...] = (("egress", source), ("ingress", destination))
+    return {
+        (side, effect)
+        for side, party in ends
+        if party.pod is None or party.pod.host_network
+        for effect in ("widens", "narrows")
+    }
+
+
 def _decided(case: Case, policies: list[Object], engines: Engines) -> list[Answer]:
-    """What the engine says with some of the policies only: the sides that are not `unenforced` are theirs."""
-    others = [item for item in case.policies if not is_policy(item)]
+    """What the engine says with some of the policies only: the sides that are not `unenforced` are theirs.
+
+    Without Tier objects every tier ends in Deny, so a policy decides all flows of the pods that it selects.
+    """
+    others = [item for item in case.policies if not is_policy(item) and item["kind"] != "Tier"]
     return truth(msgspec.structs.replace(case, policies=(*policies, *others)), engines)
 
 

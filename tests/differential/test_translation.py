@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.differential.generate import DIALECTS, Dialect, generate
+from tests.differential.generate import DIALECTS, EVERY_DIALECT, Dialect, generate
 from tests.differential.harness import Comparison, Engines, Translated, compare
 from tests.differential.run import CASES, TARGETS, as_json, counterexample
 from tests.differential.translation import exact_part, translate_case
@@ -20,14 +20,14 @@ pytestmark = pytest.mark.engine
 CLUSTERS = int(os.environ.get("MIGRATE_DIFFERENTIAL_CLUSTERS", "60"))
 """For each dialect and target, half of them always the same."""
 FRESH_SEED = os.environ.get("MIGRATE_DIFFERENTIAL_SEED") or secrets.token_hex(4)
-MOST_DECLARED = 0.4
-"""If more flows than this are declared, the comparison says little."""
+MOST_DECLARED = {"kubernetes": 0.4, "calico": 0.4, "ordered": 0.8}
+"""If more flows than this are declared, the comparison says little. Much of Calico's language has no word in Cilium."""
 KEPT = sorted(CASES.glob("*.json"))
 
 
 @pytest.mark.parametrize("seed", ["fixed", "fresh"])
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("dialect", EVERY_DIALECT)
 def test_no_flow_changes_without_a_word(engines: Engines, dialect: Dialect, target: str, seed: str) -> None:
     prefix = seed if seed == "fixed" else FRESH_SEED
     total = Comparison()
@@ -38,7 +38,7 @@ def test_no_flow_changes_without_a_word(engines: Engines, dialect: Dialect, targ
         total.add(found)
     print(f"seed {prefix}: {total}")
     assert total.equal > 0
-    assert total.share_declared < MOST_DECLARED, total
+    assert total.share_declared < MOST_DECLARED[dialect], total
 
 
 @pytest.mark.parametrize("target", TARGETS)
