@@ -7,13 +7,14 @@ IPv6 block is refused whole.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from migrate.model.finding import Effect, Finding
 from migrate.model.flow import Direction
 from migrate.model.raw import RawObject
 from migrate.model.refs import ObjectRef
 from migrate.model.selectors import And, matches
+from migrate.sources.calico import CalicoPolicy
 from migrate.sources.kubernetes import NetworkPolicy, PodPeer, Rule
 from migrate.sources.npm_refusals import linux_refusal, odd_values
 from migrate.translate import exposed
@@ -120,11 +121,17 @@ def _note_negative_namespaces(rule: Rule, notes: Notes) -> None:
 
 
 def cluster_findings(
-    policies: Sequence[NetworkPolicy], refused: Collection[ObjectRef], context: Context
+    policies: Sequence[NetworkPolicy],
+    refused: Collection[ObjectRef],
+    context: Context,
+    others: Iterable[CalicoPolicy] = (),
 ) -> list[Finding]:
-    """What the move changes for the cluster as a whole; `refused` are the policies that NPM refuses."""
+    """What the move changes for the cluster as a whole; NPM refuses the `refused` policies, `others` are Calico's."""
     enforced = [policy for policy in policies if policy.ref not in refused]
-    found = [exposed.finding(item, context) for item in exposed.exposed_services(enforced, context)]
+    services = {item.ref: item for item in exposed.exposed_services(enforced, context)}
+    if "calico" in context.engines:
+        services |= {item.ref: item for item in exposed.services_behind_calico(others, context)}
+    found = [exposed.finding(item, context) for item in services.values()]
     found += [
         finding for policy in policies if policy.ref in refused for finding in _joining(policy, enforced, context)
     ]

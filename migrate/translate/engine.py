@@ -165,7 +165,7 @@ class _Run:
         self.planned = self._plan(ordered)
         results = [self._result(raw) for raw in ordered if raw.ref.kind not in NETWORK_SETS]
         results += [self._set_result(raw) for raw in sets]
-        findings = enforced.cluster_findings(self.policies, self.refused, self.context)
+        findings = enforced.cluster_findings(self.policies, self.refused, self.context, self._calico.values())
         findings += [*self._guard(), *self._compat()]
         enforced_then = [*self.written, *self._staying(ordered, results)]
         findings += forecast(enforced_then, self.context.cluster, self.context.profile)

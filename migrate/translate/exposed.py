@@ -1,12 +1,13 @@
 """Services whose outside clients skip today's policy where they come in, and meet it in Cilium.
 
 Fact: with externalTrafficPolicy Cluster kube-proxy accepts the packets before NPM's chain sees them, on the node where
-they come in; a backend on another node is checked (measured with packets).
+they come in; a backend on another node is checked (measured with packets). Calico checks on both, and on the other node
+it sees the address of the entry node, by which the packets were masqueraded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from migrate.model.addresses import AddressSet, parse_network
@@ -16,6 +17,7 @@ from migrate.model.flow import Direction
 from migrate.model.labels import Scope
 from migrate.model.refs import ObjectRef
 from migrate.model.selectors import Conjunction, Operator, Requirement, matches
+from migrate.sources.calico import CalicoPolicy
 from migrate.sources.kubernetes import BlockPeer, NetworkPolicy, PodPeer, PortMatch, Rule
 from migrate.translate.context import Context
 from migrate.translate.npm_peers import opening
@@ -54,7 +56,7 @@ def exposed_services(policies: Sequence[NetworkPolicy], context: Context) -> lis
             isolating.setdefault(policy.ref.namespace or "default", []).append(policy)
     found: list[Exposed] = []
     for service in context.cluster.services:
-        if service.type in ("NodePort", "LoadBalancer") and service.external_traffic_policy != "Local":
+        if _masquerades(service):
             exposed = _exposed(service, isolating.get(service.namespace, ()), context)
             found += [exposed] if exposed.ports else []
     return found
@@ -62,14 +64,61 @@ def exposed_services(policies: Sequence[NetworkPolicy], context: Context) -> lis
 
 def finding(exposed: Exposed, context: Context) -> Finding:
     """What is told about one."""
+    npm = any(engine in context.engines for engine in ("npm-linux", "npm-windows"))
+    if npm:
+        text = (
+            "outside clients reach them today where the entry node runs the backend, and are judged by Cilium after "
+            "the move"
+        )
+    else:
+        text = (
+            "an outside client who comes in by a node without the backend has the address of that node today; Cilium "
+            "takes him for another node or for the outside, by its routing, and rules for ranges of clients or of "
+            "nodes need not admit him"
+        )
     return Finding(
         id="SVC-ETP-CLUSTER",
-        detail=f"{exposed.service.type} with externalTrafficPolicy Cluster: its backends are isolated; outside clients "
-        "reach them today where the entry node runs the backend, and are judged by Cilium after the move",
-        effect=context.enforced(Effect.NARROWS, "npm-linux", "npm-windows"),
+        detail=f"{exposed.service.type} with externalTrafficPolicy Cluster: its backends are isolated; {text}",
+        effect=Effect.NARROWS if npm else Effect.UNKNOWN,
         subject=exposed.ref,
         field="spec.externalTrafficPolicy",
     )
+
+
+def services_behind_calico(policies: Iterable[CalicoPolicy], context: Context) -> list[Exposed]:
+    """The same under Calico's own policies: Services with a backend whose clients one of their rules tells apart."""
+    judging = [policy for policy in policies if _tells_clients_apart(policy)]
+    found: list[Exposed] = []
+    for service in filter(_masquerades, context.cluster.services):
+        pods = _backends(service, context)
+        if any(_selects(policy, pod) for policy in judging for pod in pods):
+            found.append(Exposed(service, service.ports, ()))
+    return found
+
+
+def _tells_clients_apart(policy: CalicoPolicy) -> bool:
+    """Whether it is in force for pods and does not just admit everybody to them."""
+    for_pods = not (policy.staged or policy.do_not_track or policy.pre_dnat or policy.problems)
+    rules = policy.rules(Direction.INGRESS)
+    first = rules[0] if rules else None
+    admits_all = (
+        first is not None
+        and first.action == "Allow"
+        and not (first.source.used() or first.destination.used())
+        and (first.protocol, first.not_protocol, first.ip_version) == (None, None, None)
+    )
+    return for_pods and Direction.INGRESS in policy.directions and not admits_all
+
+
+def _selects(policy: CalicoPolicy, pod: Pod) -> bool:
+    asked = (policy.selector, policy.namespace_selector, policy.account_selector)
+    inside = policy.namespace is None or policy.namespace == pod.namespace
+    return inside and all(selector is None or matches(selector, pod) for selector in asked)
+
+
+def _masquerades(service: Service) -> bool:
+    """Whether outside clients may come in by a node without a backend."""
+    return service.type in ("NodePort", "LoadBalancer") and service.external_traffic_policy != "Local"
 
 
 def _exposed(service: Service, policies: Sequence[NetworkPolicy], context: Context) -> Exposed:
