@@ -14,6 +14,7 @@ from migrate.model.documents import Result
 from migrate.model.finding import Effect
 from migrate.model.selectors import Conjunction
 from migrate.translate.context import Context
+from migrate.translate.match_mode import alternative
 from migrate.translate.notes import Notes
 from migrate.translate.objects import ANYONE, Block, Peers
 from migrate.translate.selectors import ANY_NAMESPACE
@@ -107,9 +108,8 @@ def _note_selected(endpoints: tuple[Conjunction, ...], count: int, place: str, c
     notes.find(
         "POL-IPBLOCK-PODS",
         f"the CIDR covers {count} of {len(context.pods)} pods; Cilium matches pods by label only, so "
-        + (
-            "a selector for today's pods was added" if len(endpoints) == 1 else f"{len(endpoints)} selectors were added"
-        ),
+        + ("a selector for today's pods was added" if len(endpoints) == 1 else f"{len(endpoints)} selectors were added")
+        + alternative("pods", context.profile),
         place=place,
     )
 
@@ -120,7 +120,8 @@ def _note_missed(missed: Sequence[Pod], place: str, context: Context, notes: Not
     notes.find(
         "POL-IPBLOCK-PODS",
         f"the CIDR covers {len(missed)} pod{'s' if len(missed) > 1 else ''} ({names}) that Cilium cannot be told "
-        f"to allow without allowing more: {reason}; these flows are denied after the move",
+        f"to allow without allowing more: {reason}; these flows are denied after the move"
+        + alternative("pods", context.profile),
         place=place,
         effect=context.changes(Effect.NARROWS),
         on_intent=Effect.NARROWS,
@@ -167,7 +168,7 @@ def _covered_nodes(blocks: Sequence[Block], addresses: AddressSet, place: str, c
         notes.find(
             "POL-IPBLOCK-NODES",
             f"the CIDR covers {len(whole) + len(part)} of {len(nodes)} nodes ({names}) in whole or in part; Cilium "
-            f"knows own node and other nodes only, so {outcome} after the move",
+            f"knows own node and other nodes only, so {outcome} after the move" + alternative("nodes", context.profile),
             place=place,
             effect=context.changes(change),
             on_intent=change,
