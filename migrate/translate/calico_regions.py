@@ -22,6 +22,7 @@ from migrate.model.selectors import And, Conjunction, Operator, Requirement, Sel
 from migrate.sources.calico import HOST_ENDPOINT, CalicoPolicy, CalicoRule, EntityMatch, PortRange, ServiceMatch
 from migrate.sources.kubernetes import NAMESPACE_NAME
 from migrate.translate.blocks import split_blocks
+from migrate.translate.calico import note_log
 from migrate.translate.calico_selectors import hidden_keys, pod_conjunctions
 from migrate.translate.context import Context
 from migrate.translate.notes import Notes
@@ -107,7 +108,10 @@ class RuleRegions:
 
     def rules(self, direction: Direction) -> tuple[OrderedRule, ...]:
         """The rules of one direction, without those that only log."""
-        return tuple(self._rule(rule, direction) for rule in self._policy.rules(direction) if rule.action != "Log")
+        rules = self._policy.rules(direction)
+        for rule in rules:
+            note_log(rule, self._notes)
+        return tuple(self._rule(rule, direction) for rule in rules if rule.action != "Log")
 
     def _rule(self, rule: CalicoRule, direction: Direction) -> OrderedRule:
         ingress = direction is Direction.INGRESS
