@@ -16,6 +16,7 @@ from migrate.scan.files import FileReading, read_files
 from migrate.scan.inventory import engines
 from migrate.sources.calico import GROUPS as CALICO_GROUPS
 from migrate.sources.cilium_settings import CiliumSettings
+from migrate.sources.cilium_tiers import is_cluster_network_policy
 from migrate.sources.cluster import read_cluster
 from migrate.sources.endpoints import BACKEND_KINDS
 from migrate.translate.documents import read_translation
@@ -228,7 +229,7 @@ def remaining(document: Translation, policies: Sequence[RawObject]) -> Iterator[
 
 def state(name: str, engine: str, policies: Sequence[RawObject], cluster: Cluster, profile: Profile) -> State:
     """Policies as an engine means them; Cilium is the one that the profile describes, none enforces nothing."""
-    options, release = _options(engine, profile), _release(profile)
+    options, release = _options(engine, profile, policies), _release(profile)
     whole_cluster = _of_services(policies)
     if engine == "cilium":
         whole_cluster = whole_cluster or _of_cilium(policies, CiliumSettings.of_release(release).with_flags(options))
@@ -242,13 +243,15 @@ def engine_over(engine: str, policies: Sequence[RawObject], cluster: Cluster, pr
     """The engine of a `state`, for questions about single flows."""
     if engine == "none":
         engine, policies = "kubernetes", []
-    return _build(engine, policies, _options(engine, profile), _release(profile), cluster)
+    return _build(engine, policies, _options(engine, profile, policies), _release(profile), cluster)
 
 
-def _options(engine: str, profile: Profile) -> Mapping[str, Json]:
+def _options(engine: str, profile: Profile, policies: Sequence[RawObject]) -> Mapping[str, Json]:
+    """The agent's flags; ClusterNetworkPolicies that are given are read where the target can be told to."""
     if engine != "cilium":
         return {}
-    return {
+    tiers = profile.cluster_network_policy and any(is_cluster_network_policy(raw) for raw in policies)
+    return ({"enable-k8s-cluster-network-policy": True} if tiers else {}) | {
         "enable-sctp": profile.sctp,
         "enable-icmp-rules": profile.icmp_rules,
         "policy-cidr-match-mode": [*profile.cidr_match_modes],

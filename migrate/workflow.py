@@ -130,6 +130,7 @@ def run_translate(
         complete=source.header.complete and source.header.namespaces is None,
         widen=request.forms.on_gap == "widen",
         host_policies=request.forms.hosts,
+        ordered=request.forms.ordered,
     )
     return Translated(_completed(outcome, request, source.objects, profile, hints), reason, load_rules())
 

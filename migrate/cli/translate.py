@@ -59,6 +59,13 @@ class Gap(Enum):
     WIDEN = "widen"
 
 
+class OrderedAs(Enum):
+    """What Calico's order of policies becomes."""
+
+    CILIUM = "cilium"
+    CLUSTER_NETWORK_POLICY = "cluster-network-policy"
+
+
 class Emit(Enum):
     """What is written beside cilium/."""
 
@@ -138,6 +145,13 @@ OnGap = Annotated[
         help="Where Cilium cannot say the same: refuse (exit 1, nothing written for the policy), narrow, or widen.",
     ),
 ]
+Ordered = Annotated[
+    OrderedAs,
+    typer.Option(
+        "--ordered",
+        help="Calico's order: worked into Cilium's policies, or in ClusterNetworkPolicies where the target has them.",
+    ),
+]
 Accept = Annotated[
     list[str] | None,
     typer.Option("--accept", help="ID@object: this finding no longer counts for --fail-on; repeat it."),
@@ -204,6 +218,7 @@ def translate(
     diff: Diff = None,
     split: SplitOption = SplitBy.SOURCE,
     on_gap: OnGap = Gap.NARROW,
+    ordered: Ordered = OrderedAs.CILIUM,
     accept: Accept = None,
     kustomize: Kustomize = False,
     emit: EmitOption = None,
@@ -242,7 +257,13 @@ def translate(
         networkpolicy=networkpolicy.value,
         engines=None if before_engine is None else tuple(sorted(engine.value for engine in before_engine)),
         forms=Forms(
-            split.value, on_gap.value, tuple(accept or ()), kustomize, Emit.NETWORKPOLICY in (emit or ()), host_policies
+            split=split.value,
+            on_gap=on_gap.value,
+            accept=tuple(accept or ()),
+            kustomize=kustomize,
+            plain=Emit.NETWORKPOLICY in (emit or ()),
+            ordered=ordered.value,
+            hosts=host_policies,
         ),
         ask=cluster if dry_run is not None else None,
         verify=not no_verify,

@@ -158,6 +158,7 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
     networkpolicy: Literal["rewrite", "supplement", "keep"]
     split: Literal["per-source", "per-workload"] = "per-source"
     on_gap: Literal["refuse", "narrow", "widen"] = msgspec.field(default="narrow", name="onGap")
+    ordered: Literal["cilium", "cluster-network-policy"] = "cilium"
     accepted: tuple[AcceptedFinding, ...] = ()
     engines: tuple[str, ...] = ()
     complete: bool = True

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 Split: TypeAlias = Literal["per-source", "per-workload"]
 OnGap: TypeAlias = Literal["refuse", "narrow", "widen"]
+Ordered: TypeAlias = Literal["cilium", "cluster-network-policy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +22,4 @@ class Forms:
     kustomize: bool = False
     plain: bool = False
     hosts: bool = False
+    ordered: Ordered = "cilium"

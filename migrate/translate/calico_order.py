@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -18,6 +18,8 @@ from migrate.sources.calico import CalicoPolicy
 from migrate.sources.calico_release import LAST_LEGACY, Release
 from migrate.sources.calico_tiers import Order, Tier
 from migrate.sources.kubernetes import NAMESPACE_NAME, NetworkPolicy, PortMatch, Rule
+from migrate.translate.admin_policies import LAST_PRIORITY, AdminPolicy, admin_policies
+from migrate.translate.admin_tier import Split, split
 from migrate.translate.calico import is_plain, policy_subjects
 from migrate.translate.calico_regions import Packets, RuleRegions, as_peer_set, boxes, numbered
 from migrate.translate.calico_ties import ties
@@ -45,14 +47,16 @@ from migrate.translate.selectors import ANY_NAMESPACE, in_namespaces, narrowed_t
 class Planned:
     """What the order makes of a policy; `notes` are those of its rules.
 
-    `emissions` is None when the regions are too large; `as_written`: policy by policy says the same. `tied` is a policy
-    that another release of Calico asks before this one, or after it, with another verdict.
+    `emissions` is None when the regions are too large; `as_written`: policy by policy says the same. `admin` is what
+    stands ahead of all other policies, with none of it in `emissions`. `tied` is a policy that another release of
+    Calico asks before this one, or after it, with another verdict.
     """
 
     policy: OrderedPolicy
     emissions: dict[Direction, Emission] | None
     notes: Notes
     as_written: bool
+    admin: tuple[AdminPolicy, ...] = ()
     tied: ObjectRef | None = None
 
     @property
@@ -85,11 +89,11 @@ def plan(
         for number, (policy, tier) in enumerate(ordered)
         if (found := _entry(number, policy, tier, context)) is not None
     ]
-    compiled = _compiled(entries, context)
+    planned = (_in_admin_tier(entries, context) if context.admin else None) or _compiled(entries, context)
     if release is not None and release <= LAST_LEGACY:
-        return compiled
+        return planned
     tied = ties([(policy.ref, one) for policy, one, _ in entries], Order(tiers, "current").places(asked))
-    return {ref: replace(planned, tied=tied.get(ref)) for ref, planned in compiled.items()}
+    return {ref: replace(one, tied=tied.get(ref)) for ref, one in planned.items()}
 
 
 def order_decides(policies: Sequence[CalicoPolicy | NetworkPolicy], tiers: Sequence[Tier]) -> bool:
@@ -230,6 +234,61 @@ def _compiled(entries: Sequence[_Entry], context: Context) -> dict[ObjectRef, Pl
         whole = all(_is_union(emission) for emission in given.values())
         found[policy.ref] = Planned(ordered, given or None, notes, as_written=plain and whole)
     return found
+
+
+def _in_admin_tier(entries: Sequence[_Entry], context: Context) -> dict[ObjectRef, Planned] | None:
+    """The policies with what Cilium's Admin tier can say taken out of what is compiled; None when that fails."""
+    policies = [ordered for _, ordered, _ in entries]
+    fixed = frozenset(o.index for p, o, n in entries if isinstance(p, NetworkPolicy) or n.result is Result.UNSUPPORTED)
+    try:
+        with limited(_STEPS + _STEPS_EACH * len(policies)):
+            splits = {d: split(policies, d, sctp=context.profile.sctp, fixed=fixed) for d in Direction}
+            rest = [policy for part in splits.values() for policy in part.rest]
+            emissions = compile_ordered(rest, partial(_sayable, context.profile))
+    except TooManyTermsError:
+        _note_fallback(entries, "working out what it can hold takes more pieces than the cap")
+        return None
+    objects = admin_policies(splits, [policy.index for policy in policies])
+    if objects is None:
+        _note_fallback(entries, f"it takes more objects than there are priorities ({LAST_PRIORITY})")
+        return None
+    found: dict[ObjectRef, Planned] = {}
+    for policy, ordered, notes in entries:
+        given = {d: emissions[d][ordered.index] for d in Direction if ordered.index in emissions[d]}
+        untouched = all(ordered.rules(d) == _rules_left(splits[d], ordered.index, d) for d in ordered.directions)
+        plain = isinstance(policy, NetworkPolicy) or is_plain(policy)
+        _note_limits(policy, ordered.index, splits, notes)
+        found[policy.ref] = Planned(
+            ordered,
+            given if ordered.directions else None,
+            notes,
+            as_written=untouched and plain and all(map(_is_union, given.values())),
+            admin=tuple(objects.get(ordered.index, ())),
+        )
+    return found
+
+
+def _rules_left(part: Split, index: int, direction: Direction) -> tuple[OrderedRule, ...] | None:
+    """The rules of a policy that are still compiled; None when the policy is not."""
+    return next((policy.rules(direction) for policy in part.rest if policy.index == index), None)
+
+
+def _note_limits(
+    policy: CalicoPolicy | NetworkPolicy, index: int, splits: Mapping[Direction, Split], notes: Notes
+) -> None:
+    if isinstance(policy, NetworkPolicy):
+        return
+    for direction, part in splits.items():
+        rules = [rule for rule in policy.rules(direction) if rule.action != "Log"]
+        for number, text in part.limits.get(index, ()):
+            detail = f"{text}; what the Admin tier cannot hold of the rule was compiled as without it"
+            notes.find("POL-ADMIN-LIMIT", detail, place=rules[number].field, at=rules[number].at)
+
+
+def _note_fallback(entries: Sequence[_Entry], why: str) -> None:
+    for policy, _, notes in entries:
+        if isinstance(policy, CalicoPolicy):
+            notes.find("POL-ADMIN-LIMIT", f"the Admin tier was not used: {why}; the order was compiled instead")
 
 
 def _sayable(profile: Profile, traffic: TrafficSet) -> bool:

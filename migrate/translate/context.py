@@ -24,8 +24,8 @@ class Context:
     """`engines` are the active ones of today, () when unknown; `sets` the network sets of the snapshot.
 
     `backends` are what EndpointSlices say stands behind Services, None when none was given. `widen` asks for
-    peers that allow more where nothing in Cilium's words allows the same. `hosts_said` are the HostEndpoints for which
-    host policies are written.
+    peers that allow more where nothing in Cilium's words allows the same; `admin` for ordered policies in the Admin
+    tier. `hosts_said` are the HostEndpoints for which host policies are written.
     """
 
     cluster: Cluster
@@ -34,6 +34,7 @@ class Context:
     sets: tuple[NetworkSet, ...] = ()
     backends: tuple[Backend, ...] | None = None
     widen: bool = False
+    admin: bool = False
     hosts_said: frozenset[ObjectRef] = frozenset()
 
     @cached_property

@@ -35,7 +35,7 @@ def differs_otherwise(before: Translation, after: Translation) -> bool:
 
 
 def _settings(before: Translation, after: Translation) -> Iterator[str]:
-    for name in ("target", "networkpolicy", "split", "on_gap", "engines", "complete", "accepted"):
+    for name in ("target", "networkpolicy", "split", "on_gap", "ordered", "engines", "complete", "accepted"):
         old, new = _shown(getattr(before, name)), _shown(getattr(after, name))
         if old != new:
             yield f"~ {name}: {old} -> {new}"

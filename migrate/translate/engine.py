@@ -22,6 +22,7 @@ from migrate.sources.felix import FelixSettings, read_felix
 from migrate.sources.fields import Problem, ProblemKind
 from migrate.sources.kubernetes import NetworkPolicy
 from migrate.translate import compat, enforced, guard, hosts, kept, staged
+from migrate.translate.admin_policies import admin_guard, check_target, needs_switch, render_admin
 from migrate.translate.calico import policy_subjects, translate_calico
 from migrate.translate.calico_order import Planned, plan, written
 from migrate.translate.calico_ties import note_tie
@@ -32,7 +33,7 @@ from migrate.translate.limits import forecast
 from migrate.translate.lint_rules import problems
 from migrate.translate.names import COMPAT_FOLDER, STAGED_FOLDER, TEXT_FOLDER, Names, file_of, is_legal
 from migrate.translate.notes import Notes
-from migrate.translate.objects import CCNP, CIDR_GROUP, CidrGroup, CiliumPolicy
+from migrate.translate.objects import ADMIN_POLICY, CCNP, CIDR_GROUP, CidrGroup, CiliumPolicy
 from migrate.translate.profiles import Profile
 from migrate.translate.render import JsonMap, render_group, render_policy
 from migrate.translate.schema import violations
@@ -71,16 +72,21 @@ def translate(
     complete: bool = True,
     widen: bool = False,
     host_policies: bool = False,
+    ordered: str = "cilium",
 ) -> Outcome:
     """Translate all policies among the objects for one target.
 
     `engines` are those that enforce today (see migrate.scan.inventory), () when nobody knows; `complete` says whether
     everything of the cluster could be read; `widen` whether peers may allow more where Cilium cannot allow the same;
-    `host_policies` whether policies of Cilium's host firewall are written for HostEndpoints.
+    `host_policies` whether policies of Cilium's host firewall are written for HostEndpoints; `ordered` what Calico's
+    order becomes. Raises InputError for a target that lacks it.
     """
+    admin = ordered == "cluster-network-policy"
+    if admin:
+        check_target(profile)
     cluster = read_cluster(objects, complete=complete)
     sources = [raw for raw in objects if is_policy(raw.ref)]
-    context = Context(cluster, profile, engines, read_sets(sources, cluster), _backends(objects), widen)
+    context = Context(cluster, profile, engines, read_sets(sources, cluster), _backends(objects), widen, admin)
     names = Names.beside(raw.ref for raw in sources)
     run = _Run(context, networkpolicy, names, read_felix(objects), read_release(objects))
     if host_policies and (not engines or "calico" in engines):
@@ -166,12 +172,13 @@ class _Run:
         results = [self._result(raw) for raw in ordered if raw.ref.kind not in NETWORK_SETS]
         results += [self._set_result(raw) for raw in sets]
         findings = enforced.cluster_findings(self.policies, self.refused, self.context, self._calico.values())
-        findings += [*self._guard(), *self._compat()]
+        findings += [*self._guard(), *self._compat(), *self._needs()]
         enforced_then = [*self.written, *self._staying(ordered, results)]
         findings += forecast(enforced_then, self.context.cluster, self.context.profile)
         translation = Translation(
             tool_version=migrate.__version__,
             target=self.context.profile.name,
+            ordered="cluster-network-policy" if self.context.admin else "cilium",
             networkpolicy="rewrite" if self.mode == "rewrite" else "keep" if self.mode == "keep" else "supplement",
             engines=self.context.engines,
             complete=complete,
@@ -328,7 +335,7 @@ class _Run:
         if planned is not None and not planned.as_written:
             if policy_subjects(policy, self.context, notes) is None:
                 return ()
-            return self._compiled(policy, planned, name, notes)
+            return (*self._compiled(policy, planned, name, notes), *self._admin(policy, planned, notes))
         found = translate_calico(policy, name, self.context, notes, self._group_name)
         if found is None:
             return ()
@@ -359,6 +366,16 @@ class _Run:
             notes.find("POL-ORDER-WORKED-IN", text)
         found = written(policy, planned, name, self.context, notes)
         return () if found is None else self._write_policy(found, notes)
+
+    def _admin(self, policy: calico.CalicoPolicy, planned: Planned, notes: Notes) -> tuple[EmittedObject, ...]:
+        """What of the policy stands in the Admin tier."""
+        wanted = f"{policy.namespace}.{policy.name}" if policy.namespace else policy.name
+        found: list[EmittedObject] = []
+        for item in planned.admin if notes.result is not Result.UNSUPPORTED else ():
+            number = len(found)
+            name = self.names.give(ADMIN_POLICY, None, f"{wanted}-{number + 1}" if number else wanted, "calico")
+            found += self._write(render_admin(item, name, policy.ref), None, notes, "the same order, in the Admin tier")
+        return tuple(found)
 
     def _group_name(self, network_set: calico.NetworkSet) -> str:
         if network_set.ref not in self.group_names:
@@ -433,7 +450,21 @@ class _Run:
             self.objects.append(_emitted(data, None, path))
             self.written.append(RawObject(data))
             found.append(guard.finding(path, self.felix.vxlan_port))
+            if self._writes_admin():
+                name = self.names.give(ADMIN_POLICY, None, guard.NAME, "migrated")
+                data = admin_guard(name, self.felix.vxlan_port, guard.ORIGIN)
+                path = file_of(ADMIN_POLICY, None, name)
+                self.files[path] = OutputFile(path, guard.text(data))
+                self.objects.append(_emitted(data, None, path))
+                self.written.append(RawObject(data))
         return found
+
+    def _writes_admin(self) -> bool:
+        return any(raw.ref.kind == ADMIN_POLICY for raw in self.written)
+
+    def _needs(self) -> list[Finding]:
+        """What the target has to be told before what was written is in force."""
+        return [needs_switch(self.context.profile.name)] if self._writes_admin() else []
 
 
 def _emitted(data: JsonMap, namespace: str | None, path: str) -> EmittedObject:

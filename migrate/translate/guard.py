@@ -12,6 +12,7 @@ from migrate.sources.felix import FelixSettings
 from migrate.translate.render import NAMESPACE_KEY, JsonMap, marks
 
 NAME = "calico-no-vxlan-from-pods"
+ORIGIN = "Calico's own rule for all pods"
 
 
 def vxlan_guard(name: str, port: int) -> JsonMap:
@@ -19,7 +20,7 @@ def vxlan_guard(name: str, port: int) -> JsonMap:
     return {
         "apiVersion": "cilium.io/v2",
         "kind": "CiliumClusterwideNetworkPolicy",
-        "metadata": {"name": name, **marks("Calico's own rule for all pods")},
+        "metadata": {"name": name, **marks(ORIGIN)},
         "spec": {
             "endpointSelector": {"matchExpressions": [{"key": NAMESPACE_KEY, "operator": "Exists"}]},
             "enableDefaultDeny": {"ingress": False, "egress": False},

@@ -9,7 +9,7 @@ from hashlib import sha256
 from itertools import count
 
 from migrate.model.refs import ObjectRef
-from migrate.translate.objects import CCNP, CIDR_GROUP, CNP
+from migrate.translate.objects import ADMIN_POLICY, CCNP, CIDR_GROUP, CNP
 
 MAX_NAME = 253
 _MAX_STEM = 240
@@ -33,6 +33,8 @@ def file_of(kind: str, namespace: str | None, name: str, folder: str = TEXT_FOLD
         return f"{folder}/{namespace}/{stem}.yaml"
     if kind == CIDR_GROUP:
         return f"{folder}/{CLUSTER_FOLDER}/cidrgroups/{stem}.yaml"
+    if kind == ADMIN_POLICY:
+        return f"{folder}/{CLUSTER_FOLDER}/clusternetworkpolicies/{stem}.yaml"
     return f"{folder}/{CLUSTER_FOLDER}/{stem}.yaml"
 
 
@@ -51,7 +53,8 @@ class Names:
     @classmethod
     def beside(cls, existing: Iterable[ObjectRef]) -> Names:
         """Names that avoid the Cilium policies that are there already."""
-        return cls({(ref.kind, ref.namespace, ref.name) for ref in existing if ref.kind in (CNP, CCNP, CIDR_GROUP)})
+        kinds = (CNP, CCNP, CIDR_GROUP, ADMIN_POLICY)
+        return cls({(ref.kind, ref.namespace, ref.name) for ref in existing if ref.kind in kinds})
 
     def give(self, kind: str, namespace: str | None, wanted: str, suffix: str) -> str:
         """`wanted`, or with the suffix (and a number) behind it where that is taken; cut where it is too long."""

@@ -12,6 +12,7 @@ from migrate.model.selectors import Conjunction
 CNP = "CiliumNetworkPolicy"
 CCNP = "CiliumClusterwideNetworkPolicy"
 CIDR_GROUP = "CiliumCIDRGroup"
+ADMIN_POLICY = "ClusterNetworkPolicy"
 
 
 @dataclass(frozen=True, slots=True)

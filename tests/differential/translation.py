@@ -22,7 +22,12 @@ Mode: TypeAlias = Literal["rewrite", "supplement"]
 
 
 def translate_case(
-    case: Case, target: str, mode: Mode = "rewrite", cluster: Case | None = None, widen: bool = False
+    case: Case,
+    target: str,
+    mode: Mode = "rewrite",
+    cluster: Case | None = None,
+    widen: bool = False,
+    ordered: str = "cilium",
 ) -> Translated:
     """What the case's policies become, with everything that is in force after the move.
 
@@ -30,7 +35,7 @@ def translate_case(
     """
     engines = ("calico",) if case.engine == "calico" else ()
     given = [*cluster_objects(cluster or case), *case.policies]
-    objects, translation = translate_objects(given, target, engines, mode, widen)
+    objects, translation = translate_objects(given, target, engines, mode, widen, ordered)
     claims = {_source(result): _claim(result) for result in translation.results}
     return Translated((*objects, *_staying(case, translation)), claims)
 
@@ -90,6 +95,7 @@ def translate_objects(
     engines: tuple[str, ...] = (),
     mode: Mode = "rewrite",
     widen: bool = False,
+    ordered: str = "cilium",
 ) -> tuple[list[Object], Translation]:
     """The objects that the translation writes, read back from its files, and its document.
 
@@ -98,7 +104,7 @@ def translate_objects(
     """
     raw = [RawObject(cast("dict[str, Json]", item)) for item in objects]
     profile = msgspec.structs.replace(load_profile(target), sctp=True)
-    outcome = translate(raw, profile=profile, engines=engines, networkpolicy=mode, widen=widen)
+    outcome = translate(raw, profile=profile, engines=engines, networkpolicy=mode, widen=widen, ordered=ordered)
     emitted = [item for file in outcome.files for item in yaml.safe_load_all(file.text)]
     return emitted, outcome.translation
 
