@@ -55,12 +55,12 @@ class Split:
     """One direction of a decision list in two parts.
 
     `said` has the Admin rules of each policy by its index, `rest` what is left to be compiled, `limits` the number of
-    a rule of each policy with why it, or a part of it, is not in the tier.
+    a rule of each policy with every reason why it, or a part of it, is not in the tier.
     """
 
     said: dict[int, tuple[AdminRule, ...]]
     rest: tuple[OrderedPolicy, ...]
-    limits: dict[int, tuple[tuple[int, str], ...]]
+    limits: dict[int, tuple[tuple[int, tuple[str, ...]], ...]]
 
 
 @dataclass(slots=True)
@@ -173,13 +173,14 @@ def split(
     end = _last_verdict(tiers)
     rules = [(index, one) for tier in tiers for index, some in tier.placed.items() for one in some]
     said = {index: tuple(s for one in some for s in one.said) for t in tiers for index, some in t.placed.items()}
-    limits: dict[int, list[tuple[int, str]]] = {}
+    limits: dict[int, list[tuple[int, tuple[str, ...]]]] = {}
     for index, one in rules[:end]:
-        limits.setdefault(index, []).extend((one.number, text) for text in one.limits)
+        if one.limits:
+            limits.setdefault(index, []).append((one.number, one.limits))
     return Split(
         {index: some for index, some in said.items() if some},
         tuple(policy for tier in tiers for policy in _left(tier, direction)),
-        {index: tuple(some) for index, some in limits.items() if some},
+        {index: tuple(some) for index, some in limits.items()},
     )
 
 
@@ -190,7 +191,7 @@ def _without_needless(tiers: Sequence[_Tier]) -> None:
             for one in reversed(some):
                 if one.said and one.rule.action is Action.DENY:
                     return
-                if not tier.is_whole:
+                if one.said and not tier.is_whole:
                     one.said, one.left, one.limits = (), None, ()
 
 

@@ -280,8 +280,8 @@ def _note_limits(
         return
     for direction, part in splits.items():
         rules = [rule for rule in policy.rules(direction) if rule.action != "Log"]
-        for number, text in part.limits.get(index, ()):
-            detail = f"{text}; what the Admin tier cannot hold of the rule was compiled as without it"
+        for number, reasons in part.limits.get(index, ()):
+            detail = f"{' and '.join(reasons)}; what the Admin tier cannot hold of the rule was compiled as without it"
             notes.find("POL-ADMIN-LIMIT", detail, place=rules[number].field, at=rules[number].at)
 
 
