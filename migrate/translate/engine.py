@@ -13,13 +13,12 @@ from migrate.model.documents import EmittedObject, Result, Translation, Translat
 from migrate.model.finding import Effect, Finding
 from migrate.model.raw import RawObject
 from migrate.model.refs import ObjectRef
-from migrate.sources import calico, kubernetes
+from migrate.sources import calico
 from migrate.sources.calico_release import Release, read_release
 from migrate.sources.calico_tiers import read_tier
 from migrate.sources.cluster import read_cluster
 from migrate.sources.endpoints import Backend, read_backends
 from migrate.sources.felix import FelixSettings, read_felix
-from migrate.sources.fields import Problem, ProblemKind
 from migrate.sources.kubernetes import NetworkPolicy
 from migrate.translate import compat, enforced, guard, hosts, kept, staged
 from migrate.translate.admin_policies import admin_guard, check_target, needs_switch, render_admin
@@ -35,7 +34,9 @@ from migrate.translate.names import COMPAT_FOLDER, STAGED_FOLDER, TEXT_FOLDER, N
 from migrate.translate.notes import Notes
 from migrate.translate.objects import ADMIN_POLICY, CCNP, CIDR_GROUP, CidrGroup, CiliumPolicy
 from migrate.translate.profiles import Profile
+from migrate.translate.readings import Readings
 from migrate.translate.render import JsonMap, render_group, render_policy
+from migrate.translate.results import emitted_object, finish, ill_named, is_about_pods, is_unusable
 from migrate.translate.schema import violations
 from migrate.translate.text import to_text
 
@@ -142,14 +143,12 @@ class _Run:
         self.policies: list[NetworkPolicy] = []
         self.refused: set[ObjectRef] = set()
         self.planned: dict[ObjectRef, Planned] = {}
-        # What was read, by the object as it is held here: planning and writing both look at it.
-        self._calico: dict[int, calico.CalicoPolicy] = {}
-        self._kubernetes: dict[int, NetworkPolicy] = {}
+        self.readings = Readings()
 
     def say_hosts(self, sources: Sequence[RawObject]) -> None:
         """Write the policies of the host firewall, before anything says that hosts have none."""
         named = sorted((raw for raw in sources if is_legal(raw.ref)), key=lambda raw: raw.ref.sort_key())
-        given = hosts.host_sources(named, self.context, self.felix, self._read_calico)
+        given = hosts.host_sources(named, self.context, self.felix, self.readings.calico)
         profile = msgspec.structs.replace(self.context.profile, host_firewall=True)
         said = hosts.said_hosts(
             given, self.context, self._group_name, lambda name: self.names.give(CCNP, None, name, "migrated")
@@ -160,7 +159,7 @@ class _Run:
             if not refused:
                 path = file_of(CCNP, None, RawObject(data).ref.name)
                 self.files[path] = OutputFile(path, to_text(data, said.notes[refs[0]], profile.name, description))
-                self.host_objects |= dict.fromkeys(refs, (_emitted(data, None, path),))
+                self.host_objects |= dict.fromkeys(refs, (emitted_object(data, None, path),))
         self.hosts = said.notes
         self.used_sets |= said.used
         self.context = replace(self.context, hosts_said=frozenset(said.said))
@@ -171,7 +170,7 @@ class _Run:
         self.planned = self._plan(ordered)
         results = [self._result(raw) for raw in ordered if raw.ref.kind not in NETWORK_SETS]
         results += [self._set_result(raw) for raw in sets]
-        findings = enforced.cluster_findings(self.policies, self.refused, self.context, self._calico.values())
+        findings = enforced.cluster_findings(self.policies, self.refused, self.context, self.readings.calico_policies)
         findings += [*self._guard(), *self._compat(), *self._needs()]
         enforced_then = [*self.written, *self._staying(ordered, results)]
         findings += forecast(enforced_then, self.context.cluster, self.context.profile)
@@ -200,7 +199,7 @@ class _Run:
                 continue
             path = file_of(item.policy.kind, item.policy.namespace, item.policy.name, COMPAT_FOLDER)
             self.files[path] = OutputFile(path, compat.to_text(data, item))
-            self.objects.append(_emitted(data, item.policy.namespace, path))
+            self.objects.append(emitted_object(data, item.policy.namespace, path))
             self.written.append(RawObject(data))
         return findings
 
@@ -216,31 +215,21 @@ class _Run:
         """What the order of Calico's policies makes of them, and of NetworkPolicies among them."""
         named = [raw for raw in sources if is_legal(raw.ref)]
         own = [raw for raw in named if raw.ref.group in calico.GROUPS]
-        policies = [self._read_calico(raw) for raw in own if raw.ref.kind in CALICO_POLICIES]
+        policies = [self.readings.calico(raw) for raw in own if raw.ref.kind in CALICO_POLICIES]
         if not policies or (self.context.engines and "calico" not in self.context.engines):
             return {}
         tiers = [read_tier(raw) for raw in own if raw.ref.kind == "Tier"]
-        others = [self._read_kubernetes(raw) for raw in named if raw.ref.group == "networking.k8s.io"]
+        others = [self.readings.kubernetes(raw) for raw in named if raw.ref.group == "networking.k8s.io"]
         usable: list[calico.CalicoPolicy | NetworkPolicy] = [policy for policy in policies if not policy.problems]
         usable += [policy for policy in others if not policy.problems]
         return plan(usable, tiers, self.context.exact, self.release)
 
-    def _read_calico(self, raw: RawObject) -> calico.CalicoPolicy:
-        if id(raw) not in self._calico:
-            self._calico[id(raw)] = calico.read_policy(raw)
-        return self._calico[id(raw)]
-
-    def _read_kubernetes(self, raw: RawObject) -> NetworkPolicy:
-        if id(raw) not in self._kubernetes:
-            self._kubernetes[id(raw)] = kubernetes.read_policy(raw)
-        return self._kubernetes[id(raw)]
-
     def _result(self, raw: RawObject) -> TranslationResult:
         notes = self.hosts.get(raw.ref, Notes(raw.ref, raw.at()))
         if not is_legal(raw.ref):
-            return _ill_named(notes)
+            return ill_named(notes)
         if raw.ref in self.hosts:
-            return _finish(notes, self.host_objects.get(raw.ref, ()))
+            return finish(notes, self.host_objects.get(raw.ref, ()))
         self._note_namespace(raw, notes)
         if raw.ref.kind == "NetworkPolicy" and raw.ref.group == "networking.k8s.io":
             emitted = self._network_policy(raw, notes)
@@ -251,16 +240,16 @@ class _Run:
         else:
             note_other_kind(raw, self.context, notes)
             emitted = self._already_cilium(raw, notes)
-        return _finish(notes, emitted)
+        return finish(notes, emitted)
 
     def _staged(self, raw: RawObject, notes: Notes) -> TranslationResult:
         """What a staged policy would mean by itself, as a run of its own into another folder."""
         tiers = [item for item in self.sources if item.ref.group in calico.GROUPS and item.ref.kind == "Tier"]
         if self.beside is None:
-            self.beside = staged.beside(self.sources, self._read_policy, [read_tier(item) for item in tiers])
+            self.beside = staged.beside(self.sources, self.readings.policy, [read_tier(item) for item in tiers])
         others = self.beside
         if not staged.is_to_be_written(raw, others, self.context, notes):
-            return _finish(notes, ())
+            return finish(notes, ())
         names = staged.StagedNames(self.names.taken)
         run = _Run(self.context, "rewrite", names, self.felix, self.release, STAGED_FOLDER)
         plain = staged.enforced_form(raw)
@@ -271,11 +260,8 @@ class _Run:
                 run._set_result(item)
         self.files |= {path: replace(file, text=staged.commented(file.text, raw)) for path, file in run.files.items()}
         staged.note_meaning(raw, alone, others, self.context, notes)
-        emitted = tuple(_emitted(item.data, item.ref.namespace, run.places[item.ref]) for item in run.written)
-        return msgspec.structs.replace(_finish(notes, ()), staged=emitted)
-
-    def _read_policy(self, raw: RawObject) -> calico.CalicoPolicy | NetworkPolicy:
-        return self._read_calico(raw) if raw.ref.group in calico.GROUPS else self._read_kubernetes(raw)
+        emitted = tuple(emitted_object(item.data, item.ref.namespace, run.places[item.ref]) for item in run.written)
+        return msgspec.structs.replace(finish(notes, ()), staged=emitted)
 
     def _note_namespace(self, raw: RawObject, notes: Notes) -> None:
         known = self.context.namespaces
@@ -283,8 +269,8 @@ class _Run:
             notes.find("POL-NAMESPACE-MISSING", f"namespace {raw.ref.namespace} is not in the snapshot")
 
     def _network_policy(self, raw: RawObject, notes: Notes) -> tuple[EmittedObject, ...]:
-        policy = self._read_kubernetes(raw)
-        if _refused(policy.problems, self.context, notes):
+        policy = self.readings.kubernetes(raw)
+        if is_unusable(policy.problems, self.context, notes):
             return ()
         self.policies.append(policy)
         refused = enforced.refusal(policy, raw, self.context)
@@ -321,12 +307,12 @@ class _Run:
         return self._write_policy(replace(added, name=name), notes)
 
     def _calico_policy(self, raw: RawObject, notes: Notes) -> tuple[EmittedObject, ...]:
-        policy = self._read_calico(raw)
+        policy = self.readings.calico(raw)
         if self.context.engines and "calico" not in self.context.engines:
             text = "Calico does not run, so nothing enforces it today, and nothing will: no object was written for it"
             notes.find("POL-NOT-ENFORCED", text, on_intent=Effect.UNKNOWN, result=Result.UNSUPPORTED)
             return ()
-        if _refused(policy.problems, self.context, notes) or not _is_about_pods(policy, notes):
+        if is_unusable(policy.problems, self.context, notes) or not is_about_pods(policy, notes):
             return ()
         kind = "CiliumNetworkPolicy" if policy.namespace else "CiliumClusterwideNetworkPolicy"
         name = self.names.give(kind, policy.namespace, policy.name, "calico")
@@ -386,13 +372,13 @@ class _Run:
     def _set_result(self, raw: RawObject) -> TranslationResult:
         notes = Notes(raw.ref, raw.at())
         if not is_legal(raw.ref):
-            return _ill_named(notes)
+            return ill_named(notes)
         found = next(network_set for network_set in self.context.sets if network_set.ref == raw.ref)
-        if _refused(found.problems, self.context, notes):
-            return _finish(notes, ())
+        if is_unusable(found.problems, self.context, notes):
+            return finish(notes, ())
         if raw.ref not in self.used_sets:
             notes.find("POL-NETWORKSET-UNUSED", "no translated policy refers to it, so nothing was written")
-            return _finish(notes, ())
+            return finish(notes, ())
         group = CidrGroup(
             name=self._group_name(found),
             api_version=f"cilium.io/{self.context.profile.cidr_group_api_version}",
@@ -401,7 +387,7 @@ class _Run:
             source=found.ref,
             at=found.at,
         )
-        return _finish(notes, self._write(render_group(group), None, notes, "the same addresses"))
+        return finish(notes, self._write(render_group(group), None, notes, "the same addresses"))
 
     def _already_cilium(self, raw: RawObject, notes: Notes) -> tuple[EmittedObject, ...]:
         if raw.ref.group == "cilium.io":
@@ -432,7 +418,7 @@ class _Run:
         self.written.append(raw)
         path = self.places[ref] = file_of(ref.kind, namespace, ref.name, self.folder)
         self.files[path] = OutputFile(path, to_text(data, notes, self.context.profile.name, description))
-        return (_emitted(data, namespace, path),)
+        return (emitted_object(data, namespace, path),)
 
     def _refused_by_target(self, data: JsonMap) -> list[str]:
         return [*violations(data, self.context.profile), *problems(data, self.context.profile)]
@@ -443,21 +429,22 @@ class _Run:
             return []
         found = guard.host_action_findings(self.felix)
         if self.felix.drops_vxlan:
-            name = self.names.give("CiliumClusterwideNetworkPolicy", None, guard.NAME, "migrated")
-            data = guard.vxlan_guard(name, self.felix.vxlan_port)
-            path = file_of("CiliumClusterwideNetworkPolicy", None, name)
-            self.files[path] = OutputFile(path, guard.text(data))
-            self.objects.append(_emitted(data, None, path))
-            self.written.append(RawObject(data))
+            name = self.names.give(CCNP, None, guard.NAME, "migrated")
+            path = self._write_guard(guard.vxlan_guard(name, self.felix.vxlan_port))
             found.append(guard.finding(path, self.felix.vxlan_port))
             if self._writes_admin():
                 name = self.names.give(ADMIN_POLICY, None, guard.NAME, "migrated")
-                data = admin_guard(name, self.felix.vxlan_port, guard.ORIGIN)
-                path = file_of(ADMIN_POLICY, None, name)
-                self.files[path] = OutputFile(path, guard.text(data))
-                self.objects.append(_emitted(data, None, path))
-                self.written.append(RawObject(data))
+                self._write_guard(admin_guard(name, self.felix.vxlan_port, guard.ORIGIN))
         return found
+
+    def _write_guard(self, data: JsonMap) -> str:
+        """The file of an object that belongs to no policy."""
+        raw = RawObject(data)
+        path = file_of(raw.ref.kind, None, raw.ref.name)
+        self.files[path] = OutputFile(path, guard.text(data))
+        self.objects.append(emitted_object(data, None, path))
+        self.written.append(raw)
+        return path
 
     def _writes_admin(self) -> bool:
         return any(raw.ref.kind == ADMIN_POLICY for raw in self.written)
@@ -465,65 +452,3 @@ class _Run:
     def _needs(self) -> list[Finding]:
         """What the target has to be told before what was written is in force."""
         return [needs_switch(self.context.profile.name)] if self._writes_admin() else []
-
-
-def _emitted(data: JsonMap, namespace: str | None, path: str) -> EmittedObject:
-    ref = RawObject(data).ref
-    return EmittedObject(api_version=ref.api_version, kind=ref.kind, namespace=namespace, name=ref.name, file=path)
-
-
-def _finish(notes: Notes, emitted: tuple[EmittedObject, ...]) -> TranslationResult:
-    return TranslationResult(
-        source=notes.subject,
-        at=notes.at,
-        result=notes.result,
-        objects=emitted,
-        findings=tuple(sorted(notes.findings, key=Finding.sort_key)),
-        assumptions=tuple(notes.assumptions),
-    )
-
-
-def _is_about_pods(policy: calico.CalicoPolicy, notes: Notes) -> bool:
-    """Whether the policy is in force for pods; what is for hosts only is said and left out."""
-    reasons = [text for text, there in (("preDNAT", policy.pre_dnat), ("doNotTrack", policy.do_not_track)) if there]
-    for reason in reasons:
-        notes.find(
-            "POL-HOST-POLICY",
-            f"{reason}: it is in force on the network interfaces of hosts only; nothing was written",
-            place="spec",
-            effect=Effect.UNKNOWN,
-            on_intent=Effect.UNKNOWN,
-            result=Result.UNSUPPORTED,
-        )
-    if policy.apply_on_forward and not reasons:
-        text = "applyOnForward: the part for pods was written, the part for what hosts forward was not"
-        notes.find("POL-HOST-POLICY", text, place="spec.applyOnForward")
-    return not reasons
-
-
-def _ill_named(notes: Notes) -> TranslationResult:
-    notes.find(
-        "POL-INVALID",
-        "its name or namespace is none that an API server takes; nothing was written",
-        place="metadata.name",
-        effect=Effect.UNKNOWN,
-        on_intent=Effect.UNKNOWN,
-        result=Result.UNSUPPORTED,
-    )
-    return _finish(notes, ())
-
-
-def _refused(found: Sequence[Problem], context: Context, notes: Notes) -> bool:
-    """Whether the object has fields that nothing can be built on; each becomes a finding."""
-    for problem in found:
-        unknown = problem.kind is ProblemKind.UNKNOWN
-        notes.find(
-            "POL-UNKNOWN-FIELD" if unknown else "POL-INVALID",
-            f"{problem.field}: {problem.message}; nothing was written for the policy",
-            place=problem.field,
-            at=problem.at,
-            effect=context.changes(Effect.UNKNOWN),
-            on_intent=Effect.UNKNOWN,
-            result=Result.UNSUPPORTED,
-        )
-    return bool(found)
