@@ -29,6 +29,7 @@ from migrate.proved.shapes import shape_of
 from migrate.proved.states import OwnNodePoliced, Sides, Unit, is_for_any_pods, with_sctp
 from migrate.proved.today import against_today
 from migrate.scan.collector import collector_off
+from migrate.sources.calico import GROUPS as CALICO_GROUPS
 from migrate.translate.engine import Outcome, OutputFile
 from migrate.translate.kinds import NETWORK_SETS
 from migrate.translate.profiles import Profile
@@ -244,17 +245,23 @@ def _judged(result: TranslationResult, shown: _Shown) -> TranslationResult:
         return msgspec.structs.replace(result, proof="witness")
     if result.result is not Result.EXACT:
         return msgspec.structs.replace(result, proof=here)
-    text = f"{HERE_ONLY if here == 'snapshot' else NOT_SHOWN}: {unread or missing}"
-    return msgspec.structs.replace(
-        result, result=Result.EXACT_HERE, proof=here, assumptions=(*result.assumptions, text)
-    )
+    return _unshown(result, here, unread or missing)
 
 
 def _beside(result: TranslationResult, sides: Sides, weakest: Proof) -> TranslationResult:
-    """Something that Calico's policies refer to: it means no more than they do, and is shown with them."""
-    if result.result not in (Result.EXACT, Result.EXACT_HERE) or result.source.kind not in _OF_CALICO:
+    """What Calico's policies refer to means no more than they do, and is shown with them; hosts are not compared."""
+    if result.result not in (Result.EXACT, Result.EXACT_HERE) or result.source.group not in CALICO_GROUPS:
         return result
+    if result.source.kind not in _OF_CALICO:
+        return _unshown(result, "none", "what hosts send and receive themselves is not compared")
     if weakest == "witness" or result.result is Result.EXACT_HERE:
         return msgspec.structs.replace(result, proof=weakest)
-    text = f"{HERE_ONLY}: so are policies that refer to it"
-    return msgspec.structs.replace(result, result=Result.EXACT_HERE, proof=weakest, assumptions=(text,))
+    return _unshown(result, weakest, "so are policies that refer to it")
+
+
+def _unshown(result: TranslationResult, proof: Proof, reason: str) -> TranslationResult:
+    """The result with less claimed, and why."""
+    text = f"{HERE_ONLY if proof == 'snapshot' else NOT_SHOWN}: {reason}"
+    return msgspec.structs.replace(
+        result, result=Result.EXACT_HERE, proof=proof, assumptions=(*result.assumptions, text)
+    )
