@@ -1,9 +1,11 @@
 """All figures of the engine side by side in one run, with a floor or a peer for each.
 
     python -m benchmarks [small] [medium] [large] [huge]
+    python -m benchmarks translate
 
 First the whole `migrate verify` from folders of YAML beside only loading the same YAML, then the analysis alone by
-question, then single flows beside the real engines' programs. README.md says what each row means.
+question, then single flows beside the real engines' programs. `translate` is a run of its own.
+README.md says what each row means.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import simulate, verify
+from benchmarks import simulate, translate, verify
 from benchmarks.clusters import SCALES, build
 from benchmarks.folders import write_cluster, write_policies
 from benchmarks.processes import Cost, measure
@@ -63,7 +65,10 @@ def whole(scale: str) -> None:
 
 
 def main() -> int:
-    """Print everything."""
+    """Print everything about the engine, or what one word asks for."""
+    if sys.argv[1:] == ["translate"]:
+        translate.print_all()
+        return 0
     scales = sys.argv[1:] or ["small", "medium", "large"]
     print(f"Whole processes, {os.cpu_count()} CPUs{'':27}{'CPU s':>9}{'MiB':>9}{'ratio':>9}")
     for scale in scales:
