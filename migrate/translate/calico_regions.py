@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from migrate.model.addresses import Address, AddressSet, Network
 from migrate.model.cluster import Pod
@@ -250,6 +251,7 @@ def _in_versions(peers: PeerSet, families: Collection[int], cluster: frozenset[i
     return PeerSet(peers.pods, addresses, peers.own_node, peers.other_nodes)
 
 
+@lru_cache(maxsize=256)
 def covered(addresses: AddressSet, version: int | None, context: Context) -> _Bounds:
     """What addresses cover for packets of one IP version or (None) of any, for the pods and nodes of the snapshot."""
     whole, part = context.pod_addresses.split(addresses, version)

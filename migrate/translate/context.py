@@ -19,9 +19,11 @@ from migrate.translate.profiles import Profile
 ENGINES = ("npm-linux", "npm-windows", "calico", "cilium", "none")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Context:
-    """`engines` are the active ones of today, () when unknown; `sets` the network sets of the snapshot.
+    """One is equal to itself only, so that what is found out about its cluster can be kept by it.
+
+    `engines` are the active ones of today, () when unknown; `sets` the network sets of the snapshot.
 
     `backends` are what EndpointSlices say stands behind Services, None when none was given. `widen` asks for
     peers that allow more where nothing in Cilium's words allows the same; `admin` for ordered policies in the Admin

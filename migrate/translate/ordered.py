@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from migrate.model.flow import Direction
 from migrate.model.ruleset import Action
-from migrate.model.selectors import TooManyTermsError
+from migrate.model.selectors import Conjunction, TooManyTermsError
 from migrate.translate.regions import (
     ANY_PEER,
     ANY_TRAFFIC,
@@ -25,8 +25,10 @@ from migrate.translate.regions import (
     TrafficSet,
     common_region,
     completed,
+    covers,
     pods_without,
     region_without,
+    touching,
     union_of_pods,
 )
 
@@ -100,6 +102,19 @@ class _Tier:
     pods: PodSet = NO_POD
     taken: list[Box] = field(default_factory=list)
     passed: list[tuple[int, Box]] = field(default_factory=list)
+    settled: bool = False
+
+    def add(self, pods: PodSet) -> None:
+        """Take pods in, where they are not there already; `settled`: another union would leave the set as it is."""
+        if self.settled and all(map(self._has, pods)):
+            return
+        joined = union_of_pods((self.pods, pods))
+        self.settled, self.pods = joined == self.pods, joined
+
+    def _has(self, conjunction: Conjunction) -> bool:
+        return conjunction in self.pods or any(
+            covers(wider, conjunction) and not covers(conjunction, wider) for wider in self.pods
+        )
 
 
 class _Walk:
@@ -130,7 +145,7 @@ class _Walk:
     def _policy(self, policy: OrderedPolicy, place: int, tier: _Tier) -> None:
         emission = self.emissions[policy.index]
         emission.isolates = not policy.passes
-        tier.pods = union_of_pods((tier.pods, policy.pods))
+        tier.add(policy.pods)
         if not self._reaching([Box(policy.pods, ANY_PEER, ANY_TRAFFIC)]):
             emission.reach = Reach.NONE
         for number, rule in enumerate(policy.rules(self._direction)):
@@ -142,7 +157,9 @@ class _Walk:
                 self._pass(policy, rule, tier)
 
     def _allow(self, rule: OrderedRule, tier: _Tier, emission: Emission) -> None:
-        left = region_without(self._reaching(rule.exact), (*tier.taken, *(box for _, box in self._blocked)))
+        reaching = self._reaching(rule.exact)
+        blocked = [box for _, box in self._blocked]
+        left = region_without(reaching, touching((*tier.taken, *blocked), reaching))
         emission.allows += left
         self._allowed += left
         if left != rule.exact and emission.reach is Reach.WHOLE:

@@ -52,7 +52,13 @@ def _spend() -> None:
 
 def _implied(requirement: Requirement, conjunction: Conjunction) -> bool:
     """Whether every pod of the conjunction fulfils the requirement."""
+    if requirement.operator in _DECIDABLE and requirement in conjunction:
+        return True
     return simplify((*conjunction, requirement.negated())) is None or _always(requirement)
+
+
+_DECIDABLE = (Operator.IN, Operator.NOT_IN, Operator.EXISTS, Operator.DOES_NOT_EXIST)
+"""Operators that contradict their own negation in the normal form."""
 
 
 def _always(requirement: Requirement) -> bool:
@@ -122,7 +128,27 @@ def common_pods(first: PodSet, second: PodSet) -> PodSet:
 
 def _both(first: Conjunction, second: Conjunction) -> Conjunction | None:
     _spend()
-    return simplify(first + second)
+    return None if _exclude(first, second) else simplify(first + second)
+
+
+def _exclude(first: Conjunction, second: Conjunction) -> bool:
+    """Whether two conjunctions ask for different values of one label: a quick sign that no pod is in both."""
+    return any(
+        one.operator is Operator.IN
+        and other.operator is Operator.IN
+        and one.key == other.key
+        and one.scope is other.scope
+        and not any(value in other.values for value in one.values)
+        for one in first
+        for other in second
+    )
+
+
+def _meet(first: PodSet, second: PodSet) -> bool:
+    """Whether some pod may be in both sets."""
+    if EVERY_POD in (first, second):
+        return bool(first and second)
+    return any(_both(a, b) is not None for a in first for b in second)
 
 
 def pods_without(pods: PodSet, taken: PodSet) -> PodSet:
@@ -136,7 +162,7 @@ def pods_without(pods: PodSet, taken: PodSet) -> PodSet:
 
 def _without(pods: Conjunction, taken: Conjunction) -> PodSet:
     _spend()
-    if simplify(pods + taken) is None:
+    if _exclude(pods, taken) or simplify(pods + taken) is None:
         return (pods,)
     found: list[Conjunction] = []
     for requirement in taken:
@@ -277,7 +303,7 @@ class Box:
 
     def overlaps(self, other: Box) -> bool:
         """Whether some flow may be in both; labels that pods happen to have are not looked at."""
-        return bool(self.traffic & other.traffic) and bool(self & other)
+        return bool(self.traffic & other.traffic) and _meet(self.pods, other.pods) and bool(self.peers & other.peers)
 
     def without(self, other: Box) -> Iterator[Box]:
         """The flows of this box that are not in the other, as boxes that may share flows."""
@@ -306,6 +332,12 @@ def region_without(region: Iterable[Box], taken: Iterable[Box]) -> Region:
         if len(left) > CAP:
             raise TooManyTermsError(f"more than {CAP} boxes")
     return left
+
+
+def touching(boxes: Iterable[Box], region: Iterable[Box]) -> Iterator[Box]:
+    """The boxes that may share pods with the region, judged by the values of labels only."""
+    wanted = [conjunction for box in region for conjunction in box.pods]
+    return (box for box in boxes if not all(_exclude(one, other) for one in box.pods for other in wanted))
 
 
 def common_region(first: Iterable[Box], second: Iterable[Box]) -> Region:
