@@ -2,9 +2,11 @@
 
     python -m benchmarks [small] [medium] [large] [huge]
     python -m benchmarks translate
+    python -m benchmarks corpus FOLDER [TARGET]
 
 First the whole `migrate verify` from folders of YAML beside only loading the same YAML, then the analysis alone by
-question, then single flows beside the real engines' programs. `translate` is a run of its own.
+question, then single flows beside the real engines' programs. `translate` and
+`corpus` are runs of their own.
 README.md says what each row means.
 """
 
@@ -18,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import simulate, translate, verify
+from benchmarks import corpus, simulate, translate, verify
 from benchmarks.clusters import SCALES, build
 from benchmarks.folders import write_cluster, write_policies
 from benchmarks.processes import Cost, measure
@@ -68,6 +70,9 @@ def main() -> int:
     """Print everything about the engine, or what one word asks for."""
     if sys.argv[1:] == ["translate"]:
         translate.print_all()
+        return 0
+    if sys.argv[1:2] == ["corpus"]:
+        corpus.print_all(*sys.argv[2:4])
         return 0
     scales = sys.argv[1:] or ["small", "medium", "large"]
     print(f"Whole processes, {os.cpu_count()} CPUs{'':27}{'CPU s':>9}{'MiB':>9}{'ratio':>9}")
