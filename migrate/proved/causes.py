@@ -40,6 +40,24 @@ def declares_change(result: TranslationResult) -> bool:
     return result.result in _DECLARING
 
 
+def declares(result: TranslationResult, cause: Cause) -> bool:
+    """Whether a finding of the result is about such a change; what became of an unsupported policy is all open."""
+    if result.result is not Result.CHANGED:
+        return result.result is Result.UNSUPPORTED
+    effect = Effect.NARROWS if cause.change == "newly_denied" else Effect.WIDENS
+    other = "spec.ingress" if cause.side == "egress" else "spec.egress"
+    spoken = {
+        finding.id
+        for finding in result.findings
+        if finding.effect_on_intent in (effect, Effect.UNKNOWN) and not (finding.field or "").startswith(other)
+    }
+    peers = cause.destinations if cause.side == "egress" else cause.sources
+    without = {_OWN_NODE} | ({_PODS} if peers.nodes or peers.outside else set())
+    without |= {_NODES} if peers.pods or peers.outside else set()
+    both = {_PODS, _NODES} <= spoken and not peers.outside
+    return both or bool(spoken - without)
+
+
 class Judge:
     """Finds for each change of a comparison the results that declare it.
 
@@ -49,7 +67,7 @@ class Judge:
     def __init__(
         self,
         sides: Sides,
-        declares: Callable[[TranslationResult], bool] = declares_change,
+        declares: Callable[[TranslationResult, Cause], bool] = declares,
         *,
         drops_sctp: bool = False,
     ) -> None:
@@ -84,13 +102,13 @@ class Judge:
 
     def _declaring(self, result: TranslationResult, cause: Cause) -> bool:
         speaks = not self._is_sctp(cause) or _has(result, _SCTP)
-        return speaks and self._declares(result) and _says(result, cause)
+        return speaks and self._declares(result, cause)
 
     def _deciding(self, cause: Cause) -> Iterator[TranslationResult]:
         """The declaring results among those whose rules decide the example."""
         before = self._sources.get(cause.before.object or "", ())
         after = self._written.get(cause.after.object or "", ())
-        yield from (result for result in (*before, *after) if self._declares(result))
+        yield from (result for result in (*before, *after) if self._declares(result, cause))
 
     def _by_default(self, cause: Cause, selecting: _Selecting) -> list[TranslationResult]:
         """Where no rule decides on one side: the results of the policies that select the end.
@@ -115,24 +133,6 @@ class Judge:
 
     def _is_sctp(self, cause: Cause) -> bool:
         return self._drops_sctp and cause.counterexample.protocol == "SCTP"
-
-
-def _says(result: TranslationResult, cause: Cause) -> bool:
-    """Whether a finding of the result is about such a change; what became of an unsupported policy is all open."""
-    if result.result is not Result.CHANGED:
-        return True
-    effect = Effect.NARROWS if cause.change == "newly_denied" else Effect.WIDENS
-    other = "spec.ingress" if cause.side == "egress" else "spec.egress"
-    spoken = {
-        finding.id
-        for finding in result.findings
-        if finding.effect_on_intent in (effect, Effect.UNKNOWN) and not (finding.field or "").startswith(other)
-    }
-    peers = cause.destinations if cause.side == "egress" else cause.sources
-    without = {_OWN_NODE} | ({_PODS} if peers.nodes or peers.outside else set())
-    without |= {_NODES} if peers.pods or peers.outside else set()
-    both = {_PODS, _NODES} <= spoken and not peers.outside
-    return both or bool(spoken - without)
 
 
 def _has(result: TranslationResult, finding_id: str) -> bool:

@@ -23,7 +23,7 @@ from migrate.model.raw import RawObject
 from migrate.model.refs import ObjectRef
 from migrate.model.ruleset import Engine
 from migrate.model.selectors import Operator, Requirement
-from migrate.proved.causes import Judge, UndeclaredError, declares_change
+from migrate.proved.causes import Judge, UndeclaredError, declares, declares_change
 from migrate.proved.served import ServedPorts
 from migrate.proved.shapes import shape_of
 from migrate.proved.states import OwnNodePoliced, Sides, Unit, is_for_any_pods, with_sctp
@@ -138,11 +138,10 @@ def _check_snapshot(sides: Sides) -> None:
     units = sides.units if sides.order_decides else [unit for unit in sides.units if unit.claims_equal]
     states = sides.states(units, sides.cluster, with_sctp(sides.profile))
     comparison = ServedPorts(*_engines(states), sides.cluster)
-    declares = declares_change if sides.order_decides else _nobody
-    Judge(sides, declares).declared(comparison)
+    Judge(sides, declares if sides.order_decides else _nobody).declared(comparison)
 
 
-def _nobody(result: TranslationResult) -> bool:
+def _nobody(result: TranslationResult, cause: Cause) -> bool:
     return False
 
 
@@ -203,7 +202,7 @@ class _Witnesses:
 
     def _check(self, before: Engine, after: Engine, worlds: Sequence[Cluster]) -> None:
         together = self._sides.order_decides
-        judge = Judge(self._sides, lambda result: together and not is_for_any_pods(result))
+        judge = Judge(self._sides, lambda result, _: together and not is_for_any_pods(result))
         for world in worlds:
             judge.declared(ServedPorts(before, after, world))
 
