@@ -79,13 +79,13 @@ def _scalar(value: object) -> str:
         return _text(value)[1]
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value) if isinstance(value, int) else _emitted({"": value})[len("'': ") : -1]
+    return str(value) if isinstance(value, int) else _emitted({"k": value})[len("k: ") : -1]
 
 
 @lru_cache(maxsize=1 << 14)
 def _text(text: str) -> tuple[str, str]:
     """A string as a key and as a value. Raises _NotOnOneLineError when either takes more than one line, or may."""
-    key, value = _emitted({text: 0}), _emitted({"": text})
+    key, value = _emitted({text: 0}), _emitted({"k": text})
     if len(text) > _LONGEST_CACHED or key.count("\n") != 1 or value.count("\n") != 1:
         raise _NotOnOneLineError
-    return key[: -len(": 0\n")], value[len("'': ") : -1]
+    return key[: -len(": 0\n")], value[len("k: ") : -1]
