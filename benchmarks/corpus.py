@@ -15,10 +15,13 @@ from statistics import mean, median
 from migrate.errors import InputError
 from migrate.model.documents import Result, TranslationResult
 from migrate.model.finding import Effect
+from migrate.model.forms import Forms
 from migrate.model.raw import RawObject
+from migrate.proved.proof import proved
 from migrate.scan.files import read_files
 from migrate.sources.calico import GROUPS
 from migrate.translate.engine import translate
+from migrate.translate.handover import handed_over
 from migrate.translate.profiles import Profile, load_profile
 
 _BY_LABEL = "host endpoints by label, no pods in the file"
@@ -59,7 +62,8 @@ def print_all(folder: str, target: str = _TARGET) -> None:
 def _take(figures: _Figures, path: Path, objects: Sequence[RawObject], profile: Profile, *, complete: bool) -> None:
     engines = ("calico",) if any(raw.ref.group in GROUPS for raw in objects) else ()
     pods = any(raw.ref.kind in _WITH_PODS for raw in objects)
-    done = translate(objects, profile=profile, engines=engines, complete=complete)
+    done = handed_over(translate(objects, profile=profile, engines=engines, complete=complete), objects, Forms())
+    done = proved(done, objects, profile)
     everybody = {raw.ref for raw in objects if _selects_everybody(raw)}
     for result in done.translation.results:
         _count(figures, path, result, pods=pods, hosts=not pods and result.source not in everybody)
