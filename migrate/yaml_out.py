@@ -14,6 +14,9 @@ from migrate.model.raw import Json
 
 _READ_AS_OTHER_TYPE = re.compile(r"[-+.0-9].*|[yn]", re.IGNORECASE | re.DOTALL)
 
+_PLAIN = re.compile(r"[A-Za-z](?:[\w./-]|:(?=[\w./-])|[ ](?=[\w./-]))*", re.ASCII)
+"""What the emitter leaves without quotes, except for the words that mean something else."""
+_WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
 _WIDTH = 4096
 _LONGEST_CACHED = 100
 """Longer texts may be written otherwise by where they stand: as a key, or folded."""
@@ -85,6 +88,8 @@ def _scalar(value: object) -> str:
 @lru_cache(maxsize=1 << 14)
 def _text(text: str) -> tuple[str, str]:
     """A string as a key and as a value. Raises _NotOnOneLineError when either takes more than one line, or may."""
+    if len(text) <= _LONGEST_CACHED and _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
+        return text, text
     key, value = _emitted({text: 0}), _emitted({"k": text})
     if len(text) > _LONGEST_CACHED or key.count("\n") != 1 or value.count("\n") != 1:
         raise _NotOnOneLineError

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrate.model.raw import Json
-from migrate.yaml_out import dump
+from migrate.yaml_out import _emitted, dump
 
 _TEXTS = st.one_of(
     st.sampled_from(["", "1e3", "0o17", "y", "null", "k8s:io.cilium/x", "a: b", " #", "- a", "? b", "<<"]),
+    st.sampled_from(["NetworkPolicy shop/web", "a:b", "Yes", "On", "TRUE", "None", "a :b", "NaN", "v1.e3"]),
     st.text("ab1: #-?{}[]&*!|>'\"%@`\n\t~=é\u2028\x7f", max_size=130),
 )
 _VALUES: st.SearchStrategy[Json] = st.recursive(
@@ -24,6 +25,12 @@ _VALUES: st.SearchStrategy[Json] = st.recursive(
 @given(st.dictionaries(_TEXTS, _VALUES, max_size=3))
 def test_what_is_written_reads_back_as_the_same_value(value: dict[str, Json]) -> None:
     assert yaml.safe_load(dump(value)) == value
+
+
+@given(st.text("aAbzN019._-/: ", min_size=1, max_size=20))
+def test_plain_words_are_written_as_the_emitter_writes_them(text: str) -> None:
+    for value in ({"k": text}, {text: 0}):
+        assert dump(value) == _emitted(value)
 
 
 @pytest.mark.parametrize(
