@@ -9,7 +9,7 @@ from migrate.model.cluster import Cluster
 from migrate.model.documents import AgainstToday
 from migrate.model.raw import RawObject
 from migrate.proved.served import ServedPorts
-from migrate.proved.states import read_back
+from migrate.proved.states import read_back, with_sctp
 from migrate.translate.engine import Outcome
 from migrate.translate.profiles import Profile
 from migrate.verify.causes import find_changes
@@ -19,7 +19,10 @@ from migrate.verify.verification import State
 def against_today(
     outcome: Outcome, objects: Sequence[RawObject], cluster: Cluster, profile: Profile
 ) -> AgainstToday | None:
-    """The flows of the snapshot that change; None where it is not known which engine enforces, or none does."""
+    """The flows of the snapshot that change; None where it is not known which engine enforces, or none does.
+
+    SCTP that the target drops is told for the cluster, and not once more here.
+    """
     running = [ENGINES[name] for name in outcome.translation.engines if name in ENGINES]
     if len(running) != 1:
         return None
@@ -36,4 +39,4 @@ def against_today(
 
 
 def _future(objects: Sequence[RawObject], cluster: Cluster, profile: Profile) -> State:
-    return state("Cilium with the written objects", "cilium", objects, cluster, profile)
+    return state("Cilium with the written objects", "cilium", objects, cluster, with_sctp(profile))
