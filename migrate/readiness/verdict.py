@@ -75,7 +75,9 @@ def judge(
     not_measured = (*holes, *_never_measured(header, translation))
     return Verdict(
         state=state,
-        sentence=_sentence(state, blockers, warnings, len(holes)),
+        sentence=_sentence(
+            state, blockers, warnings, len(holes), proved=translation is not None and not _unproved(translation)
+        ),
         blockers=blockers,
         warnings=warnings,
         infos=infos,
@@ -112,8 +114,11 @@ def _state(blocked: bool, incomplete: bool, warned: bool) -> State:
     return "decide_first" if warned else "no_blocker_found"
 
 
-def _sentence(state: State, blockers: tuple[FindingGroup, ...], warnings: tuple[FindingGroup, ...], holes: int) -> str:
-    unproved = "No flow was proved, no live traffic was audited and no node was inspected"
+def _sentence(
+    state: State, blockers: tuple[FindingGroup, ...], warnings: tuple[FindingGroup, ...], holes: int, *, proved: bool
+) -> str:
+    unmeasured = "no live traffic was audited and no node was inspected"
+    unproved = f"{unmeasured[0].upper()}{unmeasured[1:]}" if proved else f"Not every policy was proved, {unmeasured}"
     match state:
         case "blocked":
             return f"Do not switch over: {_amount(blockers, 'blocker')} must be resolved first. {unproved}."
@@ -150,9 +155,9 @@ def _holes(header: SnapshotHeader | None, translation: Translation | None) -> It
 
 def _never_measured(header: SnapshotHeader | None, translation: Translation | None) -> Iterator[str]:
     """What no stage has looked at, however complete the documents are."""
-    unproved = 0 if translation is None else sum(result.proof == "none" for result in translation.results)
+    unproved = _unproved(translation)
     if unproved and translation is not None:
-        yield f"Proof: {unproved} of {len(translation.results)} results were not compared flow by flow with today."
+        yield f"Proof: {unproved} of {len(translation.results)} results were not compared flow by flow."
     yield "Live traffic: no audit was made, so whether a connection that is in use would be dropped is unknown."
     yield "Node state: iptables, ipsets, nftables and HNS were not read; what is enforced may differ from the policies."
     if header is None:
@@ -165,6 +170,10 @@ def _never_measured(header: SnapshotHeader | None, translation: Translation | No
         yield f"Other namespaces: only {', '.join(header.namespaces)} were read."
     if _is(header, "cloud", "aks") and not _is_azure_known(header):
         yield "Azure's own settings of the cluster: `az aks show -o json`, given with --az-json, would tell."
+
+
+def _unproved(translation: Translation | None) -> int:
+    return 0 if translation is None else sum(result.proof == "none" for result in translation.results)
 
 
 def _is(header: SnapshotHeader, topic: str, value: str) -> bool:

@@ -12,7 +12,7 @@ STATE_ANSWERS: Mapping[State, str] = MappingProxyType(
         "blocked": "No: blockers stand in the way of the cutover",
         "incomplete": "Unknown: a part of the picture is missing",
         "decide_first": "Not yet: warnings need a decision",
-        "no_blocker_found": "No blocker was found, and nothing was proved",
+        "no_blocker_found": "No blocker was found in what was read",
     }
 )
 
