@@ -105,7 +105,7 @@ def translate_objects(
     raw = [RawObject(cast("dict[str, Json]", item)) for item in objects]
     profile = msgspec.structs.replace(load_profile(target), sctp=True)
     outcome = translate(raw, profile=profile, engines=engines, networkpolicy=mode, widen=widen, ordered=ordered)
-    emitted = [item for file in outcome.files for item in yaml.safe_load_all(file.text)]
+    emitted = [item for file in outcome.to_apply for item in yaml.safe_load_all(file.text)]
     return emitted, outcome.translation
 
 
