@@ -11,7 +11,7 @@ from migrate.model.finding import Effect
 from migrate.model.flow import Direction
 from migrate.model.refs import ObjectRef
 from migrate.model.ruleset import Engine
-from migrate.proved.states import Sides, written_as
+from migrate.proved.states import Sides
 from migrate.verify.causes import find_changes
 from migrate.verify.compare import Comparison
 from migrate.verify.simulate import Simulator
@@ -74,12 +74,6 @@ class Judge:
         self._sides = sides
         self._declares = declares
         self._drops_sctp = drops_sctp
-        self._sources: dict[str, list[TranslationResult]] = {}
-        self._written: dict[str, list[TranslationResult]] = {}
-        for result in (result for unit in sides.units for result in unit.results):
-            self._sources.setdefault(str(result.source), []).append(result)
-            for name in written_as(result):
-                self._written.setdefault(name, []).append(result)
 
     def declared(self, comparison: Comparison) -> Declared:
         """All changes by who declares them. Raises UndeclaredError for one that nobody does."""
@@ -106,8 +100,8 @@ class Judge:
 
     def _deciding(self, cause: Cause) -> Iterator[TranslationResult]:
         """The declaring results among those whose rules decide the example."""
-        before = self._sources.get(cause.before.object or "", ())
-        after = self._written.get(cause.after.object or "", ())
+        before = self._sides.by_source.get(cause.before.object or "", ())
+        after = self._sides.by_written.get(cause.after.object or "", ())
         yield from (result for result in (*before, *after) if self._declares(result, cause))
 
     def _by_default(self, cause: Cause, selecting: _Selecting) -> list[TranslationResult]:
@@ -119,14 +113,14 @@ class Judge:
         if ruled and (cause.change == "newly_denied" or cause.after.object is not None):
             return []
         before, after = selecting.names()
-        found = [result for name in before for result in self._sources.get(name, ())]
-        return found + [result for name in after for result in self._written.get(name, ())]
+        found = [result for name in before for result in self._sides.by_source.get(name, ())]
+        return found + [result for name in after for result in self._sides.by_written.get(name, ())]
 
     def _check_general(self, cause: Cause, selecting: _Selecting) -> None:
         if cause.after.object in self._sides.beside or self._is_sctp(cause):
             return
         if _may_be_own_node(cause, selecting.pod) and any(
-            _has(result, _OWN_NODE) for name in selecting.names()[0] for result in self._sources.get(name, ())
+            _has(result, _OWN_NODE) for name in selecting.names()[0] for result in self._sides.by_source.get(name, ())
         ):
             return
         raise UndeclaredError(undeclared_text(cause))

@@ -85,6 +85,7 @@ def is_for_any_pods(result: TranslationResult) -> bool:
 class Sides:
     """The units of a translation, and both states for any of them.
 
+    `by_source` and `by_written` are their results by the names, as documents print them, of sources and objects.
     `order_decides`: what a policy means depends on others, so that units cannot be taken apart.
     """
 
@@ -104,12 +105,18 @@ class Sides:
         self._shared = [raw for ref, raw in written.items() if ref in beside or ref.kind == CIDR_GROUP]
         self._backends = [raw for raw in counting if raw.ref.kind in BACKEND_KINDS]
         self.units = tuple(_units(translation.results, sources, written))
+        self.by_source: dict[str, list[TranslationResult]] = {}
+        self.by_written: dict[str, list[TranslationResult]] = {}
+        for result in (result for unit in self.units for result in unit.results):
+            self.by_source.setdefault(str(result.source), []).append(result)
+            for name in written_as(result):
+                self.by_written.setdefault(name, []).append(result)
         self.order_decides = self._engine == "calico" and _order_decides(sources.values(), self._around)
 
     @property
     def depends_on_others(self) -> bool:
         """Whether policies refer to further objects, such as network sets."""
-        return self._engine == "calico"
+        return any(raw.ref.kind != _SETTINGS for raw in self._around)
 
     def states(
         self, units: Iterable[Unit], cluster: Cluster, profile: Profile, *, today: bool = True
