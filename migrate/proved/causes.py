@@ -107,9 +107,10 @@ class Judge:
     def _by_default(self, cause: Cause, selecting: _Selecting) -> list[TranslationResult]:
         """Where no rule decides on one side: the results of the policies that select the end.
 
-        What a rule allowed before is denied by default only where its own policy was not said as it is claimed.
+        What a rule allowed before is denied by default only where its own policy was not said as it is claimed, or one
+        that Calico asks earlier.
         """
-        ruled = cause.before.object is not None
+        ruled = cause.before.object is not None and not self._sides.order_decides
         if ruled and (cause.change == "newly_denied" or cause.after.object is not None):
             return []
         before, after = selecting.names()
