@@ -10,8 +10,6 @@ from functools import lru_cache
 
 import yaml
 
-from migrate.model.raw import Json
-
 _READ_AS_OTHER_TYPE = re.compile(r"[-+.0-9].*|[yn]", re.IGNORECASE | re.DOTALL)
 
 _PLAIN = re.compile(r"[A-Za-z](?:[\w./-]|:(?=[\w./-])|[ ](?=[\w./-]))*", re.ASCII)
@@ -40,7 +38,7 @@ def _represent_str(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_str)
 
 
-def dump(value: Mapping[str, Json]) -> str:
+def dump(value: Mapping[str, object]) -> str:
     """One object as canonical YAML: block style, keys in the given order, no line folding."""
     try:
         return "".join(f"{line}\n" for line in _lines(value)) if value else _emitted(value)
@@ -60,14 +58,14 @@ def _lines(value: object) -> Iterator[str]:
     """What the emitter writes for a mapping or list that is not empty, many times as fast."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            if item and isinstance(item, Mapping | list):
+            if item and isinstance(item, Mapping | list | tuple):
                 yield f"{_key(key)}:"
                 yield from (f"  {line}" for line in _lines(item))
             else:
                 yield f"{_key(key)}: {_scalar(item)}"
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         for item in value:
-            inside = _lines(item) if item and isinstance(item, Mapping | list) else iter([_scalar(item)])
+            inside = _lines(item) if item and isinstance(item, Mapping | list | tuple) else iter([_scalar(item)])
             yield f"- {next(inside)}"
             yield from (f"  {line}" for line in inside)
 

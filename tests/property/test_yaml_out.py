@@ -39,8 +39,9 @@ def test_plain_words_are_written_as_the_emitter_writes_them(text: str) -> None:
         pytest.param({}, "{}\n", id="nothing is an empty mapping"),
         pytest.param({"a": [{"b": "1", "c": []}, {}]}, 'a:\n  - b: "1"\n    c: []\n  - {}\n', id="lists are indented"),
         pytest.param({"a": "x\ny"}, "a: 'x\n\n  y'\n", id="a text of several lines is quoted"),
+        pytest.param({"a": ({"b": ("c",)},)}, "a:\n  - b:\n      - c\n", id="a tuple is a list"),
         pytest.param({"a": [["b", "c"]]}, "a:\n  - - b\n    - c\n", id="a list in a list begins on its line"),
     ],
 )
-def test_the_form_of_what_is_written(value: dict[str, Json], text: str) -> None:
+def test_the_form_of_what_is_written(value: dict[str, object], text: str) -> None:
     assert dump(value) == text
