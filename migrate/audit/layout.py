@@ -35,7 +35,8 @@ class Kind(IntEnum):
 
 
 COARSE = 1 << 4
-"""In `kind`: the flow table was full; the source is cut to /16 (IPv6: /32) and the port is 0."""
+"""In `kind`: the flow table was full; the far end (FROM_POD: the destination, TO_POD: the source) is cut to /16
+(IPv6: /32) and the port is 0."""
 
 
 class Counter(IntEnum):
@@ -156,7 +157,15 @@ def bytes_of(address: Address) -> bytes:
     return address.packed if address.version == 6 else b"\0" * 10 + b"\xff\xff" + address.packed
 
 
+CONNECTION = (struct.Struct("=16s16sIHHB3x"), struct.Struct("=QBBBB4x"))
+"""Key and value of the kernel's memory of connections, which only the programs read."""
+
 LAYOUT = hashlib.sha256(
-    repr((FlowKey.FORMAT.format, FlowValue.FORMAT.format, list(Kind), list(Counter), list(Control), COARSE)).encode()
+    repr(
+        (
+            (FlowKey.FORMAT.format, FlowValue.FORMAT.format, *(part.format for part in CONNECTION)),
+            (list(Kind), list(Counter), list(Control), COARSE),
+        )
+    ).encode()
 ).hexdigest()[:12]
 """Names the folder of pinned objects, so that an agent never reads records of another layout."""

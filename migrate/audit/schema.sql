@@ -48,7 +48,7 @@ CREATE TABLE flow (
   hour INTEGER NOT NULL,          -- hours since 1970
   direction INTEGER NOT NULL,     -- 0 from the pod, 1 to the pod
   kind INTEGER NOT NULL,          -- 0 new, 1 mid-stream, 3 ICMP error
-  coarse INTEGER NOT NULL,        -- 0 exact; 1 table full: source cut; 2 store full: port of the source side cut too
+  coarse INTEGER NOT NULL,        -- 0 exact; 1 table full: far end cut to /16, IPv6 /32, port 0; 2 store full: port of the source side cut too
   source BLOB NOT NULL,
   destination BLOB NOT NULL,
   protocol INTEGER NOT NULL,

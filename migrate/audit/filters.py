@@ -1,0 +1,178 @@
+"""Puts the programs at interfaces as clsact filters, for kernels that have no TCX links."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from migrate.audit import libbpf
+from migrate.audit.attach import foreign_tcx
+from migrate.audit.kernel import ProbeError
+from migrate.audit.layout import Direction
+
+if TYPE_CHECKING:
+    from pyroute2 import IPRoute
+
+_PARENT = {Direction.FROM_POD: 0xFFFFFFF2, Direction.TO_POD: 0xFFFFFFF3}
+_WAY = {Direction.FROM_POD: "ingress", Direction.TO_POD: "egress"}
+_NAME = {Direction.FROM_POD: "migrate_from_pod", Direction.TO_POD: "migrate_to_pod"}
+_FIRST = 1
+_ALL_PROTOCOLS = 3  # ETH_P_ALL
+
+
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    """A filter as the kernel lists it; `name` and `program` are empty and 0 for kinds other than bpf."""
+
+    preference: int
+    handle: int
+    kind: str
+    name: str
+    program: int
+
+
+class ClsactHooks:
+    """Filters of preference 1. They stay when the process dies, as the interface holds them."""
+
+    name = "clsact"
+
+    def __init__(self, programs: dict[Direction, int]) -> None:
+        self._programs = programs
+
+    @cached_property
+    def _route(self) -> IPRoute:
+        from pyroute2 import IPRoute
+
+        return IPRoute()
+
+    def attach(self, ifindex: int, name: str) -> None:
+        """Both directions; nothing happens where they are attached already. Raises ProbeError."""
+        from pyroute2.netlink.exceptions import NetlinkError
+
+        try:
+            self._add_clsact(ifindex)
+            for direction in Direction:
+                self._add_filter(ifindex, direction)
+        except NetlinkError as error:
+            self.detach(ifindex)
+            where = f"interface {name} (index {ifindex})"
+            if error.code == errno.ENODEV:
+                raise ProbeError(f"{where} is gone") from error
+            raise ProbeError(f"{where}: the kernel did not take the probe's filter: {error}") from error
+
+    def detach(self, ifindex: int) -> None:
+        """Take both filters away, and the clsact discipline when nothing else is in it."""
+        from pyroute2.netlink.exceptions import NetlinkError
+
+        try:
+            for direction in Direction:
+                for filter_ in self._ours(ifindex, direction):
+                    self._change("del-filter", ifindex, direction, filter_.handle)
+            if self._has_clsact(ifindex) and not any(self._filters(ifindex, direction) for direction in Direction):
+                self._route.tc("del", "clsact", ifindex)
+        except NetlinkError as error:
+            if error.code not in (errno.ENODEV, errno.ENOENT, errno.EINVAL):
+                raise ProbeError(f"interface {ifindex}: the probe's filter does not go: {error}") from error
+
+    def misplaced(self, ifindex: int) -> str:
+        """Why the programs do not see every packet; else empty."""
+        for direction in Direction:
+            first = foreign_tcx(ifindex, direction)
+            filters = self._filters(ifindex, direction)
+            ours = libbpf.program_id(self._programs[direction])
+            if all(filter_.program != ours for filter_ in filters):
+                return f"{_WAY[direction]}: its filter is gone"
+            if filters[0].program != ours:
+                first = first or filters[0].name or f"a {filters[0].kind} filter"
+            if first:
+                return f"{_WAY[direction]}: {first} runs before it"
+        return ""
+
+    def resume(self) -> None:
+        """Filters of an earlier process go on with the programs of this one."""
+        for ifindex in self._interfaces():
+            for direction in Direction:
+                for filter_ in self._ours(ifindex, direction):
+                    self._change("replace-filter", ifindex, direction, filter_.handle)
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        if "_route" in self.__dict__:
+            self._route.close()
+            del self.__dict__["_route"]
+
+    def remove(self) -> None:
+        """Take all filters of ours away."""
+        for ifindex in self._interfaces():
+            if any(True for direction in Direction for _ in self._ours(ifindex, direction)):
+                self.detach(ifindex)
+        self.close()
+
+    def _interfaces(self) -> list[int]:
+        """Those with a clsact discipline."""
+        return sorted({int(found["index"]) for found in self._route.get_qdiscs() if _kind(found) == "clsact"})
+
+    def _has_clsact(self, ifindex: int) -> bool:
+        return any(_kind(found) == "clsact" for found in self._route.get_qdiscs(index=ifindex))
+
+    def _add_clsact(self, ifindex: int) -> None:
+        if not self._has_clsact(ifindex):
+            self._route.tc("add", "clsact", ifindex)
+
+    def _add_filter(self, ifindex: int, direction: Direction) -> None:
+        ours = list(self._ours(ifindex, direction))
+        if not ours:
+            self._change("add-filter", ifindex, direction, 0)
+        elif ours[0].program != libbpf.program_id(self._programs[direction]):
+            self._change("replace-filter", ifindex, direction, ours[0].handle)
+
+    def _change(self, command: str, ifindex: int, direction: Direction, handle: int) -> None:
+        """Among filters of one preference the kernel runs the newest first."""
+        described = (
+            {}
+            if command == "del-filter"
+            else {
+                "fd": self._programs[direction],
+                "name": _NAME[direction],
+                "direct_action": True,
+            }
+        )
+        self._route.tc(
+            command,
+            "bpf",
+            ifindex,
+            handle,
+            parent=_PARENT[direction],
+            prio=_FIRST,
+            protocol=_ALL_PROTOCOLS,
+            **described,
+        )
+
+    def _ours(self, ifindex: int, direction: Direction) -> Iterator[_Filter]:
+        return (found for found in self._filters(ifindex, direction) if found.name == _NAME[direction])
+
+    def _filters(self, ifindex: int, direction: Direction) -> list[_Filter]:
+        """In the order in which they run."""
+        from pyroute2.netlink.exceptions import NetlinkError
+
+        try:
+            listed = list(self._route.get_filters(index=ifindex, parent=_PARENT[direction]))
+        except NetlinkError:
+            return []
+        filters = []
+        for message in listed:
+            options = message.get_attr("TCA_OPTIONS")
+            if not message["handle"]:
+                continue
+            is_bpf = _kind(message) == "bpf" and options is not None
+            name = str(options.get_attr("TCA_BPF_NAME") or "") if is_bpf else ""
+            program = int(options.get_attr("TCA_BPF_ID") or 0) if is_bpf else 0
+            filters.append(_Filter(int(message["info"]) >> 16, int(message["handle"]), _kind(message), name, program))
+        return filters
+
+
+def _kind(message: object) -> str:
+    return str(message.get_attr("TCA_KIND"))  # type: ignore[attr-defined]

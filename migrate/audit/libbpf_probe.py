@@ -1,0 +1,214 @@
+"""The probe as libbpf loads it: maps and links pinned, so that a new process goes on where a killed one was."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from migrate.audit import libbpf
+from migrate.audit.attach import Hooks, TcxHooks, has_tcx
+from migrate.audit.filters import ClsactHooks
+from migrate.audit.kernel import ProbeError, Sizes, Table
+from migrate.audit.layout import Control, Counter, Direction
+from migrate.audit.libbpf import BpfObject, KernelRefusalError, Map
+from migrate.audit.pins import BPFFS, PinFolder, is_bpffs, open_folder
+
+_TABLES = ("flows0", "flows1", "coarse")
+_MAPS = (*_TABLES, "connections", "stats", "ctl")
+_PROGRAMS = {Direction.FROM_POD: "from_pod", Direction.TO_POD: "to_pod"}
+# Older kernels allocate such entries in the way of the packet.
+_FLEXIBLE_TABLES_SINCE = (6, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What one load of the programs gave."""
+
+    loaded: BpfObject
+    maps: Mapping[str, Map]
+    hooks: Hooks
+    folder: PinFolder | None
+
+
+class LibbpfProbe:
+    """A loaded probe; see `Probe`. `attached_by` is tcx or clsact; `resumed`: its tables were there already."""
+
+    def __init__(self, parts: _Parts, resumed: bool, notes: tuple[str, ...]) -> None:
+        self._parts = parts
+        self.loader: str = "libbpf"
+        self.flows: tuple[Table, Table] = parts.maps["flows0"], parts.maps["flows1"]
+        self.coarse: Table = parts.maps["coarse"]  # one table for all epochs: its rows only ever grow
+        self._barrier: tuple[Map, Map] | None = None
+        self.resumed = resumed
+        self.notes = notes
+        self.attached_by = parts.hooks.name
+
+    @property
+    def connections(self) -> Map:
+        """The kernel's memory of connections, the least recently used ones go first."""
+        return self._parts.maps["connections"]
+
+    def program(self, direction: Direction) -> int:
+        """The descriptor of a program."""
+        return self._parts.loaded.program(_PROGRAMS[direction])
+
+    def control(self, entry: Control) -> int:
+        """A value of the control array."""
+        return int.from_bytes(self._parts.maps["ctl"].get(_index(entry)) or b"", "little")
+
+    def set_control(self, entry: Control, value: int) -> None:
+        """Set a value of the control array."""
+        self._parts.maps["ctl"].put(_index(entry), value.to_bytes(8, "little"))
+
+    def barrier(self) -> None:
+        """Return when no program runs any more that began before the call.
+
+        The kernel waits for that before an update of a map in a map comes back.
+        """
+        if self._barrier is None:
+            inner = libbpf.create_map(libbpf.ARRAY, "migrate_inner")
+            self._barrier = inner, libbpf.create_map(libbpf.ARRAY_OF_MAPS, "migrate_barrier", inner)
+        inner, outer = self._barrier
+        outer.put(_index(0), inner.descriptor.to_bytes(4, "little"))
+
+    def counters(self) -> Mapping[Counter, int]:
+        """The kernel's counters, summed over all CPUs."""
+        size = 8 * libbpf.possible_cpus()
+        counted = {}
+        for counter in Counter:
+            data = self._parts.maps["stats"].get(_index(counter), size) or b""
+            counted[counter] = sum(int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data), 8))
+        return counted
+
+    def attach(self, ifindex: int, name: str) -> None:
+        """Both directions of an interface; nothing happens where it is attached already. Raises ProbeError."""
+        self._parts.hooks.attach(ifindex, name)
+
+    def detach(self, ifindex: int) -> None:
+        """Take both directions away, if they are there."""
+        self._parts.hooks.detach(ifindex)
+
+    def misplaced(self, ifindex: int) -> str:
+        """Why the programs of an interface do not see every packet: hooks gone, another one in front; else empty."""
+        return self._parts.hooks.misplaced(ifindex)
+
+    def close(self) -> None:
+        """Let go of the descriptors; pinned programs and maps stay and go on."""
+        self._parts.hooks.close()
+        self._close_maps()
+        if self._parts.folder is not None:
+            self._parts.folder.close()
+
+    def remove(self) -> None:
+        """Take everything out of the kernel: links, filters, pins."""
+        self._parts.hooks.remove()
+        self._close_maps()
+        if self._parts.folder is not None:
+            self._parts.folder.remove()
+            self._parts.folder.close()
+
+    def _close_maps(self) -> None:
+        for map_ in (*self._parts.maps.values(), *(self._barrier or ())):
+            map_.close()
+        self._parts.loaded.close()
+
+
+def open_libbpf_probe(
+    objects: Path, sizes: Sizes, *, bpffs: Path | None = BPFFS, hooks: str | None = None
+) -> LibbpfProbe:
+    """Load the probe, or go on with what a killed process left pinned. `bpffs` None: nothing is pinned.
+
+    `hooks` is tcx or clsact; None takes TCX where the kernel has it. Raises ProbeError.
+    """
+    folder, notes = _pin_folder(bpffs)
+    try:
+        loaded, resumed = _load(objects / "probe.bpf.o", sizes, folder)
+        maps = {name: loaded.map(name) for name in _MAPS}
+        if folder is not None and not resumed:
+            for name, map_ in maps.items():
+                libbpf.pin(map_.descriptor, folder.path / name)
+        placed = _hooks(loaded, hooks, folder)
+        placed.resume()
+    except BaseException:
+        if folder is not None:
+            folder.close()
+        raise
+    return LibbpfProbe(_Parts(loaded, maps, placed, folder), resumed, notes)
+
+
+def _pin_folder(bpffs: Path | None) -> tuple[PinFolder | None, tuple[str, ...]]:
+    if bpffs is None:
+        return None, ()
+    mounted = is_bpffs(bpffs)
+    try:
+        folder = open_folder(bpffs)
+        return folder, () if mounted else (f"bpffs was not mounted at {bpffs}; it is now, and stays so",)
+    except OSError as error:
+        note = f"no bpf filesystem at {bpffs} ({error.strerror}): recording ends with the agent instead of going on"
+        return None, (note,)
+
+
+def _load(path: Path, sizes: Sizes, folder: PinFolder | None) -> tuple[BpfObject, bool]:
+    """Into the kernel, with the tables that are pinned already; whether there were any."""
+    loaded = BpfObject(path)
+    resumed = folder is not None and all((folder.path / name).exists() for name in _MAPS)
+    try:
+        if folder is not None and resumed:
+            _reuse(loaded, folder.path)
+        else:
+            _clear(folder)
+            _set_sizes(loaded, sizes)
+        loaded.load()
+    except KernelRefusalError as error:
+        loaded.close()
+        raise ProbeError(_load_text(path, error)) from error
+    return loaded, resumed
+
+
+def _reuse(loaded: BpfObject, folder: Path) -> None:
+    for name in _MAPS:
+        existing = Map(libbpf.open_pin(folder / name))
+        try:
+            loaded.reuse(name, existing)
+        finally:
+            existing.close()
+
+
+def _clear(folder: PinFolder | None) -> None:
+    """A process that died while it pinned left a part; nothing was attached then."""
+    for pinned in folder.path.iterdir() if folder is not None else ():
+        pinned.unlink()
+
+
+def _set_sizes(loaded: BpfObject, sizes: Sizes) -> None:
+    entries = (sizes.flows, sizes.flows, sizes.coarse, sizes.connections)
+    for name, wanted in zip((*_TABLES, "connections"), entries, strict=True):
+        loaded.set_entries(name, wanted)
+    if libbpf.kernel_version() >= _FLEXIBLE_TABLES_SINCE:
+        for name in _TABLES:
+            loaded.set_flags(name, libbpf.NO_PREALLOCATION)
+
+
+def _hooks(loaded: BpfObject, wanted: str | None, folder: PinFolder | None) -> Hooks:
+    programs = {direction: loaded.program(name) for direction, name in _PROGRAMS.items()}
+    if (wanted or ("tcx" if has_tcx() else "clsact")) == "tcx":
+        return TcxHooks(programs, folder.path if folder is not None else None)
+    return ClsactHooks(programs)
+
+
+def _load_text(path: Path, error: KernelRefusalError) -> str:
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return (
+            f"{path.name}: the kernel does not let this process load it ({error.strerror}); "
+            "it needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root"
+        )
+    if error.errno == errno.ENOMEM:
+        return f"{path.name}: no memory for the tables ({error.strerror}); make them smaller or raise the memory limit"
+    return f"{path.name}: this kernel ({os.uname().release}) does not take it: {error.strerror}"
+
+
+def _index(number: int) -> bytes:
+    return number.to_bytes(4, "little")
