@@ -79,9 +79,9 @@ class TcxHooks:
         for direction in Direction:
             held = self._held.pop((ifindex, direction), None)
             if held is not None:
-                os.close(held)
+                _end(held)
             if self._folder is not None:
-                self._pin(ifindex, direction).unlink(missing_ok=True)
+                _unpin(self._pin(ifindex, direction))
 
     def misplaced(self, ifindex: int) -> str:
         """Why the programs do not see every packet; else empty."""
@@ -114,14 +114,15 @@ class TcxHooks:
     def close(self) -> None:
         """Let go of what this process holds."""
         for held in self._held.values():
-            os.close(held)
+            _end(held)
         self._held.clear()
 
     def remove(self) -> None:
         """Take all links away."""
-        self.close()
+        for ifindex, _ in list(self._held):
+            self.detach(ifindex)
         for pinned in sorted(self._folder.glob("link-*")) if self._folder is not None else ():
-            pinned.unlink()
+            _unpin(pinned)
 
     def _pin(self, ifindex: int, direction: Direction) -> Path:
         return (self._folder or Path()) / f"link-{ifindex}-{_PIN[direction]}"
@@ -147,15 +148,36 @@ class TcxHooks:
         if self._folder is None:
             stale = self._held.pop((ifindex, direction), None)
             if stale is not None:
-                os.close(stale)
+                _end(stale)
             self._held[ifindex, direction] = link
             return
         try:
             path = self._pin(ifindex, direction)
-            path.unlink(missing_ok=True)
+            _unpin(path)
             libbpf.pin(link, path)
         finally:
             os.close(link)
+
+
+def _end(link: int) -> None:
+    """Detach a link and let go of it."""
+    try:
+        with suppress(KernelRefusalError):  # its interface is gone
+            libbpf.detach_link(link)
+    finally:
+        os.close(link)
+
+
+def _unpin(pinned: Path) -> None:
+    """End the link that is pinned there, if any."""
+    try:
+        link = libbpf.open_pin(pinned)
+    except KernelRefusalError as error:
+        if error.errno == errno.ENOENT:
+            return
+        raise
+    _end(link)
+    pinned.unlink()
 
 
 def _ifindex_of(link: int) -> int:

@@ -15,23 +15,23 @@ from migrate.audit.layout import Direction
 
 if TYPE_CHECKING:
     from pyroute2 import IPRoute
+    from pyroute2.netlink import nlmsg
 
 _PARENT = {Direction.FROM_POD: 0xFFFFFFF2, Direction.TO_POD: 0xFFFFFFF3}
 _WAY = {Direction.FROM_POD: "ingress", Direction.TO_POD: "egress"}
 _NAME = {Direction.FROM_POD: "migrate_from_pod", Direction.TO_POD: "migrate_to_pod"}
+"""Names of our filters; behind a colon follows the number of the program, which pyroute2 does not read."""
 _FIRST = 1
 _ALL_PROTOCOLS = 3  # ETH_P_ALL
 
 
 @dataclass(frozen=True, slots=True)
 class _Filter:
-    """A filter as the kernel lists it; `name` and `program` are empty and 0 for kinds other than bpf."""
+    """A filter as the kernel lists it; `name` is empty for kinds other than bpf."""
 
-    preference: int
     handle: int
     kind: str
     name: str
-    program: int
 
 
 class ClsactHooks:
@@ -82,10 +82,10 @@ class ClsactHooks:
         for direction in Direction:
             first = foreign_tcx(ifindex, direction)
             filters = self._filters(ifindex, direction)
-            ours = libbpf.program_id(self._programs[direction])
-            if all(filter_.program != ours for filter_ in filters):
+            ours = self._name(direction)
+            if all(filter_.name != ours for filter_ in filters):
                 return f"{_WAY[direction]}: its filter is gone"
-            if filters[0].program != ours:
+            if filters[0].name != ours:
                 first = first or filters[0].name or f"a {filters[0].kind} filter"
             if first:
                 return f"{_WAY[direction]}: {first} runs before it"
@@ -126,33 +126,21 @@ class ClsactHooks:
         ours = list(self._ours(ifindex, direction))
         if not ours:
             self._change("add-filter", ifindex, direction, 0)
-        elif ours[0].program != libbpf.program_id(self._programs[direction]):
+        elif ours[0].name != self._name(direction):
             self._change("replace-filter", ifindex, direction, ours[0].handle)
 
     def _change(self, command: str, ifindex: int, direction: Direction, handle: int) -> None:
         """Among filters of one preference the kernel runs the newest first."""
-        described = (
-            {}
-            if command == "del-filter"
-            else {
-                "fd": self._programs[direction],
-                "name": _NAME[direction],
-                "direct_action": True,
-            }
-        )
-        self._route.tc(
-            command,
-            "bpf",
-            ifindex,
-            handle,
-            parent=_PARENT[direction],
-            prio=_FIRST,
-            protocol=_ALL_PROTOCOLS,
-            **described,
-        )
+        described: dict[str, object] = {"parent": _PARENT[direction], "prio": _FIRST, "protocol": _ALL_PROTOCOLS}
+        if command != "del-filter":
+            described |= {"fd": self._programs[direction], "name": self._name(direction), "direct_action": True}
+        self._route.tc(command, "bpf", ifindex, handle, **described)
+
+    def _name(self, direction: Direction) -> str:
+        return f"{_NAME[direction]}:{libbpf.program_id(self._programs[direction])}"
 
     def _ours(self, ifindex: int, direction: Direction) -> Iterator[_Filter]:
-        return (found for found in self._filters(ifindex, direction) if found.name == _NAME[direction])
+        return (found for found in self._filters(ifindex, direction) if found.name.startswith(_NAME[direction]))
 
     def _filters(self, ifindex: int, direction: Direction) -> list[_Filter]:
         """In the order in which they run."""
@@ -162,17 +150,14 @@ class ClsactHooks:
             listed = list(self._route.get_filters(index=ifindex, parent=_PARENT[direction]))
         except NetlinkError:
             return []
-        filters = []
-        for message in listed:
-            options = message.get_attr("TCA_OPTIONS")
-            if not message["handle"]:
-                continue
-            is_bpf = _kind(message) == "bpf" and options is not None
-            name = str(options.get_attr("TCA_BPF_NAME") or "") if is_bpf else ""
-            program = int(options.get_attr("TCA_BPF_ID") or 0) if is_bpf else 0
-            filters.append(_Filter(int(message["info"]) >> 16, int(message["handle"]), _kind(message), name, program))
-        return filters
+        return [_filter_of(message) for message in listed if message["handle"]]
 
 
-def _kind(message: object) -> str:
-    return str(message.get_attr("TCA_KIND"))  # type: ignore[attr-defined]
+def _filter_of(message: nlmsg) -> _Filter:
+    options = message.get_attr("TCA_OPTIONS")
+    named = _kind(message) == "bpf" and options is not None
+    return _Filter(int(message["handle"]), _kind(message), str(options.get_attr("TCA_BPF_NAME") or "") if named else "")
+
+
+def _kind(message: nlmsg) -> str:
+    return str(message.get_attr("TCA_KIND"))

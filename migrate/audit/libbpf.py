@@ -46,6 +46,7 @@ _SIGNATURES: Mapping[str, tuple[type | None, tuple[object, ...]]] = {
     "bpf_prog_test_run_opts": (c_int, (c_int, c_void_p)),
     "bpf_link_create": (c_int, (c_int, c_int, c_int, c_void_p)),
     "bpf_link_update": (c_int, (c_int, c_int, c_void_p)),
+    "bpf_link_detach": (c_int, (c_int,)),
     "bpf_raw_tracepoint_open": (c_int, (c_char_p, c_int)),
     "libbpf_num_possible_cpus": (c_int, ()),
     "libbpf_set_print": (c_void_p, (c_void_p,)),
@@ -281,7 +282,14 @@ class BpfObject:
 
 def _last_words(lines: list[str]) -> str:
     """The line that says why a load failed: the verifier's last before its statistics, or libbpf's last."""
-    verifier = ("processed ", "-- END PROG LOAD LOG", "verification time", "stack depth", "mark_precise")
+    verifier = (
+        "processed ",
+        "-- END PROG LOAD LOG",
+        "verification time",
+        "stack depth",
+        "mark_precise",
+        "failed to load object",
+    )
     told = [line.removeprefix("libbpf: ") for line in lines if line.strip()]
     ends = [number for number, line in enumerate(told) if "-- END PROG LOAD LOG" in line]
     before = told[: ends[0]] if ends else told
@@ -341,6 +349,11 @@ def create_link(program: int, ifindex: int, hook: int, flags: int) -> int:
 def update_link(link: int, program: int) -> None:
     """Let a link run another program from now on."""
     library().number("bpf_link_update", link, program, None)
+
+
+def detach_link(link: int) -> None:
+    """End a link now; without this the kernel ends it some time after its last descriptor and pin."""
+    library().number("bpf_link_detach", link)
 
 
 def open_raw_tracepoint(name: str, program: int) -> int:

@@ -46,10 +46,9 @@ class LibbpfProbe:
         self.notes = notes
         self.attached_by = parts.hooks.name
 
-    @property
-    def connections(self) -> Map:
-        """The kernel's memory of connections, the least recently used ones go first."""
-        return self._parts.maps["connections"]
+    def maps(self, *names: str) -> list[Map]:
+        """Maps by their names in bpf/core.h."""
+        return [self._parts.maps[name] for name in names]
 
     def program(self, direction: Direction) -> int:
         """The descriptor of a program."""
