@@ -50,6 +50,8 @@ static long (*const bpf_map_update_elem)(void *, const void *, const void *, u64
 static u64 (*const bpf_ktime_get_ns)(void) = (void *)BPF_FUNC_ktime_get_ns;
 static long (*const bpf_skb_load_bytes)(const void *, u32, void *, u32) =
 	(void *)BPF_FUNC_skb_load_bytes;
+static long (*const bpf_probe_read_kernel)(void *, u32, const void *) =
+	(void *)BPF_FUNC_probe_read_kernel;
 
 /* The kernel lends its helpers to programs under its own licence only. */
 char LICENSE[] SECTION("license") = "GPL v2";

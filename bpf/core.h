@@ -2,6 +2,8 @@
 #ifndef MIG_CORE_H
 #define MIG_CORE_H
 
+#include "shared.h"
+
 /* TC_ACT_UNSPEC and TCX_NEXT: programs after this one still decide. */
 #define NO_OPINION	(-1)
 
@@ -18,25 +20,8 @@
 HASH(flows0, struct flow_key, struct flow_value, 65536);
 HASH(flows1, struct flow_key, struct flow_value, 65536);
 HASH(coarse, struct flow_key, struct flow_value, 8192);
-LRU(connections, struct connection_key, struct connection, 131072);
-PER_CPU(stats, u64, COUNTERS);
-ARRAY(ctl, u64, CONTROLS);
 
 enum change { OPENED, ANSWERED, REFUSED, SENT_AGAIN };
-
-static __always_inline u64 count(u32 counter)
-{
-	u64 *value = LOOKUP(stats, &counter);
-
-	return value ? ++*value : 0;
-}
-
-static __always_inline u64 control(u32 entry)
-{
-	u64 *value = LOOKUP(ctl, &entry);
-
-	return value ? *value : 0;
-}
 
 static __always_inline struct flow_value *find_flow(u32 table, struct flow_key *key)
 {
@@ -180,35 +165,6 @@ static __always_inline void note_reply(struct __sk_buff *skb, struct packet *pac
 	note(skb, &key, icmp ? packet->source_port : packet->port, now, change);
 }
 
-/* Any order of addresses will do. */
-static __always_inline int source_is_low(struct packet *packet)
-{
-	u64 source[2], destination[2];
-
-	__builtin_memcpy(source, packet->source, 16);
-	__builtin_memcpy(destination, packet->destination, 16);
-	if (source[1] != destination[1])
-		return source[1] < destination[1];
-	if (source[0] != destination[0])
-		return source[0] < destination[0];
-	return packet->source_port <= packet->port;
-}
-
-static __always_inline void connection_of(struct __sk_buff *skb, struct packet *packet, int from_low,
-					  struct connection_key *key)
-{
-	u8 *source = from_low ? key->low : key->high;
-	u8 *destination = from_low ? key->high : key->low;
-	int icmp = packet->protocol == PROTOCOL_ICMP || packet->protocol == PROTOCOL_ICMPV6;
-
-	__builtin_memcpy(source, packet->source, 16);
-	__builtin_memcpy(destination, packet->destination, 16);
-	key->ifindex = skb->ifindex;
-	key->protocol = packet->protocol;
-	key->low_port = from_low || icmp ? packet->source_port : packet->port;
-	key->high_port = from_low || icmp ? packet->port : packet->source_port;
-}
-
 static __always_inline void begin_connection(struct connection *known, struct connection_key *key,
 					     struct connection *fresh)
 {
@@ -235,7 +191,7 @@ static __always_inline void record_syn(struct __sk_buff *skb, struct packet *pac
 	struct connection fresh = { .last = now, .low_began = from_low, .opened = 1 };
 	struct connection *known;
 
-	connection_of(skb, packet, from_low, &key);
+	connection_of(skb->ifindex, packet, from_low, &key);
 	known = LOOKUP(connections, &key);
 	if (known && known->opened && !known->answered && !known->refused &&
 	    known->low_began == from_low && now - known->last <= SYN_IDLE) {
@@ -257,7 +213,7 @@ static __always_inline void record_syn_ack(struct __sk_buff *skb, struct packet 
 	};
 	struct connection *known;
 
-	connection_of(skb, packet, from_low, &key);
+	connection_of(skb->ifindex, packet, from_low, &key);
 	known = LOOKUP(connections, &key);
 	if (known && known->answered)
 		return;
@@ -273,7 +229,7 @@ static __always_inline void record_reset(struct __sk_buff *skb, struct packet *p
 	int from_low = source_is_low(packet);
 	struct connection *known;
 
-	connection_of(skb, packet, from_low, &key);
+	connection_of(skb->ifindex, packet, from_low, &key);
 	known = LOOKUP(connections, &key);
 	if (!known || !known->opened || known->answered || known->refused ||
 	    known->low_began == from_low)
@@ -290,7 +246,7 @@ static __always_inline void record_segment(struct __sk_buff *skb, struct packet 
 	struct connection fresh = { .last = now, .low_began = from_low };
 	struct connection *known;
 
-	connection_of(skb, packet, from_low, &key);
+	connection_of(skb->ifindex, packet, from_low, &key);
 	known = LOOKUP(connections, &key);
 	if (known && now - known->last <= TCP_IDLE) {
 		keep_connection(known, now);
@@ -310,7 +266,7 @@ static __always_inline void record_other(struct __sk_buff *skb, struct packet *p
 	struct connection fresh = { .last = now, .low_began = from_low };
 	struct connection *known;
 
-	connection_of(skb, packet, from_low, &key);
+	connection_of(skb->ifindex, packet, from_low, &key);
 	known = LOOKUP(connections, &key);
 	if (!known || now - known->last > OTHER_IDLE) {
 		if (known)

@@ -3,6 +3,12 @@
 #ifndef MIG_PARSE_H
 #define MIG_PARSE_H
 
+/* Where the bytes of a packet are copied from. */
+#ifndef READ
+#define SOURCE			struct __sk_buff
+#define READ(from, offset, to, length)	bpf_skb_load_bytes(from, offset, to, length)
+#endif
+
 #define ETHERNET_LENGTH	14
 #define TYPE_IPV4	0x0800
 #define TYPE_IPV6	0x86dd
@@ -39,11 +45,11 @@ static __always_inline u16 number(const u8 *bytes)
 	return (u16)bytes[0] << 8 | bytes[1];
 }
 
-static __always_inline int read_ipv4(struct __sk_buff *skb, u32 *offset, struct packet *packet)
+static __always_inline int read_ipv4(SOURCE *from, u32 *offset, struct packet *packet)
 {
 	u8 header[20];
 
-	if (bpf_skb_load_bytes(skb, *offset, header, sizeof(header)))
+	if (READ(from, *offset, header, sizeof(header)))
 		return TOO_SHORT;
 	if (header[0] >> 4 != 4 || (header[0] & 15) < 5)
 		return TOO_SHORT;
@@ -63,7 +69,7 @@ static __always_inline int is_extension(u8 header)
 }
 
 /* At most six extension headers; behind more of them the packet counts as a protocol of its own. */
-static __always_inline int skip_extensions(struct __sk_buff *skb, u32 *offset, struct packet *packet)
+static __always_inline int skip_extensions(SOURCE *from, u32 *offset, struct packet *packet)
 {
 	u8 next[4];
 
@@ -71,7 +77,7 @@ static __always_inline int skip_extensions(struct __sk_buff *skb, u32 *offset, s
 	for (int i = 0; i < 6; i++) {
 		if (!is_extension(packet->protocol) || packet->later_fragment)
 			break;
-		if (bpf_skb_load_bytes(skb, *offset, next, sizeof(next)))
+		if (READ(from, *offset, next, sizeof(next)))
 			return TOO_SHORT;
 		if (packet->protocol == 44) {
 			packet->later_fragment = (number(next + 2) & 0xfff8) != 0;
@@ -86,11 +92,11 @@ static __always_inline int skip_extensions(struct __sk_buff *skb, u32 *offset, s
 	return PARSED;
 }
 
-static __always_inline int read_ipv6(struct __sk_buff *skb, u32 *offset, struct packet *packet)
+static __always_inline int read_ipv6(SOURCE *from, u32 *offset, struct packet *packet)
 {
 	u8 header[40];
 
-	if (bpf_skb_load_bytes(skb, *offset, header, sizeof(header)))
+	if (READ(from, *offset, header, sizeof(header)))
 		return TOO_SHORT;
 	if (header[0] >> 4 != 6)
 		return TOO_SHORT;
@@ -98,17 +104,17 @@ static __always_inline int read_ipv6(struct __sk_buff *skb, u32 *offset, struct 
 	__builtin_memcpy(packet->destination, header + 24, 16);
 	packet->protocol = header[6];
 	*offset += sizeof(header);
-	return skip_extensions(skb, offset, packet);
+	return skip_extensions(from, offset, packet);
 }
 
-static __always_inline int read_icmp(struct __sk_buff *skb, u32 offset, struct packet *packet)
+static __always_inline int read_icmp(SOURCE *from, u32 offset, struct packet *packet)
 {
 	u8 header[8];
 	u8 request = packet->protocol == PROTOCOL_ICMP ? 8 : 128;
 	u8 reply = packet->protocol == PROTOCOL_ICMP ? 0 : 129;
 	u8 type;
 
-	if (bpf_skb_load_bytes(skb, offset, header, sizeof(header)))
+	if (READ(from, offset, header, sizeof(header)))
 		return TOO_SHORT;
 	type = header[0];
 	packet->port = number(header);
@@ -123,20 +129,20 @@ static __always_inline int read_icmp(struct __sk_buff *skb, u32 offset, struct p
 	return PARSED;
 }
 
-static __always_inline int read_transport(struct __sk_buff *skb, u32 offset, struct packet *packet)
+static __always_inline int read_transport(SOURCE *from, u32 offset, struct packet *packet)
 {
 	u8 header[14];
 	u8 protocol = packet->protocol;
 
 	if (protocol == PROTOCOL_ICMP || protocol == PROTOCOL_ICMPV6)
-		return read_icmp(skb, offset, packet);
+		return read_icmp(from, offset, packet);
 	if (protocol == PROTOCOL_TCP) {
-		if (bpf_skb_load_bytes(skb, offset, header, 14))
+		if (READ(from, offset, header, 14))
 			return TOO_SHORT;
 		packet->tcp_flags = header[13];
 	} else if (protocol == PROTOCOL_UDP || protocol == PROTOCOL_SCTP ||
 		   protocol == PROTOCOL_UDPLITE) {
-		if (bpf_skb_load_bytes(skb, offset, header, 4))
+		if (READ(from, offset, header, 4))
 			return TOO_SHORT;
 	} else {
 		return PARSED;
@@ -146,32 +152,38 @@ static __always_inline int read_transport(struct __sk_buff *skb, u32 offset, str
 	return PARSED;
 }
 
-static __always_inline int read_packet(struct __sk_buff *skb, struct packet *packet)
+static __always_inline int read_ip(SOURCE *from, u16 type, u32 offset, struct packet *packet)
+{
+	int result = NOT_AN_IP_PACKET;
+
+	if (type == TYPE_IPV4)
+		result = read_ipv4(from, &offset, packet);
+	else if (type == TYPE_IPV6)
+		result = read_ipv6(from, &offset, packet);
+	if (result != PARSED || packet->later_fragment)
+		return result;
+	return read_transport(from, offset, packet);
+}
+
+static __always_inline int read_packet(SOURCE *from, struct packet *packet)
 {
 	u8 bytes[2];
 	u16 type;
 	u32 offset = ETHERNET_LENGTH;
-	int result = NOT_AN_IP_PACKET;
 
-	if (bpf_skb_load_bytes(skb, 12, bytes, 2))
+	if (READ(from, 12, bytes, 2))
 		return TOO_SHORT;
 	type = number(bytes);
 #pragma unroll
 	for (int i = 0; i < 2; i++) {
 		if (type != TYPE_VLAN && type != TYPE_QINQ)
 			break;
-		if (bpf_skb_load_bytes(skb, offset + 2, bytes, 2))
+		if (READ(from, offset + 2, bytes, 2))
 			return TOO_SHORT;
 		type = number(bytes);
 		offset += 4;
 	}
-	if (type == TYPE_IPV4)
-		result = read_ipv4(skb, &offset, packet);
-	else if (type == TYPE_IPV6)
-		result = read_ipv6(skb, &offset, packet);
-	if (result != PARSED || packet->later_fragment)
-		return result;
-	return read_transport(skb, offset, packet);
+	return read_ip(from, type, offset, packet);
 }
 
 /* A segment without SYN or RST and without IP options, the bulk of what a node carries. */

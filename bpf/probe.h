@@ -24,6 +24,8 @@ enum counter {
 	REPLY_LOST,
 	RETRANSMITTED,
 	AFTER_DEADLINE,
+	TRANSLATION_LOST,
+	DROP_LOST,
 	COUNTERS
 };
 
@@ -63,6 +65,25 @@ struct connection_key {
 	u8 unused[3];
 };
 _Static_assert(sizeof(struct connection_key) == 44, "CONNECTION in migrate/audit/layout.py too");
+
+/* The true ends of a flow whose addresses the node translates. */
+struct translation_key {
+	struct flow_key flow;
+	u8 original_source[16];
+	u8 original_destination[16];
+	u8 backend[16];
+	u16 original_port;
+	u16 backend_port;
+	u32 unused;
+};
+_Static_assert(sizeof(struct translation_key) == 96, "TranslationKey in layout.py too");
+
+struct translation {
+	u64 first;
+	u64 last;
+	u64 times;
+};
+_Static_assert(sizeof(struct translation) == 24, "Translation in layout.py too");
 
 struct connection {
 	u64 last;

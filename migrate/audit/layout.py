@@ -58,6 +58,8 @@ class Counter(IntEnum):
     REPLY_LOST = 13
     RETRANSMITTED = 14
     AFTER_DEADLINE = 15
+    TRANSLATION_LOST = 16
+    DROP_LOST = 17
 
 
 class Control(IntEnum):
@@ -146,6 +148,34 @@ class FlowValue:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """The true ends of a flow of which the node translates addresses, as conntrack had them at its first packet.
+
+    `backend` is who answers. At the client it is what stands behind a Service's address; at the pod it is the pod.
+    """
+
+    flow: FlowKey
+    original_source: Address
+    original_destination: Address
+    backend: Address
+    original_port: int
+    backend_port: int
+    first: int
+    last: int
+    times: int
+
+    KEY: ClassVar[struct.Struct] = struct.Struct("=40s16s16s16sHH4x")
+    VALUE: ClassVar[struct.Struct] = struct.Struct("=QQQ")
+
+    @classmethod
+    def unpack(cls, key: bytes, value: bytes) -> Translation:
+        """From 96 and 24 bytes."""
+        flow, source, destination, backend, port, backend_port = cls.KEY.unpack(key)
+        addresses = address_of(source), address_of(destination), address_of(backend)
+        return cls(FlowKey.unpack(flow), *addresses, port, backend_port, *cls.VALUE.unpack(value))
+
+
 def address_of(data: bytes) -> Address:
     """An address from its 16 bytes."""
     address = IPv6Address(data)
@@ -164,6 +194,7 @@ LAYOUT = hashlib.sha256(
     repr(
         (
             (FlowKey.FORMAT.format, FlowValue.FORMAT.format, *(part.format for part in CONNECTION)),
+            (Translation.KEY.format, Translation.VALUE.format),
             (list(Kind), list(Counter), list(Control), COARSE),
         )
     ).encode()

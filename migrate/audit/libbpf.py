@@ -15,6 +15,7 @@ from migrate.audit.kernel import ProbeError
 NO_PREALLOCATION = 1
 ARRAY, ARRAY_OF_MAPS = 2, 12
 _NO_SUCH_ENTRY = errno.ENOENT
+_ENUM, _ENUM_BEGINS = 6, 3
 
 _SIGNATURES: Mapping[str, tuple[type | None, tuple[object, ...]]] = {
     "bpf_object__open_file": (c_void_p, (c_char_p, c_void_p)),
@@ -48,6 +49,11 @@ _SIGNATURES: Mapping[str, tuple[type | None, tuple[object, ...]]] = {
     "bpf_link_update": (c_int, (c_int, c_int, c_void_p)),
     "bpf_link_detach": (c_int, (c_int,)),
     "bpf_raw_tracepoint_open": (c_int, (c_char_p, c_int)),
+    "btf__load_vmlinux_btf": (c_void_p, ()),
+    "btf__free": (None, (c_void_p,)),
+    "btf__find_by_name_kind": (c_int, (c_void_p, c_char_p, c_uint32)),
+    "btf__type_by_id": (POINTER(c_uint32), (c_void_p, c_uint32)),
+    "btf__name_by_offset": (c_char_p, (c_void_p, c_uint32)),
     "libbpf_num_possible_cpus": (c_int, ()),
     "libbpf_set_print": (c_void_p, (c_void_p,)),
 }
@@ -142,6 +148,21 @@ class _Library:
     def close(self, pointer: int) -> None:
         """Free an object."""
         self._library.bpf_object__close(pointer)
+
+    def enum(self, name: str) -> dict[str, int]:
+        """The numbers of an enum of the running kernel; empty where its BTF has none."""
+        btf = self.pointer("btf__load_vmlinux_btf")
+        if not btf:
+            return {}
+        try:
+            number = self._library.btf__find_by_name_kind(btf, name.encode(), _ENUM)
+            if number < 0:
+                return {}
+            words = self._library.btf__type_by_id(btf, number)
+            places = range(_ENUM_BEGINS, _ENUM_BEGINS + (words[1] & 0xFFFF) * 2, 2)
+            return {self._library.btf__name_by_offset(btf, words[at]).decode(): words[at + 1] for at in places}
+        finally:
+            self._library.btf__free(btf)
 
 
 @cache
@@ -311,6 +332,11 @@ def create_map(kind: int, name: str, inner: Map | None = None) -> Map:
     """A map of one entry of 4 bytes each."""
     options = _MapOptions(sz=ctypes.sizeof(_MapOptions), inner_map_fd=inner.descriptor if inner else 0)
     return Map(library().number("bpf_map_create", kind, name.encode(), 4, 4, 1, byref(options) if inner else None))
+
+
+def kernel_enum(name: str) -> dict[str, int]:
+    """The numbers of an enum of the running kernel; empty where its BTF has none."""
+    return library().enum(name)
 
 
 def pin(descriptor: int, path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from migrate.audit import libbpf
 from migrate.audit.attach import Hooks, TcxHooks, has_tcx
+from migrate.audit.drops import Drops, open_drops
 from migrate.audit.filters import ClsactHooks
 from migrate.audit.kernel import ProbeError, Sizes, Table
 from migrate.audit.layout import Control, Counter, Direction
@@ -30,17 +31,25 @@ class _Parts:
     loaded: BpfObject
     maps: Mapping[str, Map]
     hooks: Hooks
+    drops: Drops | None
     folder: PinFolder | None
 
 
 class LibbpfProbe:
-    """A loaded probe; see `Probe`. `attached_by` is tcx or clsact; `resumed`: its tables were there already."""
+    """A loaded probe; see `Probe`.
+
+    `attached_by` is tcx or clsact; `resumed`: its tables were there already; `notes`: what this node has not.
+    `translations` holds `Translation`s, `drops` flow records of what netfilter dropped; None where the kernel cannot.
+    Both only grow; a reader takes differences, or deletes what it has read and may lose what came in between.
+    """
 
     def __init__(self, parts: _Parts, resumed: bool, notes: tuple[str, ...]) -> None:
         self._parts = parts
         self.loader: str = "libbpf"
         self.flows: tuple[Table, Table] = parts.maps["flows0"], parts.maps["flows1"]
         self.coarse: Table = parts.maps["coarse"]  # one table for all epochs: its rows only ever grow
+        self.translations: Table | None = parts.maps.get("translations")
+        self.drops: Table | None = parts.drops.table if parts.drops is not None else None
         self._barrier: tuple[Map, Map] | None = None
         self.resumed = resumed
         self.notes = notes
@@ -85,9 +94,13 @@ class LibbpfProbe:
     def attach(self, ifindex: int, name: str) -> None:
         """Both directions of an interface; nothing happens where it is attached already. Raises ProbeError."""
         self._parts.hooks.attach(ifindex, name)
+        if self._parts.drops is not None:
+            self._parts.drops.watch(ifindex)
 
     def detach(self, ifindex: int) -> None:
         """Take both directions away, if they are there."""
+        if self._parts.drops is not None:
+            self._parts.drops.forget(ifindex)
         self._parts.hooks.detach(ifindex)
 
     def misplaced(self, ifindex: int) -> str:
@@ -112,30 +125,36 @@ class LibbpfProbe:
     def _close_maps(self) -> None:
         for map_ in (*self._parts.maps.values(), *(self._barrier or ())):
             map_.close()
+        if self._parts.drops is not None:
+            self._parts.drops.close()
         self._parts.loaded.close()
 
 
 def open_libbpf_probe(
-    objects: Path, sizes: Sizes, *, bpffs: Path | None = BPFFS, hooks: str | None = None
+    objects: Path, sizes: Sizes, *, bpffs: Path | None = BPFFS, hooks: str | None = None, extras: bool = True
 ) -> LibbpfProbe:
     """Load the probe, or go on with what a killed process left pinned. `bpffs` None: nothing is pinned.
 
-    `hooks` is tcx or clsact; None takes TCX where the kernel has it. Raises ProbeError.
+    `hooks` is tcx or clsact; None takes TCX where the kernel has it. Without `extras` neither conntrack nor drops are
+    asked. Raises ProbeError.
     """
     folder, notes = _pin_folder(bpffs)
+    pins = folder.path if folder is not None else None
     try:
-        loaded, resumed = _load(objects / "probe.bpf.o", sizes, folder)
-        maps = {name: loaded.map(name) for name in _MAPS}
-        if folder is not None and not resumed:
-            for name, map_ in maps.items():
-                libbpf.pin(map_.descriptor, folder.path / name)
-        placed = _hooks(loaded, hooks, folder)
+        resumed = pins is not None and all((pins / name).exists() for name in _MAPS)
+        if pins is not None and not resumed:
+            _clear(pins)
+        loaded, more = _load_best(objects, sizes, pins, extras)
+        maps = {name: loaded.map(name) for name in loaded.names("map")}
+        _pin_maps(maps, pins)
+        drops, still_more = _open_drops(objects, maps, pins) if extras else (None, ())
+        placed = _hooks(loaded, hooks, pins)
         placed.resume()
     except BaseException:
         if folder is not None:
             folder.close()
         raise
-    return LibbpfProbe(_Parts(loaded, maps, placed, folder), resumed, notes)
+    return LibbpfProbe(_Parts(loaded, maps, placed, drops, folder), resumed, (*notes, *more, *still_more))
 
 
 def _pin_folder(bpffs: Path | None) -> tuple[PinFolder | None, tuple[str, ...]]:
@@ -150,36 +169,52 @@ def _pin_folder(bpffs: Path | None) -> tuple[PinFolder | None, tuple[str, ...]]:
         return None, (note,)
 
 
-def _load(path: Path, sizes: Sizes, folder: PinFolder | None) -> tuple[BpfObject, bool]:
-    """Into the kernel, with the tables that are pinned already; whether there were any."""
+def _load_best(objects: Path, sizes: Sizes, pins: Path | None, extras: bool) -> tuple[BpfObject, tuple[str, ...]]:
+    """The probe that asks conntrack, or the one that does not and a note why. Raises ProbeError."""
+    note: tuple[str, ...] = ()
+    if extras:
+        try:
+            return _load(objects / "ct.bpf.o", sizes, pins), note
+        except ProbeError as error:
+            note = (f"translated addresses are not seen in the kernel: {error}",)
+    return _load(objects / "probe.bpf.o", sizes, pins), note
+
+
+def _load(path: Path, sizes: Sizes, pins: Path | None) -> BpfObject:
+    """Into the kernel, with those of its maps that are pinned already."""
     loaded = BpfObject(path)
-    resumed = folder is not None and all((folder.path / name).exists() for name in _MAPS)
     try:
-        if folder is not None and resumed:
-            _reuse(loaded, folder.path)
-        else:
-            _clear(folder)
-            _set_sizes(loaded, sizes)
+        _set_sizes(loaded, sizes)
+        for name in loaded.names("map"):
+            if pins is not None and (pins / name).exists():
+                existing = Map(libbpf.open_pin(pins / name))
+                loaded.reuse(name, existing)
+                existing.close()
         loaded.load()
     except KernelRefusalError as error:
         loaded.close()
         raise ProbeError(_load_text(path, error)) from error
-    return loaded, resumed
+    return loaded
 
 
-def _reuse(loaded: BpfObject, folder: Path) -> None:
-    for name in _MAPS:
-        existing = Map(libbpf.open_pin(folder / name))
-        try:
-            loaded.reuse(name, existing)
-        finally:
-            existing.close()
+def _pin_maps(maps: Mapping[str, Map], pins: Path | None) -> None:
+    for name, map_ in maps.items() if pins is not None else ():
+        path = (pins or Path()) / name
+        if not path.exists():
+            libbpf.pin(map_.descriptor, path)
 
 
-def _clear(folder: PinFolder | None) -> None:
+def _clear(pins: Path) -> None:
     """A process that died while it pinned left a part; nothing was attached then."""
-    for pinned in folder.path.iterdir() if folder is not None else ():
+    for pinned in pins.iterdir():
         pinned.unlink()
+
+
+def _open_drops(objects: Path, maps: Mapping[str, Map], pins: Path | None) -> tuple[Drops | None, tuple[str, ...]]:
+    try:
+        return open_drops(objects, maps, pins), ()
+    except ProbeError as error:
+        return None, (f"what netfilter drops today is not seen: {error}",)
 
 
 def _set_sizes(loaded: BpfObject, sizes: Sizes) -> None:
@@ -191,10 +226,10 @@ def _set_sizes(loaded: BpfObject, sizes: Sizes) -> None:
             loaded.set_flags(name, libbpf.NO_PREALLOCATION)
 
 
-def _hooks(loaded: BpfObject, wanted: str | None, folder: PinFolder | None) -> Hooks:
+def _hooks(loaded: BpfObject, wanted: str | None, pins: Path | None) -> Hooks:
     programs = {direction: loaded.program(name) for direction, name in _PROGRAMS.items()}
     if (wanted or ("tcx" if has_tcx() else "clsact")) == "tcx":
-        return TcxHooks(programs, folder.path if folder is not None else None)
+        return TcxHooks(programs, pins)
     return ClsactHooks(programs)
 
 

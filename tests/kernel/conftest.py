@@ -46,9 +46,13 @@ def open_probe(bpffs: Path) -> Iterator[OpenProbe]:
     with ExitStack() as stack:
 
         def opened(
-            sizes: Sizes = SMALL, pinned: bool = False, hooks: str | None = None, deadline: int = NEVER
+            sizes: Sizes = SMALL,
+            pinned: bool = False,
+            hooks: str | None = None,
+            deadline: int = NEVER,
+            extras: bool = False,
         ) -> LibbpfProbe:
-            probe = open_libbpf_probe(objects(), sizes, bpffs=bpffs if pinned else None, hooks=hooks)
+            probe = open_libbpf_probe(objects(), sizes, bpffs=bpffs if pinned else None, hooks=hooks, extras=extras)
             stack.callback(probe.remove)
             probe.set_control(Control.DEADLINE, deadline)
             return probe

@@ -52,6 +52,7 @@ class Node:
         self.name = f"mig{secrets.token_hex(4)}"
         self._namespaces = [self.name]
         run("ip", "netns", "add", self.name)
+        self.set("ipv6/conf/default/accept_dad", "0")  # else link-local addresses, and so neighbours, take seconds
         run("ip", "-n", self.name, "link", "set", "lo", "up")
 
     def add_pod(self, number: int) -> tuple[int, str]:
@@ -67,6 +68,11 @@ class Node:
             run("ip", "-n", namespace, "link", "set", device, "up")
         run("ip", "-n", pod, "link", "set", "lo", "up")
         return self.index(veth), pod
+
+    def set(self, setting: str, value: str) -> None:
+        """Set a network setting of the node."""
+        with inside(self.name):
+            Path("/proc/sys/net", setting).write_text(value)
 
     def index(self, device: str) -> int:
         """The index of an interface of the node."""

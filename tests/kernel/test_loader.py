@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from migrate.audit import loader
+from migrate.audit.compile import compile_object
 from migrate.audit.kernel import ProbeError, Sizes
 from migrate.audit.layout import Control
 from migrate.audit.libbpf_probe import open_libbpf_probe
 from migrate.audit.loader import missing_pieces, objects, open_probe
-from tests.kernel.conftest import SMALL
+from tests.kernel.conftest import NEVER, SMALL
+from tests.kernel.packets import SYN, TCP, frame4, tcp
+from tests.kernel.records import FROM, send, told
 
 pytestmark = pytest.mark.kernel
 
@@ -78,6 +81,21 @@ def test_a_file_that_is_no_object_is_named(tmp_path: Path) -> None:
 def test_tables_that_cannot_be_made_are_an_error() -> None:
     with pytest.raises(ProbeError, match=r"probe\.bpf\.o: .*connections.*"):
         open_libbpf_probe(objects(), Sizes(flows=16, coarse=16, connections=2**31), bpffs=None)
+
+
+def test_what_ziglang_compiles_loads_and_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for source in sorted((_ROOT / "bpf").glob("*.bpf.c")):
+        compile_object(source, tmp_path / source.with_suffix(".o").name)
+
+    probe = open_libbpf_probe(tmp_path, SMALL, bpffs=None)
+    try:
+        probe.set_control(Control.DEADLINE, NEVER)
+        send(probe, FROM, frame4("10.1.0.5", "10.2.0.9", TCP, tcp(40000, 80, SYN)))
+        assert told(probe) == ["from 10.1.0.5 > 10.2.0.9 6/80: events 1"]
+        assert probe.notes == ()
+    finally:
+        probe.remove()
 
 
 def test_an_unknown_loader_is_named() -> None:

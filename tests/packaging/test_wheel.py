@@ -64,6 +64,24 @@ def test_wheel_has_every_data_file(wheel: Path, kind: str) -> None:
     assert shipped == _files(_ROOT / kind)
 
 
+def test_wheel_has_the_compiled_probe_without_paths_of_this_machine(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+
+    for program in ("probe", "ct", "drop"):
+        compiled = archive.read(f"migrate/_data/bpf/{program}.bpf.o")
+        assert compiled.startswith(b"\x7fELF")
+        assert str(_ROOT).encode() not in compiled
+
+
+def test_installed_program_finds_its_compiled_probe(installed: Path, tmp_path: Path) -> None:
+    ask = "from migrate.audit.loader import objects; print(objects() / 'probe.bpf.o')"
+
+    place = Path(_run(installed / "bin" / "python", "-c", ask, cwd=tmp_path, path="").strip())
+
+    assert place.is_relative_to(installed)
+    assert place.is_file()
+
+
 def test_wheel_has_the_package_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
 
