@@ -40,6 +40,7 @@ layers: $(INSTALLED) ## no module imports a higher layer
 
 prerequisites: $(INSTALLED)
 	@.ci/install-browser
+	@.ci/install-network-tools
 	@$(BIN)/python -m tests.engine_binaries --has-go || $(PIP) install --require-hashes -r requirements-go.txt
 
 engines: prerequisites ## build the real engines that tests ask; minutes at the first time

@@ -19,9 +19,11 @@ from migrate.audit.pins import BPFFS, PinFolder, is_bpffs, open_folder
 
 _TABLES = ("flows0", "flows1", "coarse")
 _MAPS = (*_TABLES, "connections", "stats", "ctl")
+_HOOKS = ("tcx", "clsact")
 _PROGRAMS = {Direction.FROM_POD: "from_pod", Direction.TO_POD: "to_pod"}
 # Older kernels allocate such entries in the way of the packet.
 _FLEXIBLE_TABLES_SINCE = (6, 1)
+_CHARGED_TO_CGROUPS_SINCE = (5, 11)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def open_libbpf_probe(
         maps = {name: loaded.map(name) for name in loaded.names("map")}
         _pin_maps(maps, pins)
         drops, still_more = _open_drops(objects, maps, pins) if extras else (None, ())
-        placed = _hooks(loaded, hooks, pins)
+        placed = _hooks(loaded, _chosen_hooks(hooks, maps, pins), pins)
         placed.resume()
     except BaseException:
         if folder is not None:
@@ -163,10 +165,12 @@ def _pin_folder(bpffs: Path | None) -> tuple[PinFolder | None, tuple[str, ...]]:
     mounted = is_bpffs(bpffs)
     try:
         folder = open_folder(bpffs)
-        return folder, () if mounted else (f"bpffs was not mounted at {bpffs}; it is now, and stays so",)
     except OSError as error:
         note = f"no bpf filesystem at {bpffs} ({error.strerror}): recording ends with the agent instead of going on"
         return None, (note,)
+    notes = [] if mounted else [f"bpffs was not mounted at {bpffs}; it is now, and stays so"]
+    notes += [f"tables of another version ({name}) were left and are gone, unread" for name in folder.swept]
+    return folder, tuple(notes)
 
 
 def _load_best(objects: Path, sizes: Sizes, pins: Path | None, extras: bool) -> tuple[BpfObject, tuple[str, ...]]:
@@ -226,14 +230,27 @@ def _set_sizes(loaded: BpfObject, sizes: Sizes) -> None:
             loaded.set_flags(name, libbpf.NO_PREALLOCATION)
 
 
-def _hooks(loaded: BpfObject, wanted: str | None, pins: Path | None) -> Hooks:
+def _chosen_hooks(wanted: str | None, maps: Mapping[str, Map], pins: Path | None) -> str:
+    """Those of an earlier process go on, as both kinds would count everything twice; a pin of a map says which."""
+    used = next((name for name in _HOOKS if pins is not None and (pins / f"by-{name}").exists()), None)
+    if used is not None and wanted not in (None, used):
+        raise ProbeError(f"the probe is attached by {used} already, by a process that died; stop it first")
+    chosen = used or wanted or ("tcx" if has_tcx() else "clsact")
+    if pins is not None and used is None:
+        libbpf.pin(maps["ctl"].descriptor, pins / f"by-{chosen}")
+    return chosen
+
+
+def _hooks(loaded: BpfObject, chosen: str, pins: Path | None) -> Hooks:
     programs = {direction: loaded.program(name) for direction, name in _PROGRAMS.items()}
-    if (wanted or ("tcx" if has_tcx() else "clsact")) == "tcx":
+    if chosen == "tcx":
         return TcxHooks(programs, pins)
     return ClsactHooks(programs)
 
 
 def _load_text(path: Path, error: KernelRefusalError) -> str:
+    if error.errno == errno.EPERM and libbpf.kernel_version() < _CHARGED_TO_CGROUPS_SINCE:
+        return f"{path.name}: the kernel does not let this process lock the memory of the tables; raise `ulimit -l`"
     if error.errno in (errno.EPERM, errno.EACCES):
         return (
             f"{path.name}: the kernel does not let this process load it ({error.strerror}); "

@@ -17,21 +17,23 @@ _NAME = "cilium-migrate"
 
 @dataclass(frozen=True, slots=True)
 class PinFolder:
-    """A folder that this process alone works in. `lock` is the descriptor that says so."""
+    """A folder that this process alone works in. `lock` is the descriptor that says so.
+
+    `swept` are the folders of other layouts that were found and taken away, with the records in their tables.
+    """
 
     path: Path
     lock: int
+    swept: tuple[str, ...] = ()
 
     def close(self) -> None:
         """Let others work in it."""
         os.close(self.lock)
 
     def remove(self) -> None:
-        """Take everything in it away, also of other layouts; what is only held by a pin ends."""
+        """Take everything in it away; what is only held by a pin ends."""
         for folder in sorted(self.path.parent.iterdir()):
-            for pinned in folder.iterdir():
-                pinned.unlink()
-            folder.rmdir()
+            _remove(folder)
         self.path.parent.rmdir()
 
 
@@ -50,9 +52,18 @@ def open_folder(bpffs: Path = BPFFS) -> PinFolder:
     except BlockingIOError:
         os.close(lock)
         raise ProbeError(f"{parent}: another audit runs on this node; stop it first: migrate audit stop") from None
+    others = sorted(folder for folder in parent.iterdir() if folder.name != LAYOUT)
+    for folder in others:
+        _remove(folder)
     path = parent / LAYOUT
     path.mkdir(mode=0o700, exist_ok=True)
-    return PinFolder(path, lock)
+    return PinFolder(path, lock, tuple(folder.name for folder in others))
+
+
+def _remove(folder: Path) -> None:
+    for pinned in folder.iterdir():
+        pinned.unlink()
+    folder.rmdir()
 
 
 def is_bpffs(path: Path) -> bool:

@@ -384,3 +384,28 @@ def test_a_half_pinned_probe_is_replaced(open_probe: OpenProbe, bpffs: Path) -> 
 
     assert not again.resumed
     assert again.counters()[Counter.PACKETS] == 0
+
+
+def test_tables_of_another_version_are_taken_away_and_told(bpffs: Path) -> None:
+    open_libbpf_probe(objects(), SMALL, bpffs=bpffs).close()
+    (bpffs / "cilium-migrate" / LAYOUT).rename(bpffs / "cilium-migrate" / "0123456789ab")
+
+    probe = open_libbpf_probe(objects(), SMALL, bpffs=bpffs)
+    left = [path.name for path in (bpffs / "cilium-migrate").iterdir()]
+    probe.remove()
+
+    assert not probe.resumed
+    assert left == [LAYOUT]
+    assert probe.notes == ("tables of another version (0123456789ab) were left and are gone, unread",)
+
+
+def test_a_new_process_never_attaches_in_two_ways(bpffs: Path) -> None:
+    _need("tcx")
+    open_libbpf_probe(objects(), SMALL, bpffs=bpffs, hooks="clsact").close()
+
+    with pytest.raises(ProbeError, match="attached by clsact already"):
+        open_libbpf_probe(objects(), SMALL, bpffs=bpffs, hooks="tcx")
+    probe = open_libbpf_probe(objects(), SMALL, bpffs=bpffs)
+
+    assert probe.attached_by == "clsact"
+    probe.remove()

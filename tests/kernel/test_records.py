@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import threading
 import time
 
 import pytest
@@ -256,6 +257,31 @@ def test_what_has_no_room_at_all_is_counted(open_probe: OpenProbe) -> None:
     assert counters[Counter.LOST] == 200 - 16 - 4
     assert counters[Counter.REPLY] == 200
     assert counters[Counter.REPLY_LOST] == 200 - 16 - 4
+    check_sum(probe)
+
+
+def test_no_event_is_lost_between_two_processors(open_probe: OpenProbe) -> None:
+    probe = open_probe(Sizes(flows=512, coarse=64, connections=256))
+
+    def work(seed: int) -> None:
+        chance = random.Random(seed)
+        for _ in range(20_000):
+            far = f"10.{chance.randrange(100)}.0.{chance.randrange(40)}"
+            packet = frame4(far, A, TCP, made.tcp(chance.randrange(1, 9), 80, SYN))
+            libbpf.run_program(probe.program(TO), packet)
+
+    workers = [threading.Thread(target=work, args=(seed,)) for seed in range(2)]
+    for worker in workers:
+        worker.start()
+    for number in range(1, 50):
+        probe.set_control(Control.ACTIVE, number & 1)
+        probe.barrier()
+    for worker in workers:
+        worker.join()
+
+    counters = probe.counters()
+    assert counters[Counter.NEW] + counters[Counter.RETRANSMITTED] == 40_000
+    assert min(counters[counter] for counter in (Counter.COARSE, Counter.LOST, Counter.RETRANSMITTED)) > 0
     check_sum(probe)
 
 
