@@ -33,11 +33,21 @@ class Table(Protocol):
 
 
 class Probe(Protocol):
-    """The loaded programs and their maps. `flows` are the two tables used in turn, `coarse` takes what they cannot."""
+    """The loaded programs and their maps. `flows` are the two tables used in turn, `coarse` takes what they cannot.
+
+    `coarse` serves all epochs, and its rows only grow. So do those of `translations` (`layout.Translation`) and `drops`
+    (flow records of what netfilter drops today); None where the loader or the kernel has no such thing.
+    `attached_by` is tcx or clsact. `resumed`: the tables of a killed process go on. `notes` say what is not available.
+    """
 
     loader: str
+    attached_by: str
+    resumed: bool
+    notes: tuple[str, ...]
     flows: tuple[Table, Table]
     coarse: Table
+    translations: Table | None
+    drops: Table | None
 
     def control(self, entry: Control) -> int:
         """A value of the control array."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,15 +39,11 @@ class _Parts:
 
 
 class LibbpfProbe:
-    """A loaded probe; see `Probe`.
-
-    `attached_by` is tcx or clsact; `resumed`: its tables were there already; `notes`: what this node has not.
-    `translations` holds `Translation`s, `drops` flow records of what netfilter dropped; None where the kernel cannot.
-    Both only grow; a reader takes differences, or deletes what it has read and may lose what came in between.
-    """
+    """See `Probe`. What is pinned goes on when the process dies."""
 
     def __init__(self, parts: _Parts, resumed: bool, notes: tuple[str, ...]) -> None:
         self._parts = parts
+        self._open = True
         self.loader: str = "libbpf"
         self.flows: tuple[Table, Table] = parts.maps["flows0"], parts.maps["flows1"]
         self.coarse: Table = parts.maps["coarse"]  # one table for all epochs: its rows only ever grow
@@ -111,18 +108,19 @@ class LibbpfProbe:
 
     def close(self) -> None:
         """Let go of the descriptors; pinned programs and maps stay and go on."""
-        self._parts.hooks.close()
-        self._close_maps()
-        if self._parts.folder is not None:
-            self._parts.folder.close()
+        if self._open:
+            self._open = False
+            self._parts.hooks.close()
+            self._close_maps()
+            if self._parts.folder is not None:
+                self._parts.folder.close()
 
     def remove(self) -> None:
         """Take everything out of the kernel: links, filters, pins."""
         self._parts.hooks.remove()
-        self._close_maps()
         if self._parts.folder is not None:
             self._parts.folder.remove()
-            self._parts.folder.close()
+        self.close()
 
     def _close_maps(self) -> None:
         for map_ in (*self._parts.maps.values(), *(self._barrier or ())):
@@ -140,22 +138,24 @@ def open_libbpf_probe(
     `hooks` is tcx or clsact; None takes TCX where the kernel has it. Without `extras` neither conntrack nor drops are
     asked. Raises ProbeError.
     """
-    folder, notes = _pin_folder(bpffs)
-    pins = folder.path if folder is not None else None
-    try:
+    with ExitStack() as undo:
+        folder, notes = _pin_folder(bpffs)
+        pins = folder.path if folder is not None else None
+        if folder is not None:
+            undo.callback(folder.close)
         resumed = pins is not None and all((pins / name).exists() for name in _MAPS)
         if pins is not None and not resumed:
             _clear(pins)
         loaded, more = _load_best(objects, sizes, pins, extras)
+        undo.callback(loaded.close)
         maps = {name: loaded.map(name) for name in loaded.names("map")}
-        _pin_maps(maps, pins)
+        for map_ in maps.values():
+            undo.callback(map_.close)
+        placed = _hooks(loaded, _chosen_hooks(hooks, pins), pins)
+        _pin_maps(maps, pins, placed.name)
         drops, still_more = _open_drops(objects, maps, pins) if extras else (None, ())
-        placed = _hooks(loaded, _chosen_hooks(hooks, maps, pins), pins)
         placed.resume()
-    except BaseException:
-        if folder is not None:
-            folder.close()
-        raise
+        undo.pop_all()
     return LibbpfProbe(_Parts(loaded, maps, placed, drops, folder), resumed, (*notes, *more, *still_more))
 
 
@@ -201,11 +201,11 @@ def _load(path: Path, sizes: Sizes, pins: Path | None) -> BpfObject:
     return loaded
 
 
-def _pin_maps(maps: Mapping[str, Map], pins: Path | None) -> None:
-    for name, map_ in maps.items() if pins is not None else ():
-        path = (pins or Path()) / name
-        if not path.exists():
-            libbpf.pin(map_.descriptor, path)
+def _pin_maps(maps: Mapping[str, Map], pins: Path | None, hooks: str) -> None:
+    if pins is not None:
+        for name, map_ in {f"by-{hooks}": maps["ctl"], **maps}.items():
+            if not (pins / name).exists():
+                libbpf.pin(map_.descriptor, pins / name)
 
 
 def _clear(pins: Path) -> None:
@@ -230,15 +230,12 @@ def _set_sizes(loaded: BpfObject, sizes: Sizes) -> None:
             loaded.set_flags(name, libbpf.NO_PREALLOCATION)
 
 
-def _chosen_hooks(wanted: str | None, maps: Mapping[str, Map], pins: Path | None) -> str:
+def _chosen_hooks(wanted: str | None, pins: Path | None) -> str:
     """Those of an earlier process go on, as both kinds would count everything twice; a pin of a map says which."""
     used = next((name for name in _HOOKS if pins is not None and (pins / f"by-{name}").exists()), None)
     if used is not None and wanted not in (None, used):
         raise ProbeError(f"the probe is attached by {used} already, by a process that died; stop it first")
-    chosen = used or wanted or ("tcx" if has_tcx() else "clsact")
-    if pins is not None and used is None:
-        libbpf.pin(maps["ctl"].descriptor, pins / f"by-{chosen}")
-    return chosen
+    return used or wanted or ("tcx" if has_tcx() else "clsact")
 
 
 def _hooks(loaded: BpfObject, chosen: str, pins: Path | None) -> Hooks:
