@@ -104,10 +104,9 @@ class TcxHooks:
             direction = next(direction for direction in Direction if _PIN[direction] == way)
             link = libbpf.open_pin(pinned)
             try:
-                if _ifindex_of(link):
-                    libbpf.update_link(link, self._programs[direction])
-                else:
-                    pinned.unlink()
+                libbpf.update_link(link, self._programs[direction])
+            except KernelRefusalError:  # its interface is gone
+                pinned.unlink()
             finally:
                 os.close(link)
 

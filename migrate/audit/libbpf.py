@@ -219,11 +219,13 @@ class Map:
 
     def delete(self, keys: list[bytes]) -> None:
         """Remove these entries; those that are gone already are fine."""
-        done = 0
+        data, done = b"".join(keys), 0
+        buffer = create_string_buffer(data, max(len(data), 1))
         while done < len(keys):
             count = c_uint32(len(keys) - done)
+            start = ctypes.addressof(buffer) + done * self.key_size
             try:
-                library().number("bpf_map_delete_batch", self.descriptor, b"".join(keys[done:]), byref(count), None)
+                library().number("bpf_map_delete_batch", self.descriptor, start, byref(count), None)
             except KernelRefusalError as error:
                 if error.errno != _NO_SUCH_ENTRY:
                     raise

@@ -156,7 +156,8 @@ def open_libbpf_probe(
         drops, still_more = _open_drops(objects, maps, pins) if extras else (None, ())
         placed.resume()
         undo.pop_all()
-    return LibbpfProbe(_Parts(loaded, maps, placed, drops, folder), resumed, (*notes, *more, *still_more))
+    said = (*notes, *_size_notes(maps, sizes), *more, *still_more)
+    return LibbpfProbe(_Parts(loaded, maps, placed, drops, folder), resumed, said)
 
 
 def _pin_folder(bpffs: Path | None) -> tuple[PinFolder | None, tuple[str, ...]]:
@@ -206,6 +207,12 @@ def _pin_maps(maps: Mapping[str, Map], pins: Path | None, hooks: str) -> None:
         for name, map_ in {f"by-{hooks}": maps["ctl"], **maps}.items():
             if not (pins / name).exists():
                 libbpf.pin(map_.descriptor, pins / name)
+
+
+def _size_notes(maps: Mapping[str, Map], sizes: Sizes) -> tuple[str, ...]:
+    """The tables of a killed process keep their sizes."""
+    kept = Sizes(maps["flows0"].entries, maps["coarse"].entries, maps["connections"].entries)
+    return () if kept == sizes else (f"the tables that were there keep their sizes: {kept.flows} flows",)
 
 
 def _clear(pins: Path) -> None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +19,7 @@ from pyroute2 import IPRoute
 from migrate.audit import libbpf
 from migrate.audit.attach import has_tcx
 from migrate.audit.compile import compile_object
-from migrate.audit.kernel import ProbeError
+from migrate.audit.kernel import ProbeError, Sizes
 from migrate.audit.layout import LAYOUT, Control, Counter
 from migrate.audit.libbpf import BpfObject
 from migrate.audit.libbpf_probe import LibbpfProbe, open_libbpf_probe
@@ -87,6 +88,48 @@ def test_both_directions_of_a_pod_are_recorded(open_probe: OpenProbe, node: Node
         probe.detach(veth)
         probe.detach(veth)
     assert not _sees(probe, pod, 7002)
+
+
+def _exchange(node: Node, pod: str, family: int, address: str) -> None:
+    """One connection from a pod to its node that carries a million bytes each way."""
+    with inside(node.name):
+        server = socket.create_server((address, 7100), family=socket.AddressFamily(family))
+    with inside(pod):
+        client = socket.socket(family)
+    payload = b"x" * 1_000_000
+
+    def answer() -> None:
+        with closing(server.accept()[0]) as accepted:
+            received = sum(map(len, iter(lambda: accepted.recv(65536), b"")))
+            accepted.sendall(payload[:received])
+
+    worker = threading.Thread(target=answer)
+    with closing(server), closing(client):
+        worker.start()
+        client.connect((address, 7100))
+        client.sendall(payload)
+        client.shutdown(socket.SHUT_WR)
+        assert sum(map(len, iter(lambda: client.recv(65536), b""))) == len(payload)
+        worker.join()
+
+
+@_EVERY_WAY
+def test_a_real_connection_is_one_record_however_much_is_sampled(open_probe: OpenProbe, node: Node, hooks: str) -> None:
+    _need(hooks)
+    veth, pod = node.add_pod(1)
+    with inside(node.name):
+        probe = open_probe(hooks=hooks)
+        probe.set_control(Control.SAMPLING, 0)
+        probe.attach(veth, "veth1")
+
+    _exchange(node, pod, socket.AF_INET, "10.77.1.1")
+    _exchange(node, pod, socket.AF_INET6, "fd77:1::1")
+
+    assert [line for line in told(probe) if " 6/" in line] == [
+        "from 10.77.1.2 > 10.77.1.1 6/7100: events 1 answered 1",
+        "from fd77:1::2 > fd77:1::1 6/7100: events 1 answered 1",
+    ]
+    check_sum(probe)
 
 
 def test_a_program_that_came_first_runs_behind_ours(
@@ -409,3 +452,12 @@ def test_a_new_process_never_attaches_in_two_ways(bpffs: Path) -> None:
 
     assert probe.attached_by == "clsact"
     probe.remove()
+
+
+def test_tables_keep_their_sizes_in_the_next_process(open_probe: OpenProbe, bpffs: Path) -> None:
+    open_libbpf_probe(objects(), SMALL, bpffs=bpffs).close()
+
+    probe = open_probe(Sizes(flows=16, coarse=16, connections=16), pinned=True)
+
+    assert probe.maps("flows0")[0].entries == SMALL.flows
+    assert probe.notes == (f"the tables that were there keep their sizes: {SMALL.flows} flows",)

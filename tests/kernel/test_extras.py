@@ -69,6 +69,18 @@ def _server(pod: str, port: int) -> socket.socket:
         return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
 
 
+def _ask(pod: str, address: str, server: socket.socket) -> None:
+    """A datagram from a pod to a Service's port 53, and an answer of the server behind it."""
+    with inside(pod):
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with closing(client):
+        client.settimeout(5)
+        client.sendto(b"question", (address, 53))
+        _, sender = server.recvfrom(100)
+        server.sendto(b"answer", sender)
+        assert client.recv(100) == b"answer"
+
+
 def _translations(probe: LibbpfProbe) -> set[str]:
     """In short: the record, and what conntrack says of it."""
     assert probe.translations is not None
@@ -118,6 +130,26 @@ def test_a_service_s_address_has_its_backend(
         f"{client} > {backend}:8080 TO_POD: {client} > {service}:80 at {backend}:8080",
     }
     check_sum(probe)
+
+
+def test_dns_by_udp_has_its_backend(
+    node: Node, pods: tuple[tuple[int, str], tuple[int, str]], probe: LibbpfProbe
+) -> None:
+    (_, client), (_, server) = pods
+    _rule(node, "-t", "nat", "-A", "PREROUTING", "-d", "10.96.0.10", "-p", "udp", "--dport", "53", "-j", "DNAT",
+          "--to-destination", "10.77.2.2:5353")  # fmt: skip
+    with inside(server):
+        listening = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with closing(listening):
+        listening.bind(("10.77.2.2", 5353))
+        listening.settimeout(5)
+        _ask(client, "10.96.0.10", listening)
+        _ask(client, "10.96.0.10", listening)
+
+    assert _translations(probe) == {
+        "10.77.1.2 > 10.96.0.10:53 FROM_POD: 10.77.1.2 > 10.96.0.10:53 at 10.77.2.2:5353",
+        "10.77.1.2 > 10.77.2.2:5353 TO_POD: 10.77.1.2 > 10.96.0.10:53 at 10.77.2.2:5353",
+    }
 
 
 def test_a_masqueraded_client_is_told(
