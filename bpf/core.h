@@ -2,6 +2,7 @@
 #ifndef MIG_CORE_H
 #define MIG_CORE_H
 
+#include "frame.h"
 #include "shared.h"
 
 /* TC_ACT_UNSPEC and TCX_NEXT: programs after this one still decide. */

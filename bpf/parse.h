@@ -1,5 +1,5 @@
-/* Reads headers. Established TCP is told apart by direct packet access; everything else by copies,
- * which also reach headers outside of the linear part of a packet. */
+/* Reads the headers of IP and above by copies, which also reach those outside of the linear part of
+ * a packet. */
 #ifndef MIG_PARSE_H
 #define MIG_PARSE_H
 
@@ -163,43 +163,6 @@ static __always_inline int read_ip(SOURCE *from, u16 type, u32 offset, struct pa
 	if (result != PARSED || packet->later_fragment)
 		return result;
 	return read_transport(from, offset, packet);
-}
-
-static __always_inline int read_packet(SOURCE *from, struct packet *packet)
-{
-	u8 bytes[2];
-	u16 type;
-	u32 offset = ETHERNET_LENGTH;
-
-	if (READ(from, 12, bytes, 2))
-		return TOO_SHORT;
-	type = number(bytes);
-#pragma unroll
-	for (int i = 0; i < 2; i++) {
-		if (type != TYPE_VLAN && type != TYPE_QINQ)
-			break;
-		if (READ(from, offset + 2, bytes, 2))
-			return TOO_SHORT;
-		type = number(bytes);
-		offset += 4;
-	}
-	return read_ip(from, type, offset, packet);
-}
-
-/* A segment without SYN or RST and without IP options, the bulk of what a node carries. */
-static __always_inline int is_established_tcp(struct __sk_buff *skb)
-{
-	const u8 *data = (void *)(long)skb->data;
-	const u8 *end = (void *)(long)skb->data_end;
-
-	if (data + 48 > end)
-		return 0;
-	if (data[12] == 0x08 && data[13] == 0x00)
-		return data[14] == 0x45 && data[23] == PROTOCOL_TCP &&
-		       !((data[20] & 0x3f) | data[21]) && !(data[47] & (TCP_SYN | TCP_RST));
-	if (data[12] == 0x86 && data[13] == 0xdd && data + 68 <= end)
-		return data[20] == PROTOCOL_TCP && !(data[67] & (TCP_SYN | TCP_RST));
-	return 0;
 }
 
 #endif
