@@ -54,6 +54,7 @@ lock: $(INSTALLED) ## lock the dependencies again; LOCK_OPTIONS=--upgrade takes 
 
 clean: ## remove everything that was made in the checkout
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -f bpf/*.bpf.o
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/made: .ci/make-venv

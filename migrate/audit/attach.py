@@ -49,8 +49,8 @@ def has_tcx() -> bool:
     """Whether this kernel has TCX links (6.6 and newer)."""
     try:
         libbpf.programs_at(_LOOPBACK, _TCX[Direction.FROM_POD])
-    except KernelRefusalError:
-        return False
+    except KernelRefusalError as error:
+        return error.errno != errno.EINVAL
     return True
 
 

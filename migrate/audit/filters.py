@@ -106,10 +106,17 @@ class ClsactHooks:
 
     def remove(self) -> None:
         """Take all filters of ours away."""
+        self.remove_all()
+
+    def remove_all(self) -> list[int]:
+        """Take all filters of ours away; the interfaces that had some."""
+        removed = []
         for ifindex in self._interfaces():
             if any(True for direction in Direction for _ in self._ours(ifindex, direction)):
                 self.detach(ifindex)
+                removed.append(ifindex)
         self.close()
+        return removed
 
     def _interfaces(self) -> list[int]:
         """Those with a clsact discipline."""

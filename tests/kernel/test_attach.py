@@ -21,9 +21,11 @@ from migrate.audit.attach import has_tcx
 from migrate.audit.compile import compile_object
 from migrate.audit.kernel import ProbeError, Sizes
 from migrate.audit.layout import LAYOUT, Control, Counter
+from migrate.audit.leftovers import remove_leftovers
 from migrate.audit.libbpf import BpfObject
 from migrate.audit.libbpf_probe import LibbpfProbe, open_libbpf_probe
 from migrate.audit.loader import objects
+from migrate.audit.pins import is_bpffs, mount_bpffs
 from tests.kernel.conftest import NEVER, SMALL, OpenProbe
 from tests.kernel.lab import Node, inside, run
 from tests.kernel.records import check_sum, told
@@ -320,20 +322,19 @@ def _killed_agent(bpffs: Path, hooks: str, namespace: str, veth: int) -> None:
     command = [sys.executable, "-c", textwrap.dedent(_AGENT), str(bpffs), hooks, namespace, str(veth)]
     with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as agent:
         assert agent.stdout is not None
-        said = agent.stdout.readline()
-        with pytest.raises(ProbeError, match="another audit runs on this node"):
-            open_libbpf_probe(objects(), SMALL, bpffs=bpffs)
-        agent.send_signal(signal.SIGKILL)
-    assert said == "attached\n"
+        try:
+            assert agent.stdout.readline() == "attached\n"
+            with pytest.raises(ProbeError, match="another audit runs on this node"):
+                open_libbpf_probe(objects(), SMALL, bpffs=bpffs)
+        finally:
+            agent.send_signal(signal.SIGKILL)
 
 
 @_EVERY_WAY
 def test_recording_goes_on_after_kill_9_and_a_new_process_takes_over(node: Node, bpffs: Path, hooks: str) -> None:
     _need(hooks)
-    (bpffs_mounted := open_libbpf_probe(objects(), SMALL, bpffs=bpffs)).remove()
-    assert bpffs_mounted.notes == (f"bpffs was not mounted at {bpffs}; it is now, and stays so",)
     veth, pod = node.add_pod(1)
-    gone, _ = node.add_pod(2)
+    mount_bpffs(bpffs)
 
     _killed_agent(bpffs, hooks, node.name, veth)
     _talk(pod, 7001)
@@ -343,19 +344,24 @@ def test_recording_goes_on_after_kill_9_and_a_new_process_takes_over(node: Node,
         probe.attach(veth, "veth1")
     try:
         assert probe.resumed
+        assert probe.notes == ()
         assert place == ""
         assert probe.control(Control.DEADLINE) == NEVER
         assert _sees(probe, pod, 7002)
-        found = told(probe)
-        assert "from 10.77.1.2 > 10.77.1.1 17/7001: events 1" in found
+        assert "from 10.77.1.2 > 10.77.1.1 17/7001: events 1" in told(probe)
         check_sum(probe)
-        assert gone != veth
     finally:
         with inside(node.name):
             probe.remove()
     assert not (bpffs / "cilium-migrate").exists()
-    before = len(_programs_in_kernel(node, veth))
-    assert before == 0
+    assert _programs_in_kernel(node, veth) == []
+
+
+def test_a_bpf_filesystem_is_mounted_where_there_is_none(open_probe: OpenProbe, bpffs: Path) -> None:
+    probe = open_probe(pinned=True)
+
+    assert is_bpffs(bpffs)
+    assert probe.notes == (f"bpffs was not mounted at {bpffs}; it is now, and stays so",)
 
 
 def _programs_in_kernel(node: Node, veth: int) -> list[int]:
@@ -365,6 +371,31 @@ def _programs_in_kernel(node: Node, veth: int) -> list[int]:
         assert "clsact" not in run("tc", "qdisc", "show", "dev", "veth1")
     assert filters == ["", ""]
     return linked
+
+
+@_EVERY_WAY
+def test_what_a_killed_agent_left_can_be_removed_without_a_probe(node: Node, bpffs: Path, hooks: str) -> None:
+    _need(hooks)
+    veth, _ = node.add_pod(1)
+    mount_bpffs(bpffs)
+    _killed_agent(bpffs, hooks, node.name, veth)
+
+    with inside(node.name):
+        removed = remove_leftovers(bpffs)
+        again = remove_leftovers(bpffs)
+
+    assert {"flows0", "flows1", "coarse", "ctl"} < set(removed)
+    assert (f"link-{veth}-from" if hooks == "tcx" else f"filters of interface {veth}") in removed
+    assert again == []
+    assert not (bpffs / "cilium-migrate").exists()
+    assert _programs_in_kernel(node, veth) == []
+
+
+def test_a_running_audit_is_not_removed(open_probe: OpenProbe, bpffs: Path) -> None:
+    open_probe(pinned=True)
+
+    with pytest.raises(ProbeError, match="another audit runs on this node"):
+        remove_leftovers(bpffs)
 
 
 def test_stale_pins_are_swept_when_a_new_process_takes_over(node: Node, bpffs: Path) -> None:
