@@ -48,7 +48,7 @@ CREATE TABLE flow (
   hour INTEGER NOT NULL,          -- hours since 1970
   direction INTEGER NOT NULL,     -- 0 from the pod, 1 to the pod
   kind INTEGER NOT NULL,          -- 0 new, 1 mid-stream, 3 ICMP error
-  coarse INTEGER NOT NULL,        -- 0 exact; 1 table full: far end cut to /16, IPv6 /32, port 0; 2 store full: port of the source side cut too
+  coarse INTEGER NOT NULL,        -- 0 exact; 1 table full: far end cut to /16, IPv6 /32, port 0; 2 store full: likewise
   source BLOB NOT NULL,
   destination BLOB NOT NULL,
   protocol INTEGER NOT NULL,
@@ -109,15 +109,24 @@ CREATE TABLE epoch (
 CREATE TABLE counter (
   segment INTEGER NOT NULL REFERENCES segment,
   name TEXT NOT NULL,             -- migrate.audit.layout.Counter
-  value INTEGER NOT NULL,
+  value INTEGER NOT NULL,         -- since the segment began
+  base INTEGER NOT NULL,          -- what the kernel's counter was then
   PRIMARY KEY (segment, name)
 ) WITHOUT ROWID;
 
--- Everything that was not kept or not seen, counted.
+-- The coarse table of the kernel is one for all epochs; its rows only grow. What was in it at the last epoch, as bytes.
+CREATE TABLE coarse_seen (
+  segment INTEGER NOT NULL REFERENCES segment,
+  key BLOB NOT NULL,
+  value BLOB NOT NULL,
+  PRIMARY KEY (segment, key)
+) WITHOUT ROWID;
+
+-- Everything that was not kept or not seen, counted; summed over each hour.
 CREATE TABLE loss (
   segment INTEGER NOT NULL REFERENCES segment,
   at INTEGER NOT NULL,
-  kind TEXT NOT NULL,             -- store-coarse | store-full | disk-full | clock-jump | ...
+  kind TEXT NOT NULL,             -- store-coarse | disk-coarse | store-full | disk-full | clock-jump | agent-died | ...
   count INTEGER NOT NULL,
   detail TEXT NOT NULL
 );
