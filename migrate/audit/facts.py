@@ -24,6 +24,17 @@ class FlowEnds:
     port: int
 
 
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of the lives of veths was watched. `blind`: veths that are alive and not seen now."""
+
+    veths: int
+    alive: int
+    blind: int
+    watched_seconds: float
+    life_seconds: float
+
+
 class StandingConnection(Protocol):
     """A connection as connection tracking has it."""
 
@@ -127,6 +138,23 @@ class Facts(Writing):
     def end_gap(self, veth: int, until: int) -> None:
         """A watched veth is seen again."""
         self._write("UPDATE gap SET until = max(since, ?) WHERE veth = ? AND until IS NULL", until, veth)
+
+    def coverage(self, now: int) -> Coverage:
+        """Of this run until now, as far as it is written."""
+        ((veths, alive, watched, lives),) = self._rows(
+            "SELECT count(*), count(*) - count(until), coalesce(sum(coalesce(until, ?1) - since), 0), "
+            "coalesce(sum(coalesce(until, ?1) - min(appeared, since)), 0) FROM veth WHERE segment = ?2",
+            now,
+            self._segment,
+        )
+        ((blind, unseen),) = self._rows(
+            "SELECT count(*) - count(gap.until), coalesce(sum(coalesce(gap.until, ?1) - gap.since), 0) "
+            "FROM gap JOIN veth ON veth.id = gap.veth WHERE segment = ?2",
+            now,
+            self._segment,
+        )
+        seen = int(str(watched)) - int(str(unseen))
+        return Coverage(int(str(veths)), int(str(alive)), int(str(blind)), seen / 1e9, int(str(lives)) / 1e9)
 
     def loss(self, at: int, kind: str, count: int, detail: str) -> None:
         """Something was not kept or not seen. Losses of one kind and detail are added up over each hour."""

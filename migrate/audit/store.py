@@ -35,9 +35,9 @@ SMALLEST_MAX_SIZE = 1 << 20
 
 _COARSE_FROM, _FULL_FROM = 0.85, 0.95
 _DISK_MARGIN = 16 << 20
-_DISK_FULL = 1 << 16
 _JUMP = 1_000_000_000
-_NO_PAGE_LIMIT = 0xFFFFFFFE
+_LOOK_AT_SIZE = 64
+"""Rows between two looks at the size of the file."""
 
 
 class Level(IntEnum):
@@ -72,6 +72,7 @@ class Committed:
     coarse_events: int = 0
     cut: int = 0
     unstored: int = 0
+    level: Level = Level.EXACT
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +188,19 @@ class Store(Facts):
         query = "SELECT value FROM counter WHERE segment = ? AND name = ?"
         return next(iter(self._numbers(query, self._segment, counter.name)), 0)
 
+    def started(self) -> int:
+        """When this run began."""
+        return next(iter(self._numbers("SELECT started FROM segment WHERE id = ?", self._segment)), 0)
+
+    def recorded(self) -> float:
+        """Seconds of the runs that have ended."""
+        query = "SELECT coalesce(sum(ended - started), 0) FROM segment WHERE ended IS NOT NULL"
+        return sum(self._numbers(query)) / 1e9
+
+    def unseen(self, coarse: Iterable[Record]) -> Iterator[Record]:
+        """What the kernel's coarse table has more than what was written of it."""
+        return grown(coarse, self._seen)
+
     def set_base(self, counters: Mapping[Counter, int]) -> None:
         """What the kernel's counters are where the run begins; later values are told from there."""
         self._bases = dict(counters)
@@ -210,42 +224,37 @@ class Store(Facts):
         moment = self.clock.realtime() if ended is None else ended
         self._note_jump(moment)
         epoch = _Epoch(sequence, rows, coarse, counters, moment)
-        level = self._wanted_level()
+        least = Level.COARSE if free_bytes(self.path) < _DISK_MARGIN else Level.EXACT
         while True:
             try:
-                committed = self._write_epoch(epoch, level)
+                committed = self._write_epoch(epoch, least)
             except NotWrittenError as error:
-                if error.is_locked or level == Level.KNOWN or (level == Level.COARSE and self._is_disk_full()):
+                if error.is_locked or least == Level.COARSE:
                     self._note_waiting(moment)
                     raise
-                level = Level(level + 1)
+                least = Level.COARSE
             else:
-                self.level, self.is_waiting = level, False
+                self.level, self.is_waiting = committed.level, False
                 return committed
 
-    def _write_epoch(self, epoch: _Epoch, level: Level) -> Committed:
-        """All of an epoch at one level, or nothing. Raises NotWrittenError."""
-        committed = Committed()
+    def _write_epoch(self, epoch: _Epoch, least: Level) -> Committed:
+        """All of an epoch, or nothing. Raises NotWrittenError."""
+        committed = Committed(level=max(least, self._level_of_size()))
         coarse = dict(epoch.coarse)
-        self._limit_pages(level)
-        try:
-            self.transaction(lambda: self._execute_epoch(epoch, coarse, level, committed))
-        finally:
-            self._connection.execute(f"PRAGMA max_page_count = {_NO_PAGE_LIMIT}")
+        self.transaction(lambda: self._execute_epoch(epoch, coarse, committed))
         self._seen = coarse
         return committed
 
-    def _execute_epoch(self, epoch: _Epoch, coarse: dict[bytes, bytes], level: Level, committed: Committed) -> None:
+    def _execute_epoch(self, epoch: _Epoch, coarse: dict[bytes, bytes], committed: Committed) -> None:
+        is_disk_short = committed.level > self._level_of_size()
         offset = self.clock.offset()
-        for row in self._kept(flow_rows(epoch.rows, offset, self._veth_at), level, committed):
-            committed.rows += 1
+        for row in self._kept(flow_rows(epoch.rows, offset, self._veth_at), committed):
             committed.events += row[EVENTS]
-        for row in self._kept(flow_rows(grown(coarse.items(), self._seen), offset, self._veth_at), level, committed):
-            committed.rows += 1
+        for row in self._kept(flow_rows(grown(coarse.items(), self._seen), offset, self._veth_at), committed):
             committed.coarse_events += row[EVENTS]
         self._execute_seen(coarse)
         self._execute_counters(epoch.counters)
-        for kind, count, detail in self._losses(level, committed):
+        for kind, count, detail in self._losses(committed, is_disk_short):
             for statement in self._loss_statements(epoch.ended, kind, count, detail):
                 self._connection.execute(*statement)
         self._connection.execute(
@@ -253,19 +262,24 @@ class Store(Facts):
             (self._segment, epoch.sequence, epoch.ended, committed.rows, committed.events, committed.coarse_events),
         )
 
-    def _kept(self, rows: Iterable[FlowRow], level: Level, committed: Committed) -> Iterator[FlowRow]:
-        """The rows, each of them when it was added as well as the level allows."""
+    def _kept(self, rows: Iterable[FlowRow], committed: Committed) -> Iterator[FlowRow]:
+        """The rows, each of them when it was added as well as there was room. The level rises on the way."""
         execute = self._connection.cursor().execute
         for row in rows:
-            if level == Level.EXACT:
+            if committed.rows % _LOOK_AT_SIZE == 0:
+                committed.level = max(committed.level, self._level_of_size())
+            committed.rows += 1
+            if committed.level == Level.EXACT:
                 execute(ADD_FLOW, row)
             elif not execute(ADD_TO_KNOWN_FLOW, row).rowcount:
                 cut = coarser(row)
-                if level == Level.COARSE:
+                if committed.level == Level.COARSE:
                     execute(ADD_FLOW, cut)
                     committed.cut += row[EVENTS]
                 elif not execute(ADD_TO_KNOWN_FLOW, cut).rowcount:
                     committed.unstored += row[EVENTS]
+                else:
+                    committed.cut += row[EVENTS]
             yield row
 
     def _execute_seen(self, coarse: dict[bytes, bytes]) -> None:
@@ -283,33 +297,20 @@ class Store(Facts):
         query = "INSERT INTO counter VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
         self._connection.executemany(query, values)
 
-    def _losses(self, level: Level, committed: Committed) -> Iterator[tuple[str, int, str]]:
+    def _losses(self, committed: Committed, is_disk_short: bool) -> Iterator[tuple[str, int, str]]:
         limit = f"size limit of {self._max_size >> 20} MiB"
-        if level == Level.COARSE and self._is_near_limit():
-            yield "store-coarse", committed.cut, f"the recording nears its {limit}: new flows get coarser rows"
-        elif level == Level.COARSE:
+        if committed.level > Level.EXACT and is_disk_short:
             yield "disk-coarse", committed.cut, "the disk is nearly full: new flows get coarser rows"
-        elif level == Level.KNOWN:
+        elif committed.level > Level.EXACT:
+            yield "store-coarse", committed.cut, f"the recording nears its {limit}: new flows get coarser rows"
+        if committed.level == Level.KNOWN:
             yield "store-full", committed.unstored, f"the recording reached its {limit}: new flows are not kept"
 
-    def _wanted_level(self) -> Level:
-        if self.size() >= _FULL_FROM * self._max_size:
+    def _level_of_size(self) -> Level:
+        share = self.size() / self._max_size
+        if share >= _FULL_FROM:
             return Level.KNOWN
-        if self._is_near_limit() or free_bytes(self.path) < _DISK_MARGIN:
-            return Level.COARSE
-        return Level.EXACT
-
-    def _is_near_limit(self) -> bool:
-        return self.size() >= _COARSE_FROM * self._max_size
-
-    def _is_disk_full(self) -> bool:
-        return not self._is_near_limit() or free_bytes(self.path) < _DISK_FULL
-
-    def _limit_pages(self, level: Level) -> None:
-        """No epoch makes the file grow past its limit; the last level writes into rows that are there."""
-        share = {Level.EXACT: _COARSE_FROM, Level.COARSE: _FULL_FROM}.get(level)
-        pages = int(share * self._max_size) // self._page_size if share else _NO_PAGE_LIMIT
-        self._connection.execute(f"PRAGMA max_page_count = {pages}")
+        return Level.COARSE if share >= _COARSE_FROM else Level.EXACT
 
     def _veth_at(self, ifindex: int, moment: int) -> int:
         """The veth of an index at a moment. One that nobody told of gets a row without a name."""

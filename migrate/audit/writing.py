@@ -85,6 +85,9 @@ class Writing:
             if is_full(self.path, error) or is_locked(error):
                 raise NotWrittenError(str(error), is_locked(error)) from error
             raise failure(self.path, error) from error
+        except BaseException:
+            self._roll_back()
+            raise
         self._waiting.clear()
 
     def _roll_back(self) -> None:

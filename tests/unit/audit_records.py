@@ -82,3 +82,9 @@ def number(path: Path, query: str) -> int:
     ((value,),) = told(path, query)
     assert isinstance(value, int)
     return value
+
+
+def told_pairs(path: Path, query: str) -> dict[object, object]:
+    """Two columns that another process reads from the recording."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        return dict(connection.execute(query).fetchall())
