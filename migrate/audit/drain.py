@@ -6,6 +6,7 @@ the written ones are in the recording; a process that is killed anywhere leaves 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
 
@@ -41,7 +42,10 @@ class Drain:
             self._is_settled = False
             return
         self._stop_recording()
-        left = sum(_clear(table) for table in (*self._probe.flows, self._probe.coarse))
+        counted = (*self._probe.flows, self._probe.coarse)
+        left = sum(_events(value) for table in counted for _, value in _Records(table))
+        for table in (*counted, *self._beside()):
+            _clear(table)
         if left:
             text = "new flows of an earlier recording that were still in the kernel; they are in no recording"
             self._store.loss(self._store.clock.realtime(), "earlier-recording", left, text)
@@ -106,38 +110,40 @@ class Drain:
                 _Records(self._probe.flows[sequence & 1]),
                 self._probe.counters(),
                 coarse=_Records(self._probe.coarse),
+                translations=_Records(self._probe.translations),
+                drops=_Records(self._probe.drops),
             )
         _clear(self._probe.flows[sequence & 1])
         self._forget_gone()
         self._is_settled = True
         return committed
 
+    def _beside(self) -> tuple[Table, ...]:
+        return tuple(table for table in (self._probe.translations, self._probe.drops) if table is not None)
+
     def _forget_gone(self) -> None:
-        """Coarse rows of interfaces that went before the barrier grow no more, and were written whole."""
-        indices = {ifindex.to_bytes(4, "little") for ifindex in self._gone}
-        gone = [key for key, _ in _Records(self._probe.coarse) if key[_IFINDEX] in indices] if indices else []
-        if gone:
-            self._probe.coarse.delete(gone)
+        """Rows of interfaces that went before the barrier grow no more, and were written whole."""
+        indices = {ifindex.to_bytes(4, sys.byteorder) for ifindex in self._gone}
+        for table in (self._probe.coarse, *self._beside()) if indices else ():
+            gone = [key for key, _ in _Records(table) if key[_IFINDEX] in indices]
+            if gone:
+                table.delete(gone)
 
 
 class _Records:
     """The records of a table, read anew each time."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table | None) -> None:
         self._table = table
 
     def __iter__(self) -> Iterator[Record]:
-        for batch in self._table.batches():
+        for batch in self._table.batches() if self._table is not None else ():
             yield from batch
 
 
-def _clear(table: Table) -> int:
-    """Remove all entries; how many new flows they told of."""
-    events = 0
+def _clear(table: Table) -> None:
     for batch in table.batches():
-        events += sum(_events(value) for _, value in batch)
         table.delete([key for key, _ in batch])
-    return events
 
 
 def _events(value: bytes) -> int:

@@ -220,34 +220,49 @@ class Facts(Writing):
         times: int = 1,
     ) -> None:
         """A recorded flow's ends before translation as connection tracking has them, and the backend behind them."""
-        values: tuple[Value, ...] = (
-            veth,
-            bytes_of(seen.source),
-            bytes_of(seen.destination),
-            seen.protocol,
-            seen.port,
-            bytes_of(original.source),
-            bytes_of(original.destination),
-            original.port,
-            bytes_of(backend[0]) if backend else None,
-            backend[1] if backend else None,
-        )
-        same = (
-            "veth = ?1 AND source = ?2 AND destination = ?3 AND protocol = ?4 AND port = ?5 AND original_source = ?6 "
-            "AND original_destination = ?7 AND original_port = ?8 AND backend IS ?9"
-        )
-        self._write(
-            "INSERT INTO translated SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0 "
-            f"WHERE NOT EXISTS (SELECT 1 FROM translated WHERE {same})",
-            *values,
-        )
-        self._write(f"UPDATE translated SET times = times + ?11, backend_port = ?10 WHERE {same}", *values, times)
+        self._write_all(translated_statements(veth, seen, original, backend, times))
 
     def dropped(self, veth: int, ends: FlowEnds, first: int, last: int, events: int) -> None:
         """Packets of a flow that the old engine dropped."""
-        self._write(
-            "INSERT INTO dropped VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-            "first = min(first, excluded.first), last = max(last, excluded.last), events = events + excluded.events",
+        self._write_all([dropped_statement(veth, ends, first, last, events)])
+
+
+def translated_statements(
+    veth: int, seen: FlowEnds, original: FlowEnds, backend: tuple[Address, int] | None, times: int
+) -> list[Statement]:
+    """What adds to a row of the table translated."""
+    values: tuple[Value, ...] = (
+        veth,
+        bytes_of(seen.source),
+        bytes_of(seen.destination),
+        seen.protocol,
+        seen.port,
+        bytes_of(original.source),
+        bytes_of(original.destination),
+        original.port,
+        bytes_of(backend[0]) if backend else None,
+        backend[1] if backend else None,
+    )
+    same = (
+        "veth = ?1 AND source = ?2 AND destination = ?3 AND protocol = ?4 AND port = ?5 AND original_source = ?6 "
+        "AND original_destination = ?7 AND original_port = ?8 AND backend IS ?9"
+    )
+    return [
+        (
+            "INSERT INTO translated SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0 "
+            f"WHERE NOT EXISTS (SELECT 1 FROM translated WHERE {same})",
+            values,
+        ),
+        (f"UPDATE translated SET times = times + ?11, backend_port = ?10 WHERE {same}", (*values, times)),
+    ]
+
+
+def dropped_statement(veth: int, ends: FlowEnds, first: int, last: int, events: int) -> Statement:
+    """What adds to a row of the table dropped."""
+    return (
+        "INSERT INTO dropped VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+        "first = min(first, excluded.first), last = max(last, excluded.last), events = events + excluded.events",
+        (
             veth,
             last // HOUR,
             bytes_of(ends.source),
@@ -257,4 +272,5 @@ class Facts(Writing):
             first,
             last,
             events,
-        )
+        ),
+    )

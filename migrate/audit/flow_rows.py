@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Final, TypeAlias
 
-from migrate.audit.layout import COARSE, Direction, FlowKey, FlowValue
+from migrate.audit.layout import COARSE, Direction, FlowKey, FlowValue, Translation
 
 HOUR = 3_600_000_000_000
 """Nanoseconds."""
@@ -91,7 +92,7 @@ def cut(address: bytes) -> bytes:
     return address[:kept].ljust(16, b"\0")
 
 
-def grown(records: Iterable[Record], seen: dict[bytes, bytes]) -> Iterator[Record]:
+def grown(records: Iterable[Record], seen: Mapping[bytes, bytes]) -> Iterator[Record]:
     """What each record has more than when it was last seen. One that began anew since is whole."""
     unpack, pack = FlowValue.FORMAT.unpack, FlowValue.FORMAT.pack
     for key, value in records:
@@ -105,3 +106,15 @@ def grown(records: Iterable[Record], seen: dict[bytes, bytes]) -> Iterator[Recor
         sums = (after - earlier for after, earlier in zip(new[_SUMMED], old[_SUMMED], strict=True))
         more = new[_RETRANSMITTED] - old[_RETRANSMITTED]
         yield key, pack(old[1], new[1], *sums, new[6], 0, more)
+
+
+def grown_translations(records: Iterable[Record], seen: Mapping[bytes, bytes]) -> Iterator[Translation]:
+    """Translations with the times that they were seen more often than before."""
+    for key, value in records:
+        before = seen.get(key)
+        if before == value:
+            continue
+        found = Translation.unpack(key, value)
+        if before is not None and before[:8] == value[:8]:
+            found = replace(found, times=found.times - Translation.unpack(key, before).times)
+        yield found

@@ -114,12 +114,13 @@ CREATE TABLE counter (
   PRIMARY KEY (segment, name)
 ) WITHOUT ROWID;
 
--- The coarse table of the kernel is one for all epochs; its rows only grow. What was in it at the last epoch, as bytes.
-CREATE TABLE coarse_seen (
+-- Tables of the kernel that are one for all epochs, whose rows only grow: what was in them at the last epoch, as bytes.
+CREATE TABLE seen (
   segment INTEGER NOT NULL REFERENCES segment,
+  source TEXT NOT NULL,           -- coarse | translations | drops
   key BLOB NOT NULL,
   value BLOB NOT NULL,
-  PRIMARY KEY (segment, key)
+  PRIMARY KEY (segment, source, key)
 ) WITHOUT ROWID;
 
 -- Everything that was not kept or not seen, counted; summed over each hour.

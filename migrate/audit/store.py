@@ -14,7 +14,7 @@ from enum import IntEnum
 from importlib import resources
 from pathlib import Path
 
-from migrate.audit.facts import Facts, Life
+from migrate.audit.facts import Facts, FlowEnds, Life, dropped_statement, translated_statements
 from migrate.audit.flow_rows import (
     ADD_FLOW,
     ADD_TO_KNOWN_FLOW,
@@ -24,10 +24,11 @@ from migrate.audit.flow_rows import (
     coarser,
     flow_rows,
     grown,
+    grown_translations,
 )
-from migrate.audit.layout import Counter
+from migrate.audit.layout import Counter, Direction, FlowKey, FlowValue
 from migrate.audit.recording import About, FileLock, free_bytes, open_file
-from migrate.audit.writing import SYSTEM_CLOCK, Clock, NotWrittenError
+from migrate.audit.writing import SYSTEM_CLOCK, Clock, NotWrittenError, Statement
 from migrate.errors import InputError
 
 DEFAULT_MAX_SIZE = 1 << 30
@@ -98,7 +99,7 @@ class Balance:
 class _Epoch:
     sequence: int
     rows: Iterable[Record]
-    coarse: Iterable[Record]
+    growing: Mapping[str, Mapping[bytes, bytes]]
     counters: Mapping[Counter, int]
     ended: int
 
@@ -115,7 +116,7 @@ class Store(Facts):
         """The last epoch could not be written for want of room on the disk, and is still in the kernel."""
         self._lock = lock
         self._max_size = max_size
-        self._seen: dict[bytes, bytes] = {}
+        self._seen: Mapping[str, Mapping[bytes, bytes]] = {}
         self._bases: Mapping[Counter, int] = {}
         self._offset: int | None = None
         (self._page_size,) = self._numbers("PRAGMA page_size")
@@ -199,7 +200,7 @@ class Store(Facts):
 
     def unseen(self, coarse: Iterable[Record]) -> Iterator[Record]:
         """What the kernel's coarse table has more than what was written of it."""
-        return grown(coarse, self._seen)
+        return grown(coarse, self._seen.get("coarse", {}))
 
     def set_base(self, counters: Mapping[Counter, int]) -> None:
         """What the kernel's counters are where the run begins; later values are told from there."""
@@ -215,15 +216,18 @@ class Store(Facts):
         counters: Mapping[Counter, int],
         ended: int | None = None,
         coarse: Iterable[Record] = (),
+        translations: Iterable[Record] = (),
+        drops: Iterable[Record] = (),
     ) -> Committed:
-        """Write an epoch: the records of its table, and those of the coarse table, of which only what is new is added.
+        """Write an epoch: the records of its table, and what those of the other tables have grown by.
 
-        Both are read again where less has to be kept. Raises NotWrittenError when the disk has no room: the records
+        `rows` are read again where less has to be kept. Raises NotWrittenError when the disk has no room: the records
         have to stay in the kernel then, and the same epoch is written later.
         """
         moment = self.clock.realtime() if ended is None else ended
         self._note_jump(moment)
-        epoch = _Epoch(sequence, rows, coarse, counters, moment)
+        now = {"coarse": dict(coarse), "translations": dict(translations), "drops": dict(drops)}
+        epoch = _Epoch(sequence, rows, now, counters, moment)
         least = Level.COARSE if free_bytes(self.path) < _DISK_MARGIN else Level.EXACT
         while True:
             try:
@@ -240,23 +244,25 @@ class Store(Facts):
     def _write_epoch(self, epoch: _Epoch, least: Level) -> Committed:
         """All of an epoch, or nothing. Raises NotWrittenError."""
         committed = Committed(level=max(least, self._level_of_size()))
-        coarse = dict(epoch.coarse)
-        self.transaction(lambda: self._execute_epoch(epoch, coarse, committed))
-        self._seen = coarse
+        self.transaction(lambda: self._execute_epoch(epoch, committed))
+        self._seen = epoch.growing
         return committed
 
-    def _execute_epoch(self, epoch: _Epoch, coarse: dict[bytes, bytes], committed: Committed) -> None:
+    def _execute_epoch(self, epoch: _Epoch, committed: Committed) -> None:
         is_disk_short = committed.level > self._level_of_size()
         offset = self.clock.offset()
         for row in self._kept(flow_rows(epoch.rows, offset, self._veth_at), committed):
             committed.events += row[EVENTS]
-        for row in self._kept(flow_rows(grown(coarse.items(), self._seen), offset, self._veth_at), committed):
+        coarse = self.unseen(epoch.growing["coarse"].items())
+        for row in self._kept(flow_rows(coarse, offset, self._veth_at), committed):
             committed.coarse_events += row[EVENTS]
-        self._execute_seen(coarse)
+        self._execute_all(self._translated(epoch, offset))
+        self._execute_all(self._dropped(epoch, offset))
+        for source, records in epoch.growing.items():
+            self._execute_seen(source, records)
         self._execute_counters(epoch.counters)
         for kind, count, detail in self._losses(committed, is_disk_short):
-            for statement in self._loss_statements(epoch.ended, kind, count, detail):
-                self._connection.execute(*statement)
+            self._execute_all(self._loss_statements(epoch.ended, kind, count, detail))
         self._connection.execute(
             "INSERT INTO epoch VALUES (?, ?, ?, ?, ?, ?)",
             (self._segment, epoch.sequence, epoch.ended, committed.rows, committed.events, committed.coarse_events),
@@ -282,12 +288,34 @@ class Store(Facts):
                     committed.cut += row[EVENTS]
             yield row
 
-    def _execute_seen(self, coarse: dict[bytes, bytes]) -> None:
-        changed = [(self._segment, key, value) for key, value in coarse.items() if self._seen.get(key) != value]
-        gone = [(self._segment, key) for key in self._seen.keys() - coarse.keys()]
-        query = "INSERT INTO coarse_seen VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+    def _translated(self, epoch: _Epoch, offset: int) -> Iterator[Statement]:
+        """At a pod that is called, the backend is the pod itself, which the flow tells already."""
+        for found in grown_translations(epoch.growing["translations"].items(), self._seen.get("translations", {})):
+            flow, port = found.flow, found.original_port
+            seen = FlowEnds(flow.source, flow.destination, flow.protocol, flow.port)
+            original = FlowEnds(found.original_source, found.original_destination, flow.protocol, port)
+            backend = (found.backend, found.backend_port) if flow.direction == Direction.FROM_POD else None
+            veth = self._veth_at(flow.ifindex, found.last + offset)
+            yield from translated_statements(veth, seen, original, backend, found.times)
+
+    def _dropped(self, epoch: _Epoch, offset: int) -> Iterator[Statement]:
+        for key, value in grown(epoch.growing["drops"].items(), self._seen.get("drops", {})):
+            flow, found = FlowKey.unpack(key), FlowValue.unpack(value)
+            ends = FlowEnds(flow.source, flow.destination, flow.protocol, flow.port)
+            veth = self._veth_at(flow.ifindex, found.last + offset)
+            yield dropped_statement(veth, ends, found.first + offset, found.last + offset, found.events)
+
+    def _execute_all(self, statements: Iterable[Statement]) -> None:
+        for statement in statements:
+            self._connection.execute(*statement)
+
+    def _execute_seen(self, source: str, records: Mapping[bytes, bytes]) -> None:
+        before = self._seen.get(source, {})
+        changed = [(self._segment, source, key, value) for key, value in records.items() if before.get(key) != value]
+        gone = [(self._segment, source, key) for key in before.keys() - records.keys()]
+        query = "INSERT INTO seen VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
         self._connection.executemany(query, changed)
-        self._connection.executemany("DELETE FROM coarse_seen WHERE segment = ? AND key = ?", gone)
+        self._connection.executemany("DELETE FROM seen WHERE segment = ? AND source = ? AND key = ?", gone)
 
     def _execute_counters(self, counters: Mapping[Counter, int]) -> None:
         values = [
@@ -356,10 +384,13 @@ class Store(Facts):
         for ifindex, veth, appeared, name, until in self._rows(query, self._segment):
             life = Life(int(str(veth)), int(str(appeared)), str(name), until is None)
             self._lives[int(str(ifindex))].append(life)
-        seen = self._rows("SELECT key, value FROM coarse_seen WHERE segment = ?", self._segment)
-        self._seen = {key: value for key, value in seen if isinstance(key, bytes) and isinstance(value, bytes)}
+        self._seen = {source: self._seen_of(source) for source in ("coarse", "translations", "drops")}
         bases = self._rows("SELECT name, base FROM counter WHERE segment = ?", self._segment)
         self._bases = {Counter[str(name)]: int(str(base)) for name, base in bases}
+
+    def _seen_of(self, source: str) -> dict[bytes, bytes]:
+        rows = self._rows("SELECT key, value FROM seen WHERE segment = ? AND source = ?", self._segment, source)
+        return {key: value for key, value in rows if isinstance(key, bytes) and isinstance(value, bytes)}
 
     def _end_dead(self) -> None:
         last = self.last_epoch()

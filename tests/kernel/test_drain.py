@@ -24,6 +24,7 @@ from migrate.audit.libbpf_probe import LibbpfProbe, open_libbpf_probe
 from migrate.audit.loader import objects
 from migrate.audit.store import SMALLEST_MAX_SIZE, Level, Store, open_store
 from migrate.audit.writing import NotWrittenError
+from migrate.errors import InputError
 from tests.kernel.conftest import NEVER, SMALL, OpenProbe
 from tests.kernel.lab import Node, inside, run, unmount
 from tests.kernel.packets import IPV4, SYN, TCP, ethernet, ipv4, tcp
@@ -227,6 +228,45 @@ def _fill_and_free(probe: LibbpfProbe, store: Store, disk: Path) -> None:
     assert (store.is_waiting, store.waiting) == (False, 0)
     send(probe, FROM, *_syns(1000, 5000))
     assert drain.finish().missing == 0
+
+
+def test_what_never_could_be_written_is_counted_and_told(node: Node, tmp_path: Path, bpffs: Path) -> None:
+    node.add_pod(1)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk))
+    probe = open_libbpf_probe(objects(), SMALL, bpffs=bpffs)
+    try:
+        with closing(open_store(disk / "audit.db", ABOUT)) as store:
+
+            def happens() -> None:
+                with suppress(OSError), (disk / "ballast").open("ab", buffering=0) as ballast:
+                    while ballast.write(b"x" * 4096):
+                        pass
+                send(probe, FROM, *_syns(200))
+
+            follower = _Attached(node, probe, store, happens)
+            settings = Settings(START, seconds=2, shortest_epoch=0.2)
+            last = run_agent(settings, probe, store, follower, lambda figures: None, threading.Event())
+            (disk / "ballast").unlink()
+        assert (last.ending, last.is_waiting) == (Ending.COMPLETE, True)
+        assert last.unwritten == last.counters[Counter.NEW] >= 200
+        told = "SELECT kind, sum(count) FROM loss GROUP BY kind"
+        assert told_pairs(disk / "audit.db", told) == {"disk-full": last.unwritten}
+    finally:
+        unmount(disk)
+    assert not (bpffs / "cilium-migrate").exists()
+
+
+def test_a_file_system_for_reading_only_is_named(tmp_path: Path) -> None:
+    run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path))
+    try:
+        open_store(tmp_path / "audit.db", ABOUT).close()
+        run("mount", "-o", "remount,ro", str(tmp_path))
+        with pytest.raises(InputError, match=r"audit\.db: cannot be written: Read-only file system"):
+            open_store(tmp_path / "audit.db", ABOUT)
+    finally:
+        unmount(tmp_path)
 
 
 class _Attached:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from migrate.audit.facts import FlowEnds
-from migrate.audit.layout import Direction
+from migrate.audit.layout import Direction, Translation, bytes_of
 from migrate.audit.recording import APPLICATION_ID, SCHEMA, writer_of
 from migrate.audit.store import Level, open_store
 from migrate.errors import InputError
@@ -111,6 +111,32 @@ def test_of_the_coarse_table_only_what_is_new_is_added(tmp_path: Path) -> None:
         assert store.commit_epoch(4, [], counters(8), coarse=anew).coarse_events == 1
         assert store.balance().missing == 0
     assert told(path, "SELECT coarse, events FROM flow") == [(1, 8)]
+
+
+def translation(times: int, direction: Direction = Direction.FROM_POD) -> tuple[bytes, bytes]:
+    """What conntrack said of calls of 10.96.0.1:80, behind which 10.0.0.2:8080 answers."""
+    flow, _ = record(destination="10.96.0.1", direction=direction)
+    ends = (bytes_of(ip_address(text)) for text in ("10.0.0.1", "10.96.0.1", "10.0.0.2"))
+    return Translation.KEY.pack(flow, *ends, 80, 8080), Translation.VALUE.pack(UPTIME, UPTIME + times, times)
+
+
+def test_of_translations_and_drops_only_what_is_new_is_added(tmp_path: Path) -> None:
+    path = tmp_path / "audit.db"
+    with a_store(path) as store:
+        store.commit_epoch(0, [], counters(0), translations=[translation(2)], drops=[record(events=3)])
+    with a_store(path, RESTART) as store:
+        store.commit_epoch(1, [], counters(0), translations=[translation(2)], drops=[record(events=3)])
+        more = [translation(5), translation(1, Direction.TO_POD)]
+        store.commit_epoch(2, [], counters(0), translations=more, drops=[record(events=4, last=UPTIME + 9)])
+        store.commit_epoch(3, [], counters(0))
+    assert told(
+        path, "SELECT hex(backend), backend_port, original_port, times FROM translated ORDER BY times DESC"
+    ) == [
+        ("", None, 80, 1),
+        (bytes_of(ip_address("10.0.0.2")).hex().upper(), 8080, 80, 5),
+    ]
+    assert told(path, "SELECT port, first, last, events FROM dropped") == [(80, NOW, NOW + 9, 4)]
+    assert number(path, "SELECT count(*) FROM seen") == 0
 
 
 def test_a_run_goes_on_only_on_the_same_boot_with_the_same_tables(tmp_path: Path) -> None:
