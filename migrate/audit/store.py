@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from importlib import resources
+from itertools import islice
 from pathlib import Path
 
 from migrate.audit.facts import Facts, FlowEnds, Life, dropped_statement, translated_statements
@@ -270,23 +271,29 @@ class Store(Facts):
 
     def _kept(self, rows: Iterable[FlowRow], committed: Committed) -> Iterator[FlowRow]:
         """The rows, each of them when it was added as well as there was room. The level rises on the way."""
+        rest = iter(rows)
+        while some := list(islice(rest, _LOOK_AT_SIZE)):
+            committed.rows += len(some)
+            committed.level = max(committed.level, self._level_of_size())
+            if committed.level == Level.EXACT:
+                self._connection.executemany(ADD_FLOW, some)
+            else:
+                self._keep_less(some, committed)
+            yield from some
+
+    def _keep_less(self, rows: list[FlowRow], committed: Committed) -> None:
         execute = self._connection.cursor().execute
         for row in rows:
-            if committed.rows % _LOOK_AT_SIZE == 0:
-                committed.level = max(committed.level, self._level_of_size())
-            committed.rows += 1
-            if committed.level == Level.EXACT:
-                execute(ADD_FLOW, row)
-            elif not execute(ADD_TO_KNOWN_FLOW, row).rowcount:
-                cut = coarser(row)
-                if committed.level == Level.COARSE:
-                    execute(ADD_FLOW, cut)
-                    committed.cut += row[EVENTS]
-                elif not execute(ADD_TO_KNOWN_FLOW, cut).rowcount:
-                    committed.unstored += row[EVENTS]
-                else:
-                    committed.cut += row[EVENTS]
-            yield row
+            if execute(ADD_TO_KNOWN_FLOW, row).rowcount:
+                continue
+            cut = coarser(row)
+            if committed.level == Level.COARSE:
+                execute(ADD_FLOW, cut)
+                committed.cut += row[EVENTS]
+            elif execute(ADD_TO_KNOWN_FLOW, cut).rowcount:
+                committed.cut += row[EVENTS]
+            else:
+                committed.unstored += row[EVENTS]
 
     def _translated(self, epoch: _Epoch, offset: int) -> Iterator[Statement]:
         """At a pod that is called, the backend is the pod itself, which the flow tells already."""

@@ -129,9 +129,7 @@ def test_of_translations_and_drops_only_what_is_new_is_added(tmp_path: Path) -> 
         more = [translation(5), translation(1, Direction.TO_POD)]
         store.commit_epoch(2, [], counters(0), translations=more, drops=[record(events=4, last=UPTIME + 9)])
         store.commit_epoch(3, [], counters(0))
-    assert told(
-        path, "SELECT hex(backend), backend_port, original_port, times FROM translated ORDER BY times DESC"
-    ) == [
+    assert told(path, "SELECT hex(backend), backend_port, original_port, times FROM translated ORDER BY times") == [
         ("", None, 80, 1),
         (bytes_of(ip_address("10.0.0.2")).hex().upper(), 8080, 80, 5),
     ]
