@@ -49,7 +49,9 @@ class Drain:
         if left:
             text = "new flows of an earlier recording that were still in the kernel; they are in no recording"
             self._store.loss(self._store.clock.realtime(), "earlier-recording", left, text)
-        self._store.set_base(self._probe.counters())
+        counters = self._probe.counters()
+        self._created = counters[Counter.CREATED]
+        self._store.set_base(counters)
 
     def epoch(self) -> Committed:
         """End the running epoch and write it, after the one before it if that could not be written yet.

@@ -20,7 +20,7 @@ SCHEMA = 1
 
 _MAGIC = b"SQLite format 3\0"
 _ANOTHER = "choose another file, or move this one away"
-_BUSY_SECONDS = 30.0
+_BUSY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,12 @@ class FileLock:
             raise InputError(
                 f"{self._path}: another audit is running (pid {writer}); stop it first: migrate audit stop"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except OSError:
+            self._path.unlink(missing_ok=True)
+            raise
 
     def release(self) -> None:
         """Let others write. The name goes while the lock is held, so that nobody's new lock is taken away."""

@@ -114,7 +114,7 @@ class Store(Facts):
         self.level = Level.EXACT
         """How much of an epoch was kept lately."""
         self.is_waiting = False
-        """The last epoch could not be written for want of room on the disk, and is still in the kernel."""
+        """The last epoch could not be written (no room, or another program's lock), and is still in the kernel."""
         self._lock = lock
         self._max_size = max_size
         self._seen: Mapping[str, Mapping[bytes, bytes]] = {}
@@ -151,6 +151,9 @@ class Store(Facts):
 
     def end(self) -> None:
         """End the run, its veths and their gaps."""
+        if self.given_up:
+            text = "facts on pods, addresses or connections that waited for room on the disk, and were too many"
+            self.loss(self.clock.realtime(), "facts-lost", self.given_up, text)
         self._end_at(self.clock.realtime())
 
     def close(self) -> None:
@@ -235,7 +238,7 @@ class Store(Facts):
                 committed = self._write_epoch(epoch, least)
             except NotWrittenError as error:
                 if error.is_locked or least == Level.COARSE:
-                    self._note_waiting(moment)
+                    self._note_waiting(moment, error)
                     raise
                 least = Level.COARSE
             else:
@@ -362,9 +365,10 @@ class Store(Facts):
             self.loss(moment, "clock-jump", 0, f"the clock was set by {jump / 1e9:+.0f} s")
         self._offset = offset
 
-    def _note_waiting(self, moment: int) -> None:
+    def _note_waiting(self, moment: int, error: NotWrittenError) -> None:
+        kind = "store-locked" if error.is_locked else "disk-full"
         if not self.is_waiting:
-            self.loss(moment, "disk-full", 0, "an epoch could not be written; its records stay in the kernel meanwhile")
+            self.loss(moment, kind, 0, "an epoch could not be written; its records stay in the kernel meanwhile")
         self.is_waiting = True
 
     def _begin(self, start: Start) -> None:

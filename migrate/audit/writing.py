@@ -15,6 +15,7 @@ Value: TypeAlias = int | str | bytes | None
 Statement: TypeAlias = tuple[str, tuple[Value, ...]]
 
 _MOST_WAITING = 100_000
+_TRY_AGAIN_SECONDS = 10.0
 
 
 class NotWrittenError(Exception):
@@ -49,6 +50,7 @@ class Writing:
         self._connection = connection
         self._waiting: list[Statement] = []
         self._given_up = 0
+        self._try_again = 0.0
 
     @property
     def waiting(self) -> int:
@@ -66,7 +68,9 @@ class Writing:
             try:
                 self.transaction(lambda: None)
             except NotWrittenError:
+                self._try_again = time.monotonic() + _TRY_AGAIN_SECONDS
                 return False
+            self._try_again = 0.0
         return True
 
     def transaction(self, write: Callable[[], None]) -> None:
@@ -101,7 +105,9 @@ class Writing:
         self._waiting += statements
         if self._connection.in_transaction:
             return
-        if not self.flush() and len(self._waiting) > _MOST_WAITING:
+        if time.monotonic() >= self._try_again:
+            self.flush()
+        if len(self._waiting) > _MOST_WAITING:
             self._given_up += len(self._waiting) - _MOST_WAITING
             del self._waiting[_MOST_WAITING:]
 

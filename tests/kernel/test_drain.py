@@ -11,6 +11,7 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -245,9 +246,10 @@ def test_what_never_could_be_written_is_counted_and_told(node: Node, tmp_path: P
                         pass
                 send(probe, FROM, *_syns(200))
 
-            follower = _Attached(node, probe, store, happens)
+            follower = AttachedTo(node.index("veth1"), probe, store, happens)
             settings = Settings(START, seconds=2, shortest_epoch=0.2)
-            last = run_agent(settings, probe, store, follower, lambda figures: None, threading.Event())
+            with inside(node.name):
+                last = run_agent(settings, probe, store, follower, lambda figures: None, threading.Event())
             (disk / "ballast").unlink()
         assert (last.ending, last.is_waiting) == (Ending.COMPLETE, True)
         assert last.unwritten == last.counters[Counter.NEW] >= 200
@@ -269,18 +271,16 @@ def test_a_file_system_for_reading_only_is_named(tmp_path: Path) -> None:
         unmount(tmp_path)
 
 
-class _Attached:
-    """Follows one veth of a node, and lets something happen in each wait."""
+class AttachedTo:
+    """Follows one veth, and lets something happen in each wait."""
 
-    def __init__(self, node: Node, probe: LibbpfProbe, store: Store, happens: Callable[[], None]) -> None:
-        self._node, self._probe, self._store, self._happens = node, probe, store, happens
+    def __init__(self, index: int, probe: LibbpfProbe, store: Store, happens: Callable[[], None]) -> None:
+        self._index, self._probe, self._store, self._happens = index, probe, store, happens
         self.checks = 0
 
     def start(self, now: int) -> None:
-        index = self._node.index("veth1")
-        with inside(self._node.name):
-            self._probe.attach(index, "veth1")
-        self._store.veth(index, "veth1", now, now)
+        self._probe.attach(self._index, "veth1")
+        self._store.veth(self._index, "veth1", now, now)
 
     def wait(self, seconds: float) -> None:
         threading.Event().wait(min(seconds, 0.1))
@@ -315,7 +315,7 @@ def test_a_run_ends_with_all_written_and_nothing_left(
     seen: list[Progress] = []
     settings = Settings(START, seconds=4.0, shortest_epoch=0.5, connections=list)
     with closing(open_store(path, ABOUT)) as store:
-        follower = _Attached(node, probe, store, talking)
+        follower = AttachedTo(node.index("veth1"), probe, store, talking)
         with inside(node.name):
             last = run_agent(settings, probe, store, follower, seen.append, threading.Event())
     assert last.ending == Ending.COMPLETE
@@ -325,6 +325,7 @@ def test_a_run_ends_with_all_written_and_nothing_left(
     assert follower.checks > 1
     assert last.epochs > 1
     assert [figures.seconds_left for figures in seen] == sorted((f.seconds_left for f in seen), reverse=True)
+    assert all(figures.period >= 100 * figures.cost for figures in seen)
     assert last.coverage.watched_seconds > 0
     assert number(path, "SELECT count(*) FROM segment WHERE ended IS NULL") == 0
     assert not (bpffs / "cilium-migrate").exists()
@@ -332,10 +333,65 @@ def test_a_run_ends_with_all_written_and_nothing_left(
         assert "prog/" not in run("ip", "-d", "link", "show", "dev", "veth1")
 
 
+_RUN = """
+    import sys, threading
+    from pathlib import Path
+    from migrate.audit.agent import Settings, run_agent
+    from migrate.audit.libbpf_probe import open_libbpf_probe
+    from migrate.audit.loader import objects
+    from migrate.audit.store import open_store
+    from tests.kernel.conftest import SMALL
+    from tests.kernel.lab import inside
+    from tests.kernel.test_drain import AttachedTo
+    from tests.unit.audit_records import ABOUT, START
+
+    path, bpffs, namespace, index = sys.argv[1:]
+    with inside(namespace):
+        probe = open_libbpf_probe(objects(), SMALL, bpffs=Path(bpffs))
+        store = open_store(Path(path), ABOUT)
+        follower = AttachedTo(int(index), probe, store, lambda: None)
+        settings = Settings(START, 3600, lambda: [], shortest_epoch=0.2)
+        begun = iter(["begun"])
+        run_agent(settings, probe, store, follower, lambda _: print(next(begun, ""), flush=True), threading.Event())
+"""
+
+
+def test_a_killed_run_goes_on(node: Node, bpffs: Path, path: Path, talking: Callable[[], None]) -> None:
+    index = node.index("veth1")
+    with _process(_RUN, str(path), str(bpffs), node.name, str(index)):
+        talking()
+    talking()
+    with inside(node.name):
+        probe = open_libbpf_probe(objects(), SMALL, bpffs=bpffs)
+        with closing(open_store(path, ABOUT)) as store:
+            follower = AttachedTo(index, probe, store, talking)
+            settings = Settings(RESTART, 3600, list, shortest_epoch=0.2)
+            seen: list[Progress] = []
+            stop = _After(seen, 5)
+            last = run_agent(settings, probe, store, follower, seen.append, stop)
+    assert seen[0].seconds_left < 3600
+    assert last.balance.missing == 0
+    assert last.balance.new == last.counters[Counter.NEW] >= 30
+    assert number(path, "SELECT count(*) FROM segment") == 1
+    assert number(path, "SELECT count(*) FROM veth") == 1
+    assert number(path, "SELECT count(*) FROM loss") == 0
+
+
+@dataclass(frozen=True)
+class _After:
+    """Set after so many looks."""
+
+    seen: list[Progress]
+    looks: int
+
+    def is_set(self) -> bool:
+        return len(self.seen) >= self.looks
+
+
 def test_a_run_that_is_stopped_keeps_what_it_has(node: Node, path: Path, talking: Callable[[], None]) -> None:
     probe, stop = open_libbpf_probe(objects(), SMALL, bpffs=None), threading.Event()
     with closing(open_store(path, ABOUT)) as store, inside(node.name):
-        follower = _Attached(node, probe, store, talking)
+        follower = AttachedTo(node.index("veth1"), probe, store, talking)
 
         def progress(figures: Progress) -> None:
             if figures.counters[Counter.NEW] >= 20:
@@ -357,9 +413,10 @@ def test_a_full_recording_ends_the_run(node: Node, path: Path) -> None:
         send(probe, FROM, *_syns(2000, next(firsts), _NETWORK))
 
     with closing(open_store(path, ABOUT, max_size=SMALLEST_MAX_SIZE)) as store:
-        follower = _Attached(node, probe, store, happens)
+        follower = AttachedTo(node.index("veth1"), probe, store, happens)
         settings = Settings(START, seconds=3600, shortest_epoch=0.2)
-        last = run_agent(settings, probe, store, follower, lambda figures: None, threading.Event())
+        with inside(node.name):
+            last = run_agent(settings, probe, store, follower, lambda figures: None, threading.Event())
     assert (last.ending, last.level) == (Ending.STORE_FULL, Level.KNOWN)
     assert last.balance.missing == 0
     assert last.balance.unstored > 0

@@ -19,6 +19,7 @@ from migrate.audit.facts import FlowEnds
 from migrate.audit.layout import Direction, Translation, bytes_of
 from migrate.audit.recording import APPLICATION_ID, SCHEMA, writer_of
 from migrate.audit.store import Level, open_store
+from migrate.audit.writing import NotWrittenError
 from migrate.errors import InputError
 from tests.unit.audit_records import (
     ABOUT,
@@ -302,6 +303,21 @@ def test_one_audit_at_a_time(tmp_path: Path) -> None:
             open_store(path, ABOUT)
     assert writer_of(path) is None
     assert [file.name for file in tmp_path.iterdir()] == ["audit.db"]
+
+
+def test_another_programs_lock_is_waited_out(tmp_path: Path) -> None:
+    path = tmp_path / "audit.db"
+    with a_store(path) as store:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(NotWrittenError):
+                store.commit_epoch(0, [record()], counters(1))
+            assert not store.is_committed(0)
+            store.gap(1, NOW, "told while it was locked")
+        store.commit_epoch(0, [record()], counters(1))
+        assert store.waiting == 0
+    assert told(path, "SELECT kind, count FROM loss") == [("store-locked", 0)]
+    assert number(path, "SELECT count(*) FROM gap") == 1
 
 
 @pytest.mark.parametrize("place", ["file/audit.db", "folder"])
