@@ -21,6 +21,9 @@ _WAKE = 1.0
 _LONGEST_EPOCH = 300.0
 _FULL_SHARE = 0.75
 _COST_SHARE = 100
+"""An epoch lasts so many times what emptying the tables took of a CPU, or longer."""
+_CROWDED_COST_SHARE = 20
+"""Likewise while the table would overflow."""
 
 
 class Follower(Protocol):
@@ -171,7 +174,8 @@ class _Agent:
         if not goes_on:
             self._take_connections("start")
         self._look()
-        self._pace.due = time.monotonic() + self._settings.shortest_epoch
+        self._pace.epoch = time.monotonic()
+        self._pace.due = self._pace.epoch + self._settings.shortest_epoch
 
     def ending(self, stop: Stop) -> Ending:
         """Why it is over, if it is."""
@@ -241,8 +245,10 @@ class _Agent:
 
     def _is_crowded(self) -> bool:
         """Most of the table is used; more rows would get coarser. Not asked for while the disk is full."""
-        full = self._drain.created(self._figures.counters) >= _FULL_SHARE * self._settings.capacity
-        return full and not self._store.is_waiting and time.monotonic() - self._pace.epoch >= _WAKE
+        if self._drain.created(self._figures.counters) < _FULL_SHARE * self._settings.capacity:
+            return False
+        pause = max(_WAKE, _CROWDED_COST_SHARE * self._drain.cost)
+        return not self._store.is_waiting and time.monotonic() - self._pace.epoch >= pause
 
     def _set_deadline(self) -> None:
         now = time.monotonic()

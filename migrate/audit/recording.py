@@ -21,6 +21,7 @@ SCHEMA = 1
 _MAGIC = b"SQLite format 3\0"
 _ANOTHER = "choose another file, or move this one away"
 _BUSY_SECONDS = 2.0
+_LOG_BYTES, _CACHE_BYTES = 4 << 20, 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,8 @@ def open_file(path: Path, about: About, schema: str) -> sqlite3.Connection:
         _check_same(path, connection, about)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA journal_size_limit = {4 << 20}")
+        connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_BYTES >> 10}")
     except sqlite3.Error as error:
         connection.close()
         raise failure(path, error) from error

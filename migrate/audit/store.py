@@ -38,7 +38,7 @@ SMALLEST_MAX_SIZE = 1 << 20
 _COARSE_FROM, _FULL_FROM = 0.85, 0.95
 _DISK_MARGIN = 16 << 20
 _JUMP = 1_000_000_000
-_LOOK_AT_SIZE = 64
+_LOOK_AT_SIZE = 128
 """Rows between two looks at the size of the file."""
 
 

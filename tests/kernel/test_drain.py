@@ -403,6 +403,23 @@ def test_a_run_that_is_stopped_keeps_what_it_has(node: Node, path: Path, talking
     assert last.balance.new >= 20
 
 
+def test_a_table_that_is_nearly_full_is_emptied_before_its_time(node: Node, path: Path) -> None:
+    node.add_pod(1)
+    probe, seen = open_libbpf_probe(objects(), Sizes(flows=512), bpffs=None), list[Progress]()
+    firsts = iter(range(0, 1 << 20, 100))
+    with closing(open_store(path, ABOUT)) as store, inside(node.name):
+
+        def happens() -> None:
+            send(probe, FROM, *_syns(100, next(firsts)) if not seen or not seen[-1].epochs else ())
+
+        follower = AttachedTo(node.index("veth1"), probe, store, happens)
+        settings = Settings(START, seconds=3600, capacity=512, shortest_epoch=3600)
+        last = run_agent(settings, probe, store, follower, seen.append, _After(seen, 40))
+    assert last.epochs == 1
+    assert last.balance.missing == 0
+    assert last.balance.rows > 0.75 * 512
+
+
 def test_a_full_recording_ends_the_run(node: Node, path: Path) -> None:
     node.add_pod(1)
     probe = open_libbpf_probe(objects(), Sizes(flows=65_536, coarse=4096, connections=65_536), bpffs=None)
