@@ -40,6 +40,7 @@ class FileLock:
     """`<file>-lock`, which holds the process id of the writer. Raises InputError where another process has it."""
 
     def __init__(self, path: Path) -> None:
+        self._recording = path
         self._path = path.with_name(path.name + "-lock")
         try:
             self._descriptor = self._take()
@@ -65,7 +66,7 @@ class FileLock:
         except BlockingIOError:
             writer = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             raise InputError(
-                f"{self._path}: another audit is running (pid {writer}); stop it first: migrate audit stop"
+                f"{self._recording}: another audit is running (pid {writer}); stop it first: migrate audit stop"
             ) from None
         try:
             os.ftruncate(descriptor, 0)
