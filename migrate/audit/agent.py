@@ -171,7 +171,7 @@ class _Agent:
         self._drain.begin(goes_on)
         self._set_deadline()
         self._follower.start(self._now())
-        if not goes_on:
+        if not self._store.has_connections("start"):
             self._take_connections("start")
         self._look()
         self._pace.epoch = time.monotonic()

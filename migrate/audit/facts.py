@@ -211,6 +211,11 @@ class Facts(Writing):
             for found in connections
         )
 
+    def has_connections(self, moment: str) -> bool:
+        """Whether there are connections of that moment in this run."""
+        query = "SELECT 1 FROM connection WHERE segment = ? AND moment = ? LIMIT 1"
+        return bool(self._rows(query, self._segment, moment))
+
     def translated(
         self,
         veth: int,

@@ -134,6 +134,7 @@ class Store(Facts):
     def segment(self, start: Start) -> bool:
         """Begin a run, or go on with the one a killed agent left on the same boot with the same tables: then True.
 
+        One that was killed before it knew the kernel's counters begins again, as nothing was recorded by then.
         A run that cannot go on is ended where it was last heard of, and what it left in the kernel is counted as lost.
         """
         goes_on = False
@@ -147,7 +148,7 @@ class Store(Facts):
             self._load()
         else:
             self._begin(start)
-        return goes_on
+        return goes_on and bool(self._bases)
 
     def end(self) -> None:
         """End the run, its veths and their gaps."""

@@ -9,14 +9,14 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from migrate.audit.facts import FlowEnds
-from migrate.audit.layout import Direction, Translation, bytes_of
+from migrate.audit.layout import Address, Direction, Translation, bytes_of
 from migrate.audit.recording import APPLICATION_ID, SCHEMA, writer_of
 from migrate.audit.store import Level, open_store
 from migrate.audit.writing import NotWrittenError
@@ -26,6 +26,7 @@ from tests.unit.audit_records import (
     BOOT,
     RESTART,
     SECOND,
+    START,
     UPTIME,
     Hands,
     a_store,
@@ -151,6 +152,41 @@ def test_a_run_goes_on_only_on_the_same_boot_with_the_same_tables(tmp_path: Path
     assert told(path, "SELECT id, boot_id, ended FROM segment") == [(1, "boot-1", NOW + 50), (2, "boot-2", None)]
     assert told(path, "SELECT id, segment, until FROM veth") == [(1, 1, NOW + 50), (2, 2, None)]
     assert told(path, "SELECT segment, kind, count FROM loss") == [(1, "agent-died", 3)]
+
+
+def test_a_run_that_was_killed_before_it_knew_the_counters_begins_again(tmp_path: Path) -> None:
+    path = tmp_path / "audit.db"
+    for start, goes_on in ((START, False), (RESTART, False), (RESTART, True)):
+        with closing(open_store(path, ABOUT)) as store:
+            assert store.segment(start) is goes_on
+            if start is RESTART:
+                store.set_base(counters(5))
+    assert number(path, "SELECT count(*) FROM segment") == 1
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A connection through a Service."""
+
+    protocol: int = 6
+    source: Address = ip_address("10.0.0.1")
+    source_port: int = 40_000
+    destination: Address = ip_address("10.96.0.1")
+    port: int = 80
+    backend: Address = ip_address("10.0.0.2")
+    backend_port: int = 8080
+    client: Address = ip_address("10.0.0.1")
+
+
+def test_connections_that_stood_are_kept_by_moment(tmp_path: Path) -> None:
+    path = tmp_path / "audit.db"
+    with a_store(path) as store:
+        store.connections("start", [Standing(), Standing(source_port=40_001)])
+        assert (store.has_connections("start"), store.has_connections("end")) == (True, False)
+    assert told(path, "SELECT moment, source_port, port, backend_port FROM connection") == [
+        ("start", 40_000, 80, 8080),
+        ("start", 40_001, 80, 8080),
+    ]
 
 
 def test_a_finished_run_is_followed_by_a_new_one(tmp_path: Path) -> None:
