@@ -37,6 +37,9 @@ _ICMP_ID, _ICMP_TYPE, _ICMP_CODE = 4, 5, 6
 _ICMPV6_ID, _ICMPV6_TYPE, _ICMPV6_CODE = 7, 8, 9
 _TCP_INFO, _TCP_STATE = 1, 1
 _FAMILY_HEADER = 4
+# Both ends with ports, in the order in which the kernel writes them; other protocols have other lengths.
+_V4_PORTS, _V6_PORTS = (struct.Struct(f">8x{size}s4x{size}s8xB3x4xH2x4xH2x") for size in (4, 16))
+_WITH_PORTS = frozenset({_TCP, 17, 33, 132, 136})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,8 @@ def of_pod(address: Address) -> Iterator[Connection]:
     For IPv4 the kernel filters (5.8 and newer); its filter of IPv6 addresses gives all others instead (seen on 6.18).
     """
     if address.version == 6:
-        yield from (found for found in _dump(_FAMILIES[1], b"") if address in (found.source, found.backend))
+        found_here = _dump(_FAMILIES[1], b"", address.packed)
+        yield from (found for found in found_here if address in (found.source, found.backend))
         return
     for found in _dump(_FAMILIES[0], _filter(address, _ORIGINAL)):
         if found.source == address:
@@ -115,11 +119,12 @@ def _get(kind: int, ends: Ends, zone: int) -> Connection | None:
     return None if message is None else _connection(message.data)
 
 
-def _dump(family: int, wanted: bytes) -> Iterator[Connection]:
+def _dump(family: int, wanted: bytes, within: bytes = b"") -> Iterator[Connection]:
+    """Entries in which the bytes `within` are nowhere are passed over unread."""
     try:
         with Netlink(netlink.NETFILTER) as kernel:
             for data in _entries(kernel, family, wanted):
-                connection = _connection(data)
+                connection = _connection(data) if within in data else None
                 if connection is not None:
                     yield connection
     except OSError as error:
@@ -212,6 +217,17 @@ def _connection(data: bytes) -> Connection | None:
 
 
 def _ends(data: bytes, start: int, end: int) -> Ends | None:
+    layout = {_V4_PORTS.size: _V4_PORTS, _V6_PORTS.size: _V6_PORTS}.get(end - start)
+    if layout is not None:
+        source, destination, protocol, source_port, port = layout.unpack_from(data, start)
+        if protocol in _WITH_PORTS:
+            if layout is _V4_PORTS:
+                return Ends(protocol, IPv4Address(source), source_port, IPv4Address(destination), port)
+            return Ends(protocol, IPv6Address(source), source_port, IPv6Address(destination), port)
+    return _any_ends(data, start, end)
+
+
+def _any_ends(data: bytes, start: int, end: int) -> Ends | None:
     source: Address | None = None
     destination: Address | None = None
     found: dict[int, int] = {}
