@@ -147,7 +147,7 @@ CREATE TABLE owner (
 -- Connections that stood when the audit began and ended (conntrack).
 CREATE TABLE connection (
   segment INTEGER NOT NULL REFERENCES segment,
-  moment TEXT NOT NULL,           -- start | end
+  moment TEXT NOT NULL,           -- start | attach (a pod that was new then) | end
   protocol INTEGER NOT NULL,
   source BLOB NOT NULL,
   source_port INTEGER NOT NULL,

@@ -119,7 +119,7 @@ class Lab:
         self._numbers[kind] += 1
         namespace, veth = self.namespace(name), f"{kind}{name}"
         run("ip", "netns", "add", namespace)
-        self._ip(NODE, f"link add {veth} type veth peer name eth0 netns {namespace}")
+        self.run_ip(NODE, f"link add {veth} type veth peer name eth0 netns {namespace}")
         subnet = 2 if bridged else 1
         address, address_6 = f"10.244.{subnet}.{number}", f"fd00:{subnet}::{number:x}"
         (self._bridge if bridged else self._route)(name, veth, address, address_6)
@@ -132,6 +132,10 @@ class Lab:
         pod = self.pods.pop(name)
         run("ip", "-n", self._token, "link", "delete", pod.veth)
         run("ip", "netns", "delete", pod.namespace)
+
+    def run_ip(self, place: str, *lines: str) -> None:
+        """Run commands of ip there, in one process."""
+        _feed("\n".join(lines), "ip", "-n", self.namespace(place), "-batch", "-")
 
     def serve(self, place: str, port: int, *, datagrams: bool = False) -> None:
         """Answer there until the end, over IPv4 and IPv6."""
@@ -188,7 +192,7 @@ class Lab:
         for namespace in (self._token, outside):
             run("ip", "netns", "add", namespace)
             self._set(namespace, _SYSCTLS)
-        self._ip(
+        self.run_ip(
             NODE,
             "link set lo up",
             f"link add uplink type veth peer name uplink netns {outside}",
@@ -201,7 +205,7 @@ class Lab:
             "address add fd00:2::1/64 dev cbr0 nodad",
             "link set cbr0 up",
         )
-        self._ip(
+        self.run_ip(
             OUTSIDE,
             "link set lo up",
             f"address add {OUTSIDE_CLIENT}/32 dev lo",
@@ -211,7 +215,7 @@ class Lab:
             f"route add 10.244.0.0/16 via {NODE_ADDRESS}",
             f"route add fd00::/16 via {NODE_ADDRESS_6}",
         )
-        self._ip(NODE, f"route add default via {OUTSIDE_ADDRESS_6}")
+        self.run_ip(NODE, f"route add default via {OUTSIDE_ADDRESS_6}")
         for command in ("iptables", "ip6tables"):
             rules = (_FOLDER / f"kube-proxy.{command}").read_text()
             _feed(rules, "ip", "netns", "exec", self._token, f"{command}-restore", "-w")
@@ -222,7 +226,7 @@ class Lab:
     def _route(self, name: str, veth: str, address: str, address_6: str) -> None:
         """As Calico does: a /32 for each pod, and the node answers for the gateway."""
         self._set(self._token, {f"net/ipv4/conf/{veth}/proxy_arp": 1, f"net/ipv4/neigh/{veth}/proxy_delay": 0})
-        self._ip(
+        self.run_ip(
             name,
             "link set lo up",
             "link set eth0 up",
@@ -232,7 +236,7 @@ class Lab:
             "route add default via 169.254.1.1",
             "route add default via fe80::1 dev eth0",
         )
-        self._ip(
+        self.run_ip(
             NODE,
             f"link set {veth} up",
             f"address add fe80::1/64 dev {veth} nodad",
@@ -241,8 +245,8 @@ class Lab:
         )
 
     def _bridge(self, name: str, veth: str, address: str, address_6: str) -> None:
-        self._ip(NODE, f"link set {veth} master cbr0 up")
-        self._ip(
+        self.run_ip(NODE, f"link set {veth} master cbr0 up")
+        self.run_ip(
             name,
             "link set lo up",
             "link set eth0 up",
@@ -251,9 +255,6 @@ class Lab:
             "route add default via 10.244.2.1",
             "route add default via fd00:2::1",
         )
-
-    def _ip(self, place: str, *lines: str) -> None:
-        _feed("\n".join(lines), "ip", "-n", self.namespace(place), "-batch", "-")
 
     @staticmethod
     def _set(namespace: str, values: dict[str, int]) -> None:
