@@ -3,10 +3,11 @@
     python -m benchmarks [small] [medium] [large] [huge]
     python -m benchmarks translate
     python -m benchmarks corpus FOLDER [TARGET]
+    python -m benchmarks follow [PODS]
 
 First the whole `migrate verify` from folders of YAML beside only loading the same YAML, then the analysis alone by
-question, then single flows beside the real engines' programs. `translate` and
-`corpus` are runs of their own.
+question, then single flows beside the real engines' programs. `translate`,
+`corpus` and `follow` are runs of their own.
 README.md says what each row means.
 """
 
@@ -73,6 +74,11 @@ def main() -> int:
         return 0
     if sys.argv[1:2] == ["corpus"]:
         corpus.print_all(*sys.argv[2:4])
+        return 0
+    if sys.argv[1:2] == ["follow"]:
+        from benchmarks import follow  # what it needs is only there for tests of the kernel
+
+        follow.print_all(*sys.argv[2:3])
         return 0
     scales = sys.argv[1:] or ["small", "medium", "large"]
     print(f"Whole processes, {os.cpu_count()} CPUs{'':27}{'CPU s':>9}{'MiB':>9}{'ratio':>9}")
