@@ -142,11 +142,15 @@ class Follower:
         self._naming.learn()
 
     def wake(self) -> None:
-        """End the `wait` that runs, or the next. Signal handlers and other threads may call it."""
-        os.eventfd_write(self._wake, 1)
+        """End the `wait` that runs, or the next. Signal handlers and other threads may call it, also after `close`."""
+        if self._wake >= 0:
+            os.eventfd_write(self._wake, 1)
 
     def check(self, now: int) -> None:
-        """Whether the programs are where they were put, and whether any veth was missed; names for those without."""
+        """Whether the programs are where they were put, and whether any veth was missed; names for those without.
+
+        To be called while the records of the epoch are still in the kernel, as they tell of addresses.
+        """
         clock = time.monotonic()
         if clock >= self._next_check:
             for watched in list(self._watched.values()):
@@ -154,11 +158,12 @@ class Follower:
             self._next_check = time.monotonic() + self._pace.rest * (time.monotonic() - clock)
         if clock >= self._next_reconcile:
             self._reconcile(now)
+        self._naming.learn(at_once=True)
         self._naming.resolve()
 
     def close(self, now: int) -> None:
         """End the account of every veth. What is attached stays; the probe takes it away."""
-        self._naming.learn()
+        self._naming.learn(at_once=True)
         self._naming.resolve()
         for link in (link for index, link in self._lined_up.items() if index not in self._watched):
             self._never_watched(link, self._started, now)
@@ -168,7 +173,8 @@ class Follower:
         self._lined_up.clear()
         self._events.close()
         self._host.close()
-        os.close(self._wake)
+        descriptor, self._wake = self._wake, -1
+        os.close(descriptor)
 
     def _end_vanished(self, links: dict[int, Link], now: int) -> frozenset[int]:
         """End those of an earlier agent that are gone. The indices of those that are still there."""

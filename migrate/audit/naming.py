@@ -98,11 +98,11 @@ class Naming:
             for address in self._host.peer_addresses(link):
                 self._know(named, address, PEER)
 
-    def learn(self) -> None:
+    def learn(self, *, at_once: bool = False) -> None:
         """Addresses that pods send from, out of the records of the running epoch, while no other way tells."""
         now = time.monotonic()
         silent = [named for named in (*self._living.values(), *self._ended) if not named.addresses]
-        if not silent or now < self._next_learning:
+        if not silent or (now < self._next_learning and not at_once):
             return
         self._next_learning = now + self._learn_seconds
         by_index = {named.link.index.to_bytes(4, "little"): named for named in silent}
