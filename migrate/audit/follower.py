@@ -163,6 +163,7 @@ class Follower:
 
     def close(self, now: int) -> None:
         """End the account of every veth. What is attached stays; the probe takes it away."""
+        self._read_events()
         self._naming.learn(at_once=True)
         self._naming.resolve()
         for link in (link for index, link in self._lined_up.items() if index not in self._watched):
