@@ -201,9 +201,6 @@ def test_an_address_that_neither_route_nor_peer_tells_is_learned(
         run("ip", "-n", inner, *words.split())
     with following(lab, _open(open_probe, lab), recording) as running:
         _watch_all(running)
-        running.check()
-        assert running.lives("vethd")[0]["pod"] is None
-
         lab.connect("d", "10.244.2.3", 7000)
         running.wait(0)
         running.check()
@@ -217,7 +214,6 @@ def test_what_a_pod_sends_under_another_pods_address_names_nobody(
 ) -> None:
     inner = lab.pods["d"].namespace
     run("ip", "-n", inner, "address", "flush", "dev", "eth0")
-    run("ip", "-n", inner, "address", "add", "10.244.2.2/24", "dev", "lo")
     run("ip", "-n", inner, "address", "add", "10.244.1.3/32", "dev", "lo")
     run("ip", "-n", inner, "route", "add", "10.244.2.0/24", "dev", "eth0")
     with following(lab, _open(open_probe, lab), recording) as running:
