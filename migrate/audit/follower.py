@@ -115,17 +115,20 @@ class Follower:
         return self._events.fileno()
 
     def start(self, now: int) -> None:
-        """Go on with what is attached, and line up the rest; they are attached to during `wait`."""
-        self._started = now
+        """Go on with what is attached, and line up the rest; they are attached to during `wait`.
+
+        What came while there was no agent may have come right after its last epoch.
+        """
+        last = self._store.last_epoch()
+        self._started = last[1] if last else now
         self._uplinks = self._host.uplinks()
         links = {index: link for index, link in self._host.veths().items() if index not in self._uplinks}
         self._next_reconcile = time.monotonic() + self._pace.reconcile_seconds
         before = self._end_vanished(links, now)
         for link in links.values():
-            if not self._probe.misplaced(link.index):
-                self._attach(link, now)
-            elif link.index in before:
-                self._resume_after_gap(link, now)
+            is_in_place = not self._probe.misplaced(link.index)
+            if is_in_place or link.index in before:
+                self._go_on(link, now, is_in_place)
             else:
                 self._lined_up[link.index] = link
         self._naming.read_routes()
@@ -188,13 +191,16 @@ class Follower:
                 self._probe.detach(index)
         return frozenset(remaining)
 
-    def _resume_after_gap(self, link: Link, now: int) -> None:
-        """It was watched by an agent that died, and its programs went."""
-        last = self._store.last_epoch()
-        number = self._store.veth(link.index, link.name, now, now)
-        self._store.gap(number, last[1] if last else now, "no agent, and no programs")
-        self._watched[link.index] = _Watched(number, link, now, in_gap=True)
-        self._naming.add(Named(number, link))
+    def _go_on(self, link: Link, now: int, is_in_place: bool) -> None:
+        """It was watched by an agent that died. Its programs may have gone then."""
+        if is_in_place:
+            self._attach(link, now)  # which makes the probe know it again
+            self._in_place(self._watched[link.index], now)
+            self._store.end_gap(self._watched[link.index].number, now)
+            return
+        watched = self._watch(link, now, now)
+        watched.in_gap = True
+        self._store.gap(watched.number, self._started, "no agent, and no programs")
         self._lined_up[link.index] = link
 
     def _sleep(self, seconds: float) -> bool:

@@ -25,12 +25,13 @@ from tests.kernel.following import AT_ONCE, Following, following
 from tests.kernel.kube_lab import BACKEND_PORT, NODE, SERVICE, SERVICE_PORT, Answer, Lab
 from tests.kernel.lab import inside, run
 from tests.prerequisites import require
-from tests.unit.audit_records import RESTART, told
+from tests.unit.audit_records import RESTART, counters, told
 
 pytestmark = pytest.mark.kernel
 
 INGRESS, BEFORE = 46, 8
 PODS = 5
+LAST_EPOCH = 1_750_000_000_000_000_000
 _EVERY_WAY = pytest.mark.parametrize("hooks", ["tcx", "clsact"])
 
 
@@ -314,6 +315,26 @@ def test_a_program_in_front_is_a_gap_until_the_probe_is_in_front_again(
         os.close(link)
 
 
+def test_a_program_that_cannot_be_overtaken_is_a_gap_that_stays(
+    open_probe: OpenProbe, lab: Lab, recording: Path, foreign: Callable[[str], int]
+) -> None:
+    """TCX links run before all filters."""
+    require(has_tcx(), "a kernel with TCX links")
+    patient = Pace(links_per_second=1000, rest=0)
+    with following(lab, _open(open_probe, lab, "clsact"), recording, pace=patient) as running:
+        _watch_all(running)
+        with inside(lab.node):
+            link = libbpf.create_link(foreign("foreign_ends"), lab.pods["a"].ifindex, INGRESS, BEFORE)
+        for _ in range(3):
+            running.check()
+            running.wait()
+
+        ((reason, has_ended),) = running.gaps("calia")
+        assert reason == "ingress: foreign_ends runs before it"
+        assert not has_ended
+        os.close(link)
+
+
 def test_the_rest_between_checks_follows_from_their_cost(open_probe: OpenProbe, lab: Lab, recording: Path) -> None:
     lazy = Pace(links_per_second=1000, rest=1e12)
     with following(lab, _open(open_probe, lab, "tcx"), recording, pace=lazy) as running:
@@ -394,8 +415,10 @@ def test_an_agent_goes_on_where_a_killed_one_was(open_probe: OpenProbe, lab: Lab
         assert "a from 10.244.1.2 > 10.0.0.10 6/80: 1 answered 1" in running.records()
         assert [life["until"] for life in running.lives("calia")] == [None]
         assert running.lives("calic")[0]["until"] is not None
-        assert running.lives("calibetween")[0]["until"] is None
-        assert running.told("SELECT * FROM gap") == []
+        (between,) = running.lives("calibetween")
+        assert (between["appeared"], between["until"]) == (LAST_EPOCH, None)
+        assert running.told("SELECT name FROM gap JOIN veth ON veth.id = veth") == [("calib",)]
+        assert running.gaps("calib") == [("not the first", True)]
         assert _pinned_at(bpffs) == {pod.ifindex for pod in lab.pods.values()}
 
 
@@ -419,6 +442,8 @@ def _killed_agent(open_probe: OpenProbe, lab: Lab, recording: Path, *, pinned: b
     if agent == 0:
         with following(lab, _open(open_probe, lab, "tcx", pinned=pinned), recording, pace=AT_ONCE) as running:
             _watch_all(running)
+            running.store.commit_epoch(0, [], counters(0), LAST_EPOCH)
+            running.store.gap(int(str(running.lives("calib")[0]["id"])), LAST_EPOCH, "not the first")
             os.write(done, b"x")
             signal.pause()
     os.read(ready, 1)
