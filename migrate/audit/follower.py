@@ -10,10 +10,12 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from migrate.audit.kernel import Probe, ProbeError
+from migrate.audit.layout import Control
 from migrate.audit.naming import Named, Names, Naming
 from migrate.audit.veths import (
     Event,
@@ -70,7 +72,10 @@ class _Watched:
 
 
 class Follower:
-    """`start`, then `wait` between epochs and `check` at each; `close` ends the account of every veth."""
+    """`start`, then `wait` between epochs and `check` at each; `close` ends the account of every veth.
+
+    It is made before the probe's deadline is set again, so that it sees whether the probe had stopped.
+    """
 
     def __init__(
         self,
@@ -98,6 +103,7 @@ class Follower:
         self._ended_unread: set[int] = set()
         self._uplinks: frozenset[int] = frozenset()
         self._started = self._read_up_to = clock()
+        self._stopped_at = _deadline_passed(probe, self._started)
         self._next_attach = self._next_reconcile = self._next_check = 0.0
 
     @property
@@ -127,8 +133,10 @@ class Follower:
         before = self._end_vanished(links, now)
         for link in links.values():
             is_in_place = not self._probe.misplaced(link.index)
-            if is_in_place or link.index in before:
+            if link.index in before:
                 self._go_on(link, now, is_in_place)
+            elif is_in_place:
+                self._attach(link, now)
             else:
                 self._lined_up[link.index] = link
         self._naming.read_routes()
@@ -192,16 +200,18 @@ class Follower:
         return frozenset(remaining)
 
     def _go_on(self, link: Link, now: int, is_in_place: bool) -> None:
-        """It was watched by an agent that died. Its programs may have gone then."""
-        if is_in_place:
-            self._attach(link, now)  # which makes the probe know it again
-            self._in_place(self._watched[link.index], now)
-            self._store.end_gap(self._watched[link.index].number, now)
-            return
+        """It was watched by an agent that died. Its programs may have gone then, or have stopped later."""
         watched = self._watch(link, now, now)
-        watched.in_gap = True
-        self._store.gap(watched.number, self._started, "no agent, and no programs")
-        self._lined_up[link.index] = link
+        if not is_in_place:
+            watched.in_gap = True
+            self._store.gap(watched.number, self._started, "no agent, and no programs")
+            self._lined_up[link.index] = link
+            return
+        if self._stopped_at:
+            self._store.gap(watched.number, self._stopped_at, "no agent, and the probe stopped by itself")
+        self._store.end_gap(watched.number, now)
+        with suppress(ProbeError):  # it is gone, which is still to be read
+            self._probe.attach(link.index, link.name)  # the probe of this process knows it then
 
     def _sleep(self, seconds: float) -> bool:
         """Until there is something to do; whether it was asked to stop."""
@@ -377,3 +387,9 @@ def _settled(events: Iterable[Event]) -> list[Event]:
         else:
             kept[type(event), event] = event
     return list(kept.values())
+
+
+def _deadline_passed(probe: Probe, now: int) -> int:
+    """When the probe of an agent that died stopped by itself; 0: it did not. `now` and the result are since 1970."""
+    deadline, since_boot = probe.control(Control.DEADLINE), time.monotonic_ns()
+    return now - (since_boot - deadline) if 0 < deadline < since_boot else 0

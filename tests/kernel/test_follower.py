@@ -17,6 +17,7 @@ from migrate.audit import libbpf
 from migrate.audit.attach import has_tcx
 from migrate.audit.compile import compile_object
 from migrate.audit.follower import Pace
+from migrate.audit.layout import Control
 from migrate.audit.libbpf import BpfObject
 from migrate.audit.libbpf_probe import LibbpfProbe
 from migrate.audit.veths import PodName
@@ -433,6 +434,16 @@ def test_hooks_that_went_with_a_killed_agent_are_a_gap(open_probe: OpenProbe, la
         assert (running.follower.watched, running.follower.queued) == (PODS, PODS)
         running.wait_until(lambda: running.follower.queued == 0)
         assert running.gaps("calia") == [("no agent, and no programs", True)]
+
+
+def test_a_probe_that_stopped_by_itself_is_a_gap(open_probe: OpenProbe, lab: Lab, recording: Path) -> None:
+    require(has_tcx(), "a kernel with TCX links")
+    _killed_agent(open_probe, lab, recording)
+    probe = _open(open_probe, lab, "tcx", pinned=True)
+    probe.set_control(Control.DEADLINE, 1)
+
+    with following(lab, probe, recording, start=RESTART) as running:
+        assert running.gaps("calia") == [("no agent, and the probe stopped by itself", True)]
 
 
 def _killed_agent(open_probe: OpenProbe, lab: Lab, recording: Path, *, pinned: bool = True) -> None:
