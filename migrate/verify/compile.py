@@ -125,6 +125,10 @@ class Compiled:
         """The policies that select a class for a direction."""
         return self._selected[direction][index]
 
+    def reach(self, rule: Rule, index: int, direction: Direction) -> list[tuple[int, int]]:
+        """A rule of a class's chain as pairs of atoms and ends; what it asks of the class's own end is left out."""
+        return self._terms(rule, self._space.pod_classes[index], direction, {})[1]
+
     def _select(self) -> dict[Direction, list[tuple[int, ...]]]:
         classes = self._space.pod_classes
         first = {pod_class.ends[0]: number for number, pod_class in enumerate(classes)}
