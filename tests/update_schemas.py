@@ -1,12 +1,13 @@
 """Writes the JSON schemas of the documents into reports/schemas.
 
-After a change of migrate/model/documents.py: python -m tests.update_schemas
+After a change of migrate/model/documents.py or audit_documents.py: python -m tests.update_schemas
 """
 
 from pathlib import Path
 
 import msgspec
 
+from migrate.model.audit_documents import Audit, AuditDifference
 from migrate.model.documents import Explanation, Lint, Simulation, SnapshotHeader, Translation, Verification
 
 FOLDER = Path(__file__).parents[1] / "reports/schemas"
@@ -17,6 +18,8 @@ DOCUMENTS = {
     "verification": Verification,
     "explanation": Explanation,
     "lint": Lint,
+    "audit": Audit,
+    "audit-difference": AuditDifference,
 }
 
 

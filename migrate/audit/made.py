@@ -1,0 +1,137 @@
+"""The documents of an audit: a recording under one revision of the policies, and the difference of two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
+
+import migrate
+from migrate.audit import words
+from migrate.audit.coverage import balance, coverage, losses, shortfalls
+from migrate.audit.judge import Revision
+from migrate.audit.reading import Reading
+from migrate.audit.replay import Line, Replay, Scene
+from migrate.audit.results import grouped, tally
+from migrate.audit.standing import standing
+from migrate.model.audit_documents import (
+    Audit,
+    AuditDifference,
+    ObservedGroup,
+    Topic,
+    TopicResult,
+    UnseenRule,
+)
+from migrate.model.cluster import Pod
+from migrate.model.flow import Direction
+from migrate.model.ruleset import Provenance
+
+_DIRECTIONS: dict[Direction, Literal["egress", "ingress"]] = {
+    Direction.EGRESS: "egress",
+    Direction.INGRESS: "ingress",
+}
+
+
+def replay(reading: Reading, revision: Revision, scene: Scene) -> Audit:
+    """The recording judged under a revision of the policies."""
+    return audit_of(Replay(reading, revision, scene))
+
+
+def audit_of(replay: Replay) -> Audit:
+    """The document of a replay; it reads all records where that was not done yet."""
+    lines = replay.lines or replay.run()
+    new = [line for line in lines if not line.kind]
+    others = [line for line in lines if line.kind > 1]
+    doubts = replay.judge.doubts()
+    incomplete = (*shortfalls(replay.reading, replay.world), *(f"not modelled: {doubt}" for doubt in doubts))
+    interval = replay.reading.interval()
+    connections = standing(replay, lines)
+    drops = grouped(line for line in new if line.verdict == "would_drop")
+    return Audit(
+        tool_version=migrate.__version__,
+        node=replay.reading.node,
+        policies=replay.revision.name,
+        since=None if interval is None else words.moment(interval[0]),
+        until=None if interval is None else words.moment(interval[1]),
+        complete=not incomplete,
+        incomplete=incomplete,
+        result=_result(drops, any(one.effect == "cut" for one in connections), lines),
+        tally=tally(lines),
+        balance=balance(replay.reading),
+        coverage=coverage(replay.reading, replay.world),
+        losses=losses(replay.reading),
+        would_drop=drops,
+        probes=_topic(new, "probe"),
+        dns=_topic(new, "dns"),
+        api_server=_topic(new, "api_server"),
+        cloud_metadata=_topic(new, "cloud_metadata"),
+        other_node_clients=_topic(new, "other_node_client"),
+        connections=connections,
+        denied_today=grouped(line for line in new if line.verdict == "denied_today"),
+        never_seen=_never_seen(replay),
+        ambiguous=grouped(line for line in new if line.verdict == "unknown"),
+        not_judged=grouped(others),
+        assumptions=tuple(f"{pod}: {said}" for pod, said in sorted(replay.world.assumptions.items())),
+        left_out=doubts,
+    )
+
+
+def _result(
+    drops: Sequence[ObservedGroup], cut: bool, lines: Sequence[Line]
+) -> Literal["would_drop", "clean", "nothing_seen"]:
+    if drops or cut:
+        return "would_drop"
+    return "clean" if lines else "nothing_seen"
+
+
+def _topic(lines: Iterable[Line], topic: Topic) -> TopicResult:
+    chosen = [line for line in lines if line.asked.topic == topic]
+    return TopicResult(tally=tally(chosen), groups=grouped(chosen))
+
+
+def _never_seen(replay: Replay) -> tuple[UnseenRule, ...]:
+    """Rules that allow watched pods something, where no watched pod was seen to use them."""
+    seen: dict[tuple[Provenance, Direction], bool] = {}
+    workloads: dict[tuple[Provenance, Direction], set[str]] = {}
+    for pod in _judged_pods(replay):
+        for direction in Direction:
+            for place, used in replay.judge.allowing(pod, direction):
+                key = place, direction
+                seen[key] = seen.get(key, False) or used
+                workloads.setdefault(key, set()).add(f"{pod.namespace}/{pod.workload or pod.name}")
+    found = (
+        UnseenRule(
+            object=str(place.ref),
+            rule=place.field,
+            at=None if place.at is None else str(place.at),
+            direction=_DIRECTIONS[direction],
+            workloads=tuple(sorted(workloads[place, direction])),
+        )
+        for (place, direction), used in seen.items()
+        if not used
+    )
+    return tuple(sorted(found, key=lambda one: (one.object, one.rule, one.direction, one.at or "")))
+
+
+def _judged_pods(replay: Replay) -> Iterator[Pod]:
+    """The watched pods as they were judged."""
+    names = {f"{veth.namespace}/{veth.pod}" for veth in replay.reading.veths()}
+    return (pod for pod in replay.world.cluster.pods if str(pod) in names and not pod.host_network)
+
+
+def difference(before: Audit, after: Audit) -> AuditDifference:
+    """What the second revision drops of the same recording and the first does not, and the other way round."""
+    first, second = ({_identity(group) for group in audit.would_drop} for audit in (before, after))
+    return AuditDifference(
+        tool_version=migrate.__version__,
+        node=after.node,
+        before=before.policies,
+        after=after.policies,
+        complete=before.complete and after.complete,
+        newly_dropped=tuple(group for group in after.would_drop if _identity(group) not in first),
+        no_longer_dropped=tuple(group for group in before.would_drop if _identity(group) not in second),
+    )
+
+
+def _identity(group: ObservedGroup) -> tuple[object, ...]:
+    """Which traffic a group is, whoever decides it."""
+    return (group.source, group.destination, group.protocol, group.port, group.icmp_code, group.service)
