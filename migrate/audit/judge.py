@@ -29,6 +29,7 @@ from migrate.verify.ways import Ways
 Side: TypeAlias = Literal["", "egress", "ingress"]
 """The side that denies a flow; empty where none does."""
 Future: TypeAlias = Literal["would_drop", "would_allow", "unknown"]
+_IPV4 = b"\0" * 10 + b"\xff\xff"
 _FlowKey: TypeAlias = tuple[int, Address, int, Address, Packet]
 _SIDES: dict[Direction, Literal["egress", "ingress"]] = {Direction.EGRESS: "egress", Direction.INGRESS: "ingress"}
 
@@ -63,8 +64,6 @@ class Judge:
         engine = revision.built.engine
         self.revision = revision
         self.simulator = Simulator(engine, cluster, hosts=True)
-        self._cluster = cluster
-        self._api_server = frozenset(cluster.api_server)
         reads, packets = Reads(), PacketReads()
         read_engine(engine, reads, packets)
         read_named_ports(cluster.pods, reads, packets)
@@ -84,6 +83,8 @@ class Judge:
         self._owned = frozenset(a for pod in cluster.pods for a in pod.addresses).union(
             a for node in cluster.nodes for a in node.addresses
         )
+        self._defaults: dict[tuple[int, Direction], Outcome] = {}
+        self._denials: dict[tuple[int, Direction], list[tuple[int, int]]] = {}
         self._seen: dict[tuple[int, Direction], dict[int, int]] = {}
         self._singly: dict[_FlowKey, tuple[Flow, Outcome]] = {}
 
@@ -107,8 +108,18 @@ class Judge:
             return self._node(end, other)
         if end.api_server or end.address in self._owned:
             return None
-        lows, indexes = self._outside[end.address.version]
-        position = bisect_right(lows, int(end.address)) - 1
+        return self._piece(end.address.version, int(end.address))
+
+    def piece(self, address: bytes) -> int | None:
+        """The end of the space that stands for an address that nobody owns; None where only the address itself does."""
+        if self._one_by_one:
+            return None
+        mapped = address.startswith(_IPV4)
+        return self._piece(4, int.from_bytes(address[12:])) if mapped else self._piece(6, int.from_bytes(address))
+
+    def _piece(self, version: int, number: int) -> int | None:
+        lows, indexes = self._outside[version]
+        position = bisect_right(lows, number) - 1
         return indexes[position] if position >= 0 else None
 
     def _node(self, end: End, other: End) -> int | None:
@@ -140,13 +151,33 @@ class Judge:
         found = self._asked.get(key)
         if found is None:
             found = self._asked[key] = self._of_classes(flow, first, second, atom)
-        return found
+        return Outcome(found.future, flow, found.side, found.decided, found.reason)
 
     def _of_classes(self, flow: Flow, source: int, destination: int, atom: int) -> Outcome:
         """By the classes' forms; only a denial is put to the engine itself, which names the rule."""
         leaves = self._asks(flow.source, Direction.EGRESS, destination, atom)
         arrives = self._asks(flow.destination, Direction.INGRESS, source, atom)
-        return Outcome("would_allow", flow) if leaves and arrives else self._one(flow)
+        if leaves and arrives:
+            return Outcome("would_allow", flow)
+        direction = Direction.INGRESS if leaves else Direction.EGRESS
+        own, peer = (flow.destination, source) if leaves else (flow.source, destination)
+        place = (self._pods[id(own.pod), own.address.version][0], direction)
+        if self._by_a_rule(place, peer, atom):
+            return self._one(flow)
+        if place not in self._defaults:
+            self._defaults[place] = self._one(flow)
+        found = self._defaults[place]
+        return Outcome("would_drop", flow, found.side, found.decided)
+
+    def _by_a_rule(self, place: tuple[int, Direction], peer: int, atom: int) -> bool:
+        """Whether a rule may decide what a class denies; else it is what happens when none matches, always the same."""
+        terms = self._denials.get(place)
+        if terms is None:
+            pod = self.space.pod_classes[place[0]].sample
+            rules = (rule for stage in self.simulator.chain(pod, place[1]).stages for rule in stage.rules)
+            denying = (rule for rule in rules if rule.action is not Action.ALLOW)
+            terms = self._denials[place] = [term for rule in denying for term in self.compiled.reach(rule, *place)]
+        return any(atoms >> atom & 1 and ends >> peer & 1 for atoms, ends in terms)
 
     def _asks(self, own: End, direction: Direction, peer: int, atom: int) -> bool:
         """Whether a side lets a flow pass, which is noted as seen."""

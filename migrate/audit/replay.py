@@ -19,7 +19,7 @@ from migrate.sources.endpoints import Backend
 
 MOST_ADDRESSES = 50
 Today: TypeAlias = Literal["works", "denied", "unanswered"]
-_LineKey: TypeAlias = tuple[int, int, int, int, object, int, int, int, Today]
+_LineKey: TypeAlias = tuple[int, int, int, int, int, int, int, int, Today]
 _Ends: TypeAlias = tuple[bytes, bytes, int, int]
 
 
@@ -36,6 +36,7 @@ class Line:
     outgoing: bool
     kind: int
     today: Today
+    outside: bool
     records: int = 0
     events: int = 0
     answered: int = 0
@@ -47,18 +48,18 @@ class Line:
 
     def add(self, row: FlowRow) -> None:
         """Count one record."""
-        events, hour = row[11], row[1]
+        _, hour, _, _, _, source, destination, _, _, first, last, events, _, answered, refused, _, _ = row
         self.records += 1
         self.events += events
-        self.answered += row[13]
-        self.refused += row[14]
+        self.answered += answered
+        self.refused += refused
         self.hours[hour] = self.hours.get(hour, 0) + events
-        if row[9] < self.first:
-            self.first = row[9]
-        if row[10] > self.last:
-            self.last = row[10]
-        if len(self.addresses) <= MOST_ADDRESSES:
-            self.addresses.add(row[6] if self.outgoing else row[5])
+        if first < self.first:
+            self.first = first
+        if last > self.last:
+            self.last = last
+        if self.outside and len(self.addresses) <= MOST_ADDRESSES:
+            self.addresses.add(destination if self.outgoing else source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,10 @@ class Replay:
         for veth in veths:
             self._watched.setdefault((veth.namespace, veth.pod), []).append((veth.since, veth.until))
         self._lines: dict[_LineKey, Line] = {}
-        self._groups: dict[bytes, object] = {}
+        self._groups: dict[bytes, int] = {}
+        self._numbers: dict[object, int] = {}
+        known = map(bytes_of, (*CLOUD, *scene.cluster.api_server))
+        self._special = self.services.addresses.union(known)
         self._dropped: dict[_Ends, list[Dropped]] = {}
         for entry in reading.dropped():
             self._dropped.setdefault(entry[2:6], []).append(entry)
@@ -111,18 +115,18 @@ class Replay:
         lines, groups, group_of = self._lines, self._groups, self._group
         by_source = self.judge.reads_source_ports
         for row in self.reading.flows():
-            veth, _, direction, kind, coarse, source, destination, protocol, port, first, last, events = row[:12]
-            if row[13] > events:
-                answers.add((veth, (source, destination, protocol, port)))
+            veth, _, direction, kind, coarse, source, destination, protocol, port, _, _, events, _, answered, *_ = row
+            if answered > events:
+                answers.add((veth, row[5:9]))
             if not events:
                 continue
-            if not (direction or row[13] or kind or coarse):
+            if not (direction or answered or kind or coarse):
                 unanswered.append(row)
                 continue
             peer = source if direction else destination
-            group = groups.get(peer) or group_of(peer, first, last)
+            group = groups.get(peer) or group_of(row, peer)
             if source == destination:
-                group = peer
+                group = self._number(peer)
             key: _LineKey = (veth, direction, kind, coarse, group, protocol, port, row[16] if by_source else 0, "works")
             line = lines.get(key)
             if line is None:
@@ -132,23 +136,29 @@ class Replay:
         yield from self._unanswered(unanswered, answers)
         yield from self._only_dropped()
 
-    def _group(self, peer: bytes, first: int, last: int) -> object:
-        """What of a peer the answer can depend on: its workload and class, or the piece of the outside it is in."""
-        who = self.world.who(peer, first, last)
+    def _group(self, row: FlowRow, peer: bytes) -> int:
+        """A number for what the answer can depend on of a peer: workload and class, or its piece of the outside."""
+        if peer not in self._special and self.world.is_stranger(peer):
+            piece = self.judge.piece(peer)
+            if piece is not None:
+                found = self._groups[peer] = self._number(piece)
+                return found
+        who = self.world.who(peer, row[9], row[10])
         if not self.world.is_static(peer):
-            return (peer, tuple((end.kind, id(end.pod)) for end in who.ends))
-        found = self._groups[peer] = self._class_of(peer, who.ends)
+            return self._number((peer, tuple((end.kind, id(end.pod)) for end in who.ends)))
+        found = self._groups[peer] = self._number(self._class_of(peer, who.ends))
         return found
 
     def _class_of(self, peer: bytes, ends: tuple[End, ...]) -> object:
-        """Nodes and addresses with a meaning of their own stand for themselves."""
-        end = ends[0] if len(ends) == 1 else None
-        if end is None or end.kind is EndKind.NODE or end.api_server or end.address in CLOUD:
+        """Only pods stand for others of their workload."""
+        pod = ends[0].pod if len(ends) == 1 else None
+        index = None if pod is None or peer in self._special else self.judge.index(ends[0], ends[0])
+        if index is None or pod is None:
             return peer
-        index = None if self.services.has(peer) else self.judge.index(end, end)
-        if index is None:
-            return peer
-        return (index, "", "") if end.pod is None else (index, end.pod.namespace, end.pod.workload or end.pod.name)
+        return index, pod.namespace, pod.workload or pod.name
+
+    def _number(self, thing: object) -> int:
+        return self._numbers.setdefault(thing, len(self._numbers) + 1)
 
     def _line(self, row: FlowRow, today: Today, asked: Asked | None = None) -> Line:
         asked = asked or self.resolver.asked(row)
@@ -160,7 +170,8 @@ class Replay:
             verdict = "denied_today"
         elif today == "unanswered" and outcome.future == "would_drop":
             verdict, outcome = "unknown", replace(outcome, reason=_UNANSWERED)
-        return Line(asked, outcome, verdict, row[2] == 0, row[3], today)
+        outside = any(end is not None and end.kind is EndKind.OUTSIDE for end in asked.ends)
+        return Line(asked, outcome, verdict, row[2] == 0, row[3], today, outside)
 
     def _outcome(self, asked: Asked) -> Outcome:
         """One answer where all that may have happened leads to the same."""
@@ -235,10 +246,10 @@ class Replay:
                 line.add(row)
                 yield row, line
 
-    def _group_for(self, row: FlowRow, peer: bytes) -> object:
+    def _group_for(self, row: FlowRow, peer: bytes) -> int:
         if row[5] == row[6]:
-            return peer
-        return self._groups.get(peer) or self._group(peer, row[9], row[10])
+            return self._number(peer)
+        return self._groups.get(peer) or self._group(row, peer)
 
     def _source_port(self, row: FlowRow) -> int:
         return row[16] if self.judge.reads_source_ports else 0

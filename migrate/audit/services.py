@@ -57,9 +57,10 @@ class Services:
         self._targets: dict[tuple[str, str, ServicePort, int], tuple[tuple[ServiceTarget, ...], str]] = {}
         self._before: dict[tuple[str, str, int], list[Hit]] | None = None
 
-    def has(self, address: bytes) -> bool:
-        """Whether an address is a Service's."""
-        return address in self._by_address
+    @property
+    def addresses(self) -> frozenset[bytes]:
+        """The addresses of all Services."""
+        return frozenset(self._by_address)
 
     def at(self, address: bytes, version: int, protocol: int, port: int) -> Hit | None:
         """The Service that a packet to an address goes to; None where it is no Service's."""

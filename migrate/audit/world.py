@@ -15,6 +15,7 @@ from migrate.model.flow import End, EndKind
 from migrate.model.ruleset import ends_of
 
 _NAMED_BY_TEMPLATE = re.compile(r"(?P<owner>.+?)(-\d{6,})?-[a-z0-9]{5}")
+_IPV4 = b"\0" * 10 + b"\xff\xff"
 _Life: TypeAlias = tuple[str, str, str]
 """Namespace, name and uid of a pod."""
 
@@ -46,6 +47,7 @@ class World:
         self._rows: dict[bytes, list[Owner]] = {}
         self._lives: dict[_Life, Pod | None] = {}
         self._static: dict[bytes, Who] = {}
+        self._bridges = {bytes_of(address): node for node in cluster.nodes for address in _bridges(node)}
         self._by_snapshot = {bytes_of(end.address): end for end in ends_of(cluster).values()}
         self._take(owners)
         extra = [pod for pod in self._lives.values() if pod is not None and self._pods.get(str(pod)) is not pod]
@@ -98,6 +100,14 @@ class World:
             return found
         return self._timed(rows, first, last)
 
+    def is_stranger(self, data: bytes) -> bool:
+        """Whether nobody of the cluster ever had an address, nor could have."""
+        if data in self._rows or data in self._by_snapshot or data in self._bridges:
+            return False
+        networks = self.snapshot.pod_networks
+        mapped = data.startswith(_IPV4)
+        return int.from_bytes(data[12:]) not in networks.v4 if mapped else int.from_bytes(data) not in networks.v6
+
     def is_static(self, data: bytes) -> bool:
         """Whether the last answer about an address holds for all times."""
         return data in self._static
@@ -134,7 +144,7 @@ class World:
         known, address = self._by_snapshot.get(data), address_of(data)
         if known is not None:
             return Who((known,))
-        bridge = next((node for node in self.snapshot.nodes if address in _bridges(node)), None)
+        bridge = self._bridges.get(data)
         if bridge is not None:
             return Who((End(EndKind.NODE, address, node=bridge),))
         if address in self.snapshot.pod_networks:
