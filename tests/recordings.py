@@ -31,6 +31,7 @@ class Recording:
         for key, value in (("schema", str(SCHEMA)), ("node", node), ("wanted_seconds", "3600")):
             self.insert("meta", key, value)
         self._veths = 0
+        self.is_open = True
         self.new = 0
         self.segment()
 
@@ -126,6 +127,7 @@ class Recording:
         self.insert("counter", 1, "NEW", self.new + lost if new is None else new, 0)
         self.insert("counter", 1, "LOST", lost, 0)
         self._connection.close()
+        self.is_open = False
         return self.path
 
 
