@@ -8,7 +8,7 @@ from migrate.errors import InputError
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|us|µs|μs|ns|m|s)")
-_LONGEST = 366 * 24 * 3600
+LONGEST = 366 * 24 * 3600
 
 
 def parse_duration(text: str, option: str = "--duration") -> int:
@@ -22,8 +22,8 @@ def parse_duration(text: str, option: str = "--duration") -> int:
     if re.fullmatch(rf"(?:{_PART.pattern})+", unsigned) is None:
         raise InputError(f"{asked}: not a duration; write numbers with the units h, m and s, such as 24h or 1h30m")
     seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(unsigned))
-    if not 1 <= seconds <= _LONGEST:
-        raise InputError(f"{asked}: an audit lasts between 1s and {duration_text(_LONGEST)}; write such as 24h")
+    if not 1 <= seconds <= LONGEST:
+        raise InputError(f"{asked}: an audit lasts between 1s and {duration_text(LONGEST)}; write such as 24h")
     return round(seconds)
 
 

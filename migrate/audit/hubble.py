@@ -18,11 +18,18 @@ _POLICY_VERDICT = 5
 
 _RESERVED = {
     "node": (("reserved:host", 1), ("reserved:remote-node", 6)),
-    "api-server": (("reserved:kube-apiserver", 7), ("reserved:kube-apiserver", 7)),
+    "api_server": (("reserved:kube-apiserver", 7), ("reserved:kube-apiserver", 7)),
     "outside": (("reserved:world", 2), ("reserved:world", 2)),
-    "cloud-metadata": (("reserved:world", 2), ("reserved:world", 2)),
+    "cloud": (("reserved:world", 2), ("reserved:world", 2)),
 }
 """Label and identity of what is no pod: on the node of the record, and elsewhere."""
+_VERDICTS = {
+    "would_drop": "AUDIT",
+    "denied_today": "DROPPED",
+    "would_allow": "FORWARDED",
+    "unknown": "VERDICT_UNKNOWN",
+    "not_judged": "TRACED",
+}
 
 
 def hubble_lines(flows: Iterable[ExportedFlow]) -> Iterator[bytes]:
@@ -36,7 +43,7 @@ def _response(flow: ExportedFlow) -> Json:
 
 
 def _flow(flow: ExportedFlow) -> Json:
-    verdict = _verdict(flow)
+    verdict = _VERDICTS[flow.verdict]
     found: dict[str, Json] = {
         "time": flow.first,
         "verdict": verdict,
@@ -65,12 +72,6 @@ def _flow(flow: ExportedFlow) -> Json:
         namespace, _, name = flow.service.partition("/")
         found["destination_service"] = {"name": name, "namespace": namespace}
     return found
-
-
-def _verdict(flow: ExportedFlow) -> str:
-    if flow.denied_today:
-        return "DROPPED"
-    return {"would_drop": "AUDIT", "would_allow": "FORWARDED", "unknown": "VERDICT_UNKNOWN"}[flow.verdict]
 
 
 def _transport(flow: ExportedFlow) -> dict[str, Json]:

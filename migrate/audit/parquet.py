@@ -19,10 +19,9 @@ _TYPES = {
     "last": "TIMESTAMP_NS",
     "source": _END,
     "destination": _END,
-    **dict.fromkeys(("denied_today", "ambiguous"), "BOOLEAN"),
-    **dict.fromkeys(("port", "source_port", "service_port"), "USMALLINT"),
+    **dict.fromkeys(("port", "source_port"), "USMALLINT"),
     **dict.fromkeys(("coarse", "protocol_number", "icmp_type", "icmp_code"), "UTINYINT"),
-    **dict.fromkeys(("events", "octets", "answered", "refused", "retransmitted"), "UBIGINT"),
+    **dict.fromkeys(("interface", "events", "octets", "answered", "refused", "retransmitted"), "UBIGINT"),
 }
 """DuckDB's types of the columns that are no text."""
 

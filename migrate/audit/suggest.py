@@ -106,6 +106,9 @@ def _problem(flow: Needed, profile: Profile) -> str:
     """Why no added policy can let a flow through; empty when one can."""
     if flow.subject.pod is None:
         return "only pods have policies; what drops it is not at a pod's side"
+    address = flow.peer.address
+    if address.is_multicast or (address.version == 6 and address.is_link_local):
+        return "an address of one link only (neighbour discovery and the like), which policies are not made for"
     if flow.inexact:
         return f"{flow.inexact}, so its real ends are not known; audit again with larger tables"
     if flow.denied_by:

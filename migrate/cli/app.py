@@ -14,6 +14,7 @@ import typer
 from typer.exceptions import TyperException
 
 import migrate
+from migrate.cli.audit import audit_app
 from migrate.cli.demo import demo
 from migrate.cli.explain import explain
 from migrate.cli.explain_rule import explain_rule
@@ -57,6 +58,7 @@ app.command()(verify)
 app.command()(simulate)
 app.command()(explain)
 app.command()(lint)
+app.add_typer(audit_app, name="audit")
 app.command()(report)
 app.command()(rules)
 app.command()(demo)

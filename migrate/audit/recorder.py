@@ -1,0 +1,187 @@
+"""One run of an audit on this node: the probe in the kernel, the recording on disk, and what joins them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+import migrate
+from migrate.audit import conntrack
+from migrate.audit.agent import Progress, Settings, run_agent
+from migrate.audit.follower import Follower
+from migrate.audit.kernel import Probe, Sizes
+from migrate.audit.layout import LAYOUT
+from migrate.audit.loader import open_probe
+from migrate.audit.pins import BPFFS
+from migrate.audit.reading import Reading, open_recording
+from migrate.audit.recording import About
+from migrate.audit.status import recorded_seconds
+from migrate.audit.store import DEFAULT_MAX_SIZE, Start, Store, open_store
+from migrate.audit.veths import Pods
+from migrate.errors import InputError
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_SHORTEST_EPOCH = 10.0
+_FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingPlan:
+    """What to record, and where. `seconds` are of the whole recording: a run that goes on takes what is left of it.
+
+    `policies` is a digest of those that judge at the start. `bpffs` None: nothing is pinned, so nothing goes on after
+    a kill.
+    """
+
+    path: Path
+    node: str
+    cluster: str
+    seconds: int
+    policies: str = ""
+    loader: str = "libbpf"
+    max_size: int = DEFAULT_MAX_SIZE
+    bpffs: Path | None = BPFFS
+    shortest_epoch: float = _SHORTEST_EPOCH
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What an unfinished recording has already; `policies` is the digest it was begun with."""
+
+    seconds: int
+    policies: str
+
+
+class Stopping:
+    """Set by a signal handler: the audit ends as soon as it can, and keeps everything."""
+
+    def __init__(self) -> None:
+        self._set = threading.Event()
+        self._wake: Callable[[], None] = _nothing
+
+    def is_set(self) -> bool:
+        """Whether the audit shall end."""
+        return self._set.is_set()
+
+    def set(self) -> None:
+        """End it."""
+        self._set.set()
+        self._wake()
+
+    def call(self, wake: Callable[[], None]) -> None:
+        """What to call to end a wait."""
+        self._wake = wake
+
+
+class _NodeProbe(Probe, Protocol):
+    """What loaders tell of a probe beyond its tables."""
+
+    resumed: bool
+    attached_by: str
+    notes: tuple[str, ...]
+
+
+def earlier_recording(path: Path, wanted: int | None) -> Earlier | None:
+    """What a recording has that this audit would go on with; None where there is none.
+
+    Raises InputError where it is finished: then nothing is left to go on with, unless `wanted` seconds are more.
+    """
+    if not path.exists() or not path.stat().st_size:
+        return None
+    with open_recording(path) as reading:
+        before = _recorded(reading)
+        planned = int(reading.meta.get("wanted_seconds", "0"))
+        if wanted is None and (reading.meta.get(_FINISHED) or before >= planned):
+            text = "this audit is finished; judge it again with migrate audit replay, or record into another file"
+            raise InputError(f"{path}: {text} with --audit")
+        if wanted is not None and before >= wanted:
+            raise InputError(f"{path}: has {before} s already; give a longer --duration to go on, or another --audit")
+        return Earlier(before, reading.meta.get("policies", ""))
+
+
+def wanted_seconds(path: Path) -> int | None:
+    """How long the recording at `path` was meant to be; None where there is none."""
+    if not path.exists() or not path.stat().st_size:
+        return None
+    with open_recording(path) as reading:
+        return int(reading.meta.get("wanted_seconds", "0")) or None
+
+
+def record(plan: RecordingPlan, pods: Pods, progress: Callable[[Progress], None], stop: Stopping) -> Progress:
+    """Record until the time is over or `stop` is set. Nothing of it stays in the kernel.
+
+    Raises InputError for a recording that cannot be used, and ProbeError where the node cannot be probed.
+    """
+    about = About(plan.node, plan.cluster, plan.seconds, migrate.__version__, time.time_ns())
+    store = open_store(plan.path, about, plan.max_size)
+    try:
+        with open_recording(plan.path) as reading:
+            before = _ended(reading)
+        store.note("wanted_seconds", str(plan.seconds))
+        store.note("policies", plan.policies)
+        last = _run(plan, store, pods, max(1, plan.seconds - before), progress, stop)
+        if last.ending == "complete":
+            store.note(_FINISHED, "1")
+        return last
+    finally:
+        store.close()
+
+
+def _run(
+    plan: RecordingPlan, store: Store, pods: Pods, seconds: int, progress: Callable[[Progress], None], stop: Stopping
+) -> Progress:
+    sizes = Sizes()
+    probe = cast("_NodeProbe", open_probe(sizes, plan.loader, bpffs=plan.bpffs))
+    try:
+        follower = Follower(probe, store, pods)
+        stop.call(follower.wake)
+        settings = Settings(
+            start=_start(probe),
+            seconds=seconds,
+            connections=conntrack.dump,
+            capacity=sizes.flows,
+            shortest_epoch=plan.shortest_epoch,
+        )
+    except BaseException:
+        probe.remove()
+        raise
+    return run_agent(settings, probe, store, follower, progress, stop)
+
+
+def _start(probe: _NodeProbe) -> Start:
+    return Start(
+        boot_id=boot_id(),
+        layout=LAYOUT,
+        kernel=os.uname().release,
+        loader=probe.loader,
+        attach=probe.attached_by,
+        notes=probe.notes,
+        same_tables=probe.resumed,
+    )
+
+
+def boot_id() -> str:
+    """Another one after each boot of the node."""
+    return _BOOT_ID.read_text().strip()
+
+
+def _ended(reading: Reading) -> int:
+    """Seconds of the runs that cannot go on; the agent counts those of the one that can."""
+    here = boot_id()
+    interval = reading.interval()
+    over = tuple(one for one in reading.segments() if one.ended is not None or one.boot_id != here)
+    return recorded_seconds(over, None if interval is None else interval[1])
+
+
+def _recorded(reading: Reading) -> int:
+    interval = reading.interval()
+    return recorded_seconds(reading.segments(), None if interval is None else interval[1])
+
+
+def _nothing() -> None:
+    """Nobody waits yet."""

@@ -1,0 +1,261 @@
+"""`migrate audit`: which of the real traffic of a node Cilium would drop; records now, judges now and later."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from migrate.cli import options
+from migrate.errors import ExitStatus, InputError
+
+if TYPE_CHECKING:
+    from migrate.audit.suggest import Needed
+    from migrate.audited import Place
+    from migrate.model.audit_documents import Audit
+    from migrate.recorded import PreparedAudit
+
+audit_app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
+_STOP_PATIENCE = 60.0
+
+
+class Loader(Enum):
+    """What loads the probe into the kernel."""
+
+    LIBBPF = "libbpf"
+    BCC = "bcc"
+
+
+class ExportFormat(Enum):
+    """How records are written for other programs."""
+
+    JSON = "json"
+    PARQUET = "parquet"
+    HUBBLE = "hubble"
+
+
+Folder = Annotated[Path, typer.Option("--dir", "-d", help="Working folder with the snapshot and the translation.")]
+Snapshot = Annotated[Path | None, typer.Option("--snapshot", help="Snapshot that gives the cluster.")]
+PoliciesDir = Annotated[
+    Path | None,
+    typer.Option("--policies", help="What judges the traffic: a working folder, or a folder of manifests."),
+]
+Recording = Annotated[Path | None, typer.Option("--audit", help="The recording; default: audit.db in the folder.")]
+Target = Annotated[str | None, typer.Option("--target", help="Profile of Cilium; default: that of the translation.")]
+Duration = Annotated[
+    str | None, typer.Option("--duration", help="How long, such as 24h or 1h30m; default: 24h, or what is left.")
+]
+UntilCron = Annotated[
+    bool, typer.Option("--until-cron", help="As long as the longest wait between two runs of a CronJob.")
+]
+LoaderOption = Annotated[Loader, typer.Option("--loader", help="What loads the probe into the kernel.")]
+MaxSize = Annotated[str, typer.Option("--max-size", help="Limit of the recording, such as 500MiB.")]
+Node = Annotated[str | None, typer.Option("--node", help="The snapshot's node that this machine is.")]
+Bpffs = Annotated[
+    Path, typer.Option("--bpffs", help="bpf filesystem that keeps the probe when this program is killed.")
+]
+Before = Annotated[
+    Path | None, typer.Option("--before", help="Another folder of policies, to say what differs between the two.")
+]
+Format = Annotated[ExportFormat, typer.Option("--format", help="JSON lines, Parquet, or flows as Hubble prints them.")]
+OutputFile = Annotated[Path | None, typer.Option("--output-file", help="Where to; default: standard output.")]
+OutputFolder = Annotated[Path | None, typer.Option("--output-dir", help="A folder for one file for each policy.")]
+Namespaces = Annotated[
+    list[str] | None,
+    typer.Option("--namespace", "-n", help="Accept only what is dropped at pods of these namespaces; repeat it."),
+]
+Accept = Annotated[
+    list[str] | None,
+    typer.Option("--accept", help="Accept only flows with this text in them, as shop/web or TCP/5432; repeat it."),
+]
+
+
+@audit_app.callback(invoke_without_command=True)
+def audit(
+    context: typer.Context,
+    duration: Duration = None,
+    until_cron: UntilCron = False,
+    folder: Folder = options.WORKING_FOLDER,
+    snapshot: Snapshot = None,
+    policies: PoliciesDir = None,
+    recording: Recording = None,
+    target: Target = None,
+    node: Node = None,
+    loader: LoaderOption = Loader.LIBBPF,
+    max_size: MaxSize = "1GiB",
+    bpffs: Bpffs = Path("/sys/fs/bpf"),
+    output: options.Output = options.OutputFormat.TABLE,
+    quiet: options.Quiet = False,
+) -> None:
+    """Record the real traffic of this node's pods beside the old engine, and say what of it Cilium would drop.
+
+    Runs on a node as root and never touches a packet. Ctrl-C ends it, keeps everything and reports; the same command
+    goes on with it. Exit status 1 when something would be dropped, 4 when coverage or losses leave that open, 3 when
+    the node cannot be probed.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from migrate.audit.durations import parse_duration
+    from migrate.audit.sizes import parse_size
+    from migrate.recorded import AuditRequest, prepare_audit
+
+    seconds = None if duration is None else parse_duration(duration)
+    place = _place(folder, snapshot, policies, recording, target)
+    request = AuditRequest(place, seconds, until_cron, node, loader.value, parse_size(max_size), bpffs)
+    _finish(_recorded(prepare_audit(request), quiet), output, quiet)
+
+
+@audit_app.command()
+def status(
+    folder: Folder = options.WORKING_FOLDER,
+    recording: Recording = None,
+    output: options.Output = options.OutputFormat.TABLE,
+) -> None:
+    """Say how far a recording is: running or not, time left, what was kept and lost."""
+    from migrate.audited import run_status
+    from migrate.cli.audit_status import status_text
+    from migrate.cli.emit import document_text, emit
+
+    done = run_status(_place(folder, None, None, recording, None).audit_db)
+    emit(status_text(done) if output is options.OutputFormat.TABLE else document_text(done, output))
+
+
+@audit_app.command()
+def stop(folder: Folder = options.WORKING_FOLDER, recording: Recording = None, quiet: options.Quiet = False) -> None:
+    """End the audit that runs; it keeps everything and reports where it was started."""
+    from migrate.audit.stopping import stop_audit
+    from migrate.cli.emit import hint
+
+    path = _place(folder, None, None, recording, None).audit_db
+    stop_audit(path, _STOP_PATIENCE)
+    hint(f"stopped; {path} has all of it, and migrate audit replay judges it", quiet)
+
+
+@audit_app.command()
+def replay(
+    folder: Folder = options.WORKING_FOLDER,
+    snapshot: Snapshot = None,
+    policies: PoliciesDir = None,
+    before: Before = None,
+    recording: Recording = None,
+    target: Target = None,
+    output: options.Output = options.OutputFormat.TABLE,
+    quiet: options.Quiet = False,
+) -> None:
+    """Judge a recording again, under any revision of the policies; with --before say what two revisions differ in.
+
+    Exit status 1 when something would be dropped (with --before: newly dropped), 4 when the recording is incomplete.
+    """
+    from migrate.audited import run_difference, run_judged
+    from migrate.cli.audit_text import difference_text
+    from migrate.cli.emit import document_text, emit
+
+    place = _place(folder, snapshot, policies, recording, target)
+    if before is None:
+        _finish(run_judged(place), output, quiet)
+    found = run_difference(place, before)
+    emit(difference_text(found) if output is options.OutputFormat.TABLE else document_text(found, output))
+    if found.newly_dropped:
+        raise typer.Exit(ExitStatus.FINDINGS)
+    raise typer.Exit(ExitStatus.FINE if found.complete else ExitStatus.INCOMPLETE)
+
+
+@audit_app.command()
+def export(
+    format_: Format = ExportFormat.JSON,
+    output_file: OutputFile = None,
+    folder: Folder = options.WORKING_FOLDER,
+    snapshot: Snapshot = None,
+    policies: PoliciesDir = None,
+    recording: Recording = None,
+    target: Target = None,
+) -> None:
+    """Write all records with their verdicts for other programs.
+
+    `--format hubble` is read by: hubble observe --input-file FILE --verdict AUDIT
+    """
+    from migrate.audited import run_export
+    from migrate.cli.audit_export import writer
+
+    run_export(_place(folder, snapshot, policies, recording, target), writer(format_.value, output_file))
+
+
+@audit_app.command()
+def suggest(
+    namespace: Namespaces = None,
+    accept: Accept = None,
+    output_dir: OutputFolder = None,
+    folder: Folder = options.WORKING_FOLDER,
+    snapshot: Snapshot = None,
+    policies: PoliciesDir = None,
+    recording: Recording = None,
+    target: Target = None,
+    output: options.Output = options.OutputFormat.TABLE,
+    quiet: options.Quiet = False,
+) -> None:
+    """Propose the smallest policies that let through what was seen and would be dropped.
+
+    Each names just one workload and the ports that were seen, and is judged by the recording and by migrate verify.
+    Nothing applies them. Exit status 1 when something would still be dropped.
+    """
+    from migrate.audited import run_suggest
+    from migrate.cli.audit_suggest import suggestions_text, write_suggestions
+    from migrate.cli.emit import document_text, emit, hint
+
+    place = _place(folder, snapshot, policies, recording, target)
+    done = run_suggest(place, lambda flow: _is_accepted(flow, namespace or [], accept or []))
+    if output_dir is not None:
+        for path in write_suggestions(done, output_dir):
+            hint(f"wrote {path}", quiet)
+    emit(suggestions_text(done) if output is options.OutputFormat.TABLE else document_text(done, output))
+    if done.dropped_after:
+        raise typer.Exit(ExitStatus.FINDINGS)
+    raise typer.Exit(ExitStatus.FINE if done.complete else ExitStatus.INCOMPLETE)
+
+
+def _place(
+    folder: Path, snapshot: Path | None, policies: Path | None, recording: Path | None, target: str | None
+) -> Place:
+    from migrate.audited import Place
+
+    if not folder.is_dir() and (snapshot is None or recording is None):
+        raise InputError(f"{folder}: no such folder; run migrate scan first, or name the working folder with --dir")
+    return Place(folder, snapshot, policies, recording, target)
+
+
+def _is_accepted(flow: Needed, namespaces: list[str], texts: list[str]) -> bool:
+    pod = flow.subject.pod
+    if namespaces and (pod is None or pod.namespace not in namespaces):
+        return False
+    return not texts or any(text in str(flow) for text in texts)
+
+
+def _recorded(prepared: PreparedAudit, quiet: bool) -> Audit:
+    """Record with a view of it in the terminal; signals end it, and it reports."""
+    from migrate.audit.recorder import Stopping
+    from migrate.cli.audit_live import ended_by_signals, live_view
+    from migrate.cli.emit import hint
+    from migrate.recorded import run_audit
+
+    for note in prepared.notes:
+        hint(note, quiet)
+    stop = Stopping()
+    with ended_by_signals(stop.set), live_view(prepared, quiet) as show:
+        done, notes = run_audit(prepared, show, stop)
+    for note in notes:
+        hint(note, quiet)
+    return done
+
+
+def _finish(done: Audit, output: options.OutputFormat, quiet: bool) -> NoReturn:
+    """Print a judged recording and end with its status: what is proved bad goes before incomplete."""
+    from migrate.cli.audit_text import audit_text
+    from migrate.cli.emit import document_text, emit, hint
+
+    emit(audit_text(done) if output is options.OutputFormat.TABLE else document_text(done, output))
+    if done.result == "would_drop":
+        hint("migrate audit suggest proposes policies for what would be dropped", quiet)
+        raise typer.Exit(ExitStatus.FINDINGS)
+    raise typer.Exit(ExitStatus.FINE if done.complete else ExitStatus.INCOMPLETE)

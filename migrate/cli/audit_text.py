@@ -1,0 +1,199 @@
+"""A judged recording as text of 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+
+from migrate.cli.emit import decided_text, plain, table_text
+from migrate.model.audit_documents import (
+    Audit,
+    AuditDifference,
+    ObservedGroup,
+    PodCoverage,
+    StandingConnection,
+    TopicResult,
+)
+
+_WIDTH = 80
+_MOST = 30
+_BARS = " ▁▂▃▄▅▆▇█"
+_RESULTS = {
+    "would_drop": "WOULD DROP",
+    "clean": "nothing that was seen would be dropped",
+    "nothing_seen": "NOTHING SEEN: no traffic was recorded that could be judged",
+}
+_EFFECTS = {
+    "cut": "Cilium denies it, whoever speaks first",
+    "cut_unless_client_speaks": "goes on only if the client speaks first after the cutover",
+    "cut_unless_server_speaks": "goes on only if the server speaks first after the cutover",
+    "unknown": "not known",
+}
+
+
+def audit_text(audit: Audit) -> str:
+    """The result, what would be dropped, each class of traffic, and how sure all that is."""
+    head, *rest = _lines(audit)
+    return table_text(plain(head, "bold"), *(plain(line) for line in rest))
+
+
+def difference_text(found: AuditDifference) -> str:
+    """What two revisions of the policies would drop, one and not the other."""
+    newly, no_longer = len(found.newly_dropped), len(found.no_longer_dropped)
+    lines = [
+        f"newly dropped: {newly} kinds of traffic, no longer dropped: {no_longer}",
+        f"before  {found.before}",
+        f"after   {found.after}",
+        *_section("Newly dropped", found.newly_dropped),
+        *_section("No longer dropped", found.no_longer_dropped),
+    ]
+    if not found.complete:
+        lines += ["", "incomplete: see what each revision says of the recording"]
+    return table_text(plain(lines[0], "bold"), *(plain(line) for line in lines[1:]))
+
+
+def connections_of(groups: Iterable[ObservedGroup]) -> int:
+    """The connections of some groups together."""
+    return sum(group.events for group in groups)
+
+
+def coverage_text(coverage: Sequence[PodCoverage]) -> str:
+    """How much of the pods' time was watched. Never rounded up to all of it."""
+    alive = sum(pod.alive_seconds for pod in coverage)
+    if not alive:
+        return "no pod was watched"
+    share = sum(pod.watched_seconds for pod in coverage) / alive
+    percent = 100 * min(share, 1.0)
+    shown = "100" if share >= 1 else f"{min(percent, 99.99):.2f}"
+    return f"{shown} % of the time of {_count(len(coverage), 'pod')} watched"
+
+
+def _lines(audit: Audit) -> Iterator[str]:
+    yield from _wrapped(_headline(audit))
+    yield from _wrapped(f"node {audit.node or '?'}, {audit.since or '?'} to {audit.until or '?'}", "  ")
+    yield from _wrapped(f"judged by {audit.policies}", "  ")
+    yield from _wrapped(f"{coverage_text(audit.coverage)}; {_balance(audit)}", "  ")
+    yield from _section("Would be dropped", audit.would_drop)
+    yield from _standing(audit.connections)
+    yield ""
+    yield from _topic("Probes of kubelet and load balancers", audit.probes)
+    yield from _topic("DNS", audit.dns)
+    yield from _topic("API server", audit.api_server)
+    yield from _topic("Cloud metadata", audit.cloud_metadata)
+    yield from _topic("Node ports, by way of other nodes", audit.other_node_clients)
+    yield from _section("Already denied today", audit.denied_today)
+    yield from _section("Not certain: several owners or ways", audit.ambiguous)
+    yield from _never_seen(audit)
+    yield from _doubts(audit)
+
+
+def _headline(audit: Audit) -> str:
+    text = _RESULTS[audit.result]
+    if audit.would_drop:
+        kinds, events = _count(len(audit.would_drop), "kind"), _count(connections_of(audit.would_drop), "connection")
+        text += f": {kinds} of traffic that passes today, {events}"
+    return text if audit.complete else f"{text} (incomplete)"
+
+
+def _balance(audit: Audit) -> str:
+    balance = audit.balance
+    told = f"of {balance.new:,} new flows {balance.rows:,} exact, {balance.coarse:,} coarse, {balance.lost:,} lost"
+    return told if balance.holds else f"{told}; these DO NOT ADD UP"
+
+
+def _section(title: str, groups: Sequence[ObservedGroup]) -> Iterator[str]:
+    if not groups:
+        return
+    yield ""
+    yield f"{title}: {_count(len(groups), 'kind')} of traffic"
+    for number, group in enumerate(groups[:_MOST], start=1):
+        yield from _group(number, group)
+    if len(groups) > _MOST:
+        yield f"and {len(groups) - _MOST} more, which -o json shows"
+
+
+def _group(number: int, group: ObservedGroup) -> Iterator[str]:
+    through = f" through {group.service}" if group.service else ""
+    side = f" at {group.side}" if group.side else ""
+    ends = f"{group.source} → {group.destination} {packet_text(group)}{through}"
+    yield from _wrapped(f"{number}. {ends}: {_count(group.events, 'connection')}{side}", "   ")
+    said = decided_text(group.decided_by) or group.reason
+    if said:
+        yield from _wrapped(f"by      {said}", " " * 11, "   ")
+    yield f"   seen    {group.first} to {group.last}"
+    if len(group.hours) > 1:
+        yield f"   hours   {_histogram(group.hours)}"
+    yield from _wrapped(f"such as {group.example.source} to {group.example.destination}", " " * 11, "   ")
+
+
+def _histogram(hours: dict[str, int]) -> str:
+    """One bar for each hour of the day in UTC, from 0 to 23."""
+    of_day = [0] * 24
+    for hour, events in hours.items():
+        of_day[int(hour[-2:])] += events
+    top = max(of_day) or 1
+    return "0" + "".join(_BARS[-(-events * (len(_BARS) - 1) // top)] for events in of_day) + "24 UTC"
+
+
+def packet_text(group: ObservedGroup) -> str:
+    """Protocol and port."""
+    if group.protocol in ("ICMP", "ICMPv6"):
+        return f"{group.protocol} type {group.port} code {group.icmp_code}"
+    return f"{group.protocol}/{group.port}" if group.port else group.protocol
+
+
+def _topic(title: str, topic: TopicResult) -> Iterator[str]:
+    tally = topic.tally
+    if not tally.records:
+        yield f"{title}: none seen"
+        return
+    counts = (
+        (tally.would_drop, "would be dropped"),
+        (tally.would_allow, "allowed"),
+        (tally.denied_today, "denied today"),
+        (tally.unknown, "not known"),
+    )
+    yield from _wrapped(f"{title}: {', '.join(f'{number:,} {word}' for number, word in counts if number)}", "  ")
+
+
+def _standing(connections: Sequence[StandingConnection]) -> Iterator[str]:
+    if not connections:
+        return
+    yield ""
+    yield f"Long-lived connections at risk: {_count(len(connections), 'kind')}"
+    for one in connections[:_MOST]:
+        ends = f"{one.client} → {one.server} {one.protocol}/{one.port}, {one.count} of them"
+        yield from _wrapped(f"{ends}: {_EFFECTS[one.effect]}", "  ", "- ")
+    if len(connections) > _MOST:
+        yield f"and {len(connections) - _MOST} more, which -o json shows"
+
+
+def _never_seen(audit: Audit) -> Iterator[str]:
+    if audit.never_seen:
+        yield ""
+        rules = _count(len(audit.never_seen), "rule")
+        yield from _wrapped(f"Allowed and never seen: {rules}, which -o json shows. That makes none of them needless.")
+
+
+def _doubts(audit: Audit) -> Iterator[str]:
+    for title, texts in (
+        ("incomplete", audit.incomplete),
+        ("not read or not modelled", audit.left_out),
+        ("assumed", audit.assumptions),
+    ):
+        if texts:
+            yield ""
+        for text in texts[:_MOST]:
+            yield from _wrapped(f"{title}: {text}", "  ")
+        if len(texts) > _MOST:
+            yield f"and {len(texts) - _MOST} more, which -o json shows"
+
+
+def _wrapped(text: str, indent: str = "", first: str = "") -> list[str]:
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=first, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"

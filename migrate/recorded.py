@@ -1,0 +1,119 @@
+"""`migrate audit` on a node: everything is checked before the kernel is touched, then recorded, then judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from migrate.audit.agent import Progress
+from migrate.audit.cycles import cron_cycles
+from migrate.audit.durations import LONGEST, duration_text
+from migrate.audit.kernel import ProbeError
+from migrate.audit.known_pods import SnapshotPods
+from migrate.audit.live import LiveJudge
+from migrate.audit.node import cluster_digest, node_here
+from migrate.audit.pins import BPFFS
+from migrate.audit.recorder import RecordingPlan, Stopping, earlier_recording, record, wanted_seconds
+from migrate.audit.store import DEFAULT_MAX_SIZE
+from migrate.audited import Place, Policies, Scene, judged, policies_digest, read_policies, read_scene
+from migrate.errors import ClusterError, InputError
+from migrate.model.audit_documents import Audit
+
+DEFAULT_SECONDS = 24 * 3600
+_AFTER_LAST_RUN = 600
+"""Of a cycle of CronJobs: so that the run that comes last is seen at work."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRequest:
+    """What to record. `seconds` is None for what is left of a recording, or else for a day.
+
+    `node` is None for the one that this machine is.
+    """
+
+    place: Place
+    seconds: int | None = None
+    until_cron: bool = False
+    node: str | None = None
+    loader: str = "libbpf"
+    max_size: int = DEFAULT_MAX_SIZE
+    bpffs: Path = BPFFS
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedAudit:
+    """An audit that can begin. `notes` are sentences for the user; `recorded` are seconds that it has already."""
+
+    place: Place
+    scene: Scene
+    policies: Policies
+    plan: RecordingPlan
+    recorded: int
+    notes: tuple[str, ...]
+
+    def live(self) -> LiveJudge:
+        """The would-be drops while it runs."""
+        return LiveJudge(self.place.audit_db, self.policies.revision, self.scene.judging)
+
+
+def prepare_audit(request: AuditRequest) -> PreparedAudit:
+    """Everything that can be refused before the kernel is touched. Raises InputError."""
+    place = request.place
+    scene = read_scene(place)
+    policies = read_policies(place, scene)
+    node = node_here(scene.cluster, request.node)
+    asked, notes = _asked_seconds(request, scene)
+    earlier = earlier_recording(place.audit_db, asked)
+    seconds = asked or wanted_seconds(place.audit_db) or DEFAULT_SECONDS
+    plan = RecordingPlan(
+        path=place.audit_db,
+        node=node.name,
+        cluster=cluster_digest(scene.cluster),
+        seconds=seconds,
+        policies=policies.digest,
+        loader=request.loader,
+        max_size=request.max_size,
+        bpffs=request.bpffs,
+    )
+    if earlier is not None:
+        notes.append(f"going on with {place.audit_db}, which has {duration_text(earlier.seconds)} already")
+        if earlier.policies not in ("", policies.digest):
+            notes.append("the policies have changed since it began; all of it is judged by those of now")
+    recorded = 0 if earlier is None else earlier.seconds
+    return PreparedAudit(place, scene, policies, plan, recorded, tuple(notes))
+
+
+def run_audit(
+    prepared: PreparedAudit, progress: Callable[[Progress], None], stop: Stopping
+) -> tuple[Audit, tuple[str, ...]]:
+    """Record, then judge; with sentences for the user. Raises ClusterError where the node cannot be probed."""
+    try:
+        last = record(prepared.plan, SnapshotPods(prepared.scene.cluster), progress, stop)
+    except ProbeError as error:
+        raise ClusterError(str(error)) from error
+    notes: list[str] = []
+    if last.ending == "stopped":
+        notes.append("stopped; all that was recorded is kept, and migrate audit goes on with it")
+    if last.ending == "store-full":
+        notes.append("the recording reached its size limit and ended; --max-size allows more")
+    policies = prepared.policies
+    if policies_digest(prepared.place) != policies.digest:
+        notes.append("the policies changed while the audit ran; it is judged by those of now")
+        policies = read_policies(prepared.place, prepared.scene)
+    return judged(prepared.place, prepared.scene, policies), tuple(notes)
+
+
+def _asked_seconds(request: AuditRequest, scene: Scene) -> tuple[int | None, list[str]]:
+    if not request.until_cron:
+        return request.seconds, []
+    cycles = cron_cycles(scene.objects)
+    if cycles.longest is None:
+        why = "; ".join(cycles.unreadable) or "the snapshot has no CronJob that runs"
+        raise InputError(f"--until-cron: {why}; give --duration instead")
+    job, seconds = cycles.longest.job, cycles.longest.seconds + _AFTER_LAST_RUN
+    name, wait = f"{job} ({cycles.longest.schedule})", duration_text(cycles.longest.seconds)
+    if seconds > LONGEST:
+        raise InputError(f"--until-cron: {name} waits up to {wait} between two runs; give --duration instead")
+    notes = [f"{duration_text(seconds)}, since {name} waits up to {wait} between two runs", *cycles.unreadable]
+    return max(seconds, request.seconds or 0), notes
