@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from migrate.audit.agent import Progress
+from migrate.audit.agent import Progress, Stop
 from migrate.audit.cycles import cron_cycles
 from migrate.audit.durations import LONGEST, duration_text
 from migrate.audit.kernel import ProbeError
@@ -14,7 +14,7 @@ from migrate.audit.known_pods import SnapshotPods
 from migrate.audit.live import LiveJudge
 from migrate.audit.node import cluster_digest, node_here
 from migrate.audit.pins import BPFFS
-from migrate.audit.recorder import RecordingPlan, Stopping, earlier_recording, record, wanted_seconds
+from migrate.audit.recorder import RecordingPlan, earlier_recording, record, wanted_seconds
 from migrate.audit.store import DEFAULT_MAX_SIZE
 from migrate.audited import Place, Policies, Scene, judged, policies_digest, read_policies, read_scene
 from migrate.errors import ClusterError, InputError
@@ -85,7 +85,7 @@ def prepare_audit(request: AuditRequest) -> PreparedAudit:
 
 
 def run_audit(
-    prepared: PreparedAudit, progress: Callable[[Progress], None], stop: Stopping
+    prepared: PreparedAudit, progress: Callable[[Progress], None], stop: Stop
 ) -> tuple[Audit, tuple[str, ...]]:
     """Record, then judge; with sentences for the user. Raises ClusterError where the node cannot be probed."""
     try:

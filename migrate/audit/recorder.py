@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
 
 import migrate
 from migrate.audit import conntrack
-from migrate.audit.agent import Progress, Settings, run_agent
+from migrate.audit.agent import Progress, Settings, Stop, run_agent
+from migrate.audit.conntrack import Connection
 from migrate.audit.follower import Follower
 from migrate.audit.kernel import Probe, Sizes
 from migrate.audit.layout import LAYOUT
@@ -24,10 +23,13 @@ from migrate.audit.status import recorded_seconds
 from migrate.audit.store import DEFAULT_MAX_SIZE, Start, Store, open_store
 from migrate.audit.veths import Pods
 from migrate.errors import InputError
+from migrate.model.flow import TCP
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _SHORTEST_EPOCH = 10.0
 _FINISHED = "finished"
+_ESTABLISHED = 3
+"""State of a TCP connection in conntrack, by nf_conntrack_tcp.h."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,35 +59,6 @@ class Earlier:
     policies: str
 
 
-class Stopping:
-    """Set by a signal handler: the audit ends as soon as it can, and keeps everything."""
-
-    def __init__(self) -> None:
-        self._set = threading.Event()
-        self._wake: Callable[[], None] = _nothing
-
-    def is_set(self) -> bool:
-        """Whether the audit shall end."""
-        return self._set.is_set()
-
-    def set(self) -> None:
-        """End it."""
-        self._set.set()
-        self._wake()
-
-    def call(self, wake: Callable[[], None]) -> None:
-        """What to call to end a wait."""
-        self._wake = wake
-
-
-class _NodeProbe(Probe, Protocol):
-    """What loaders tell of a probe beyond its tables."""
-
-    resumed: bool
-    attached_by: str
-    notes: tuple[str, ...]
-
-
 def earlier_recording(path: Path, wanted: int | None) -> Earlier | None:
     """What a recording has that this audit would go on with; None where there is none.
 
@@ -94,6 +67,8 @@ def earlier_recording(path: Path, wanted: int | None) -> Earlier | None:
     if not path.exists() or not path.stat().st_size:
         return None
     with open_recording(path) as reading:
+        if not reading.segments():
+            return None
         before = _recorded(reading)
         planned = int(reading.meta.get("wanted_seconds", "0"))
         if wanted is None and (reading.meta.get(_FINISHED) or before >= planned):
@@ -112,7 +87,7 @@ def wanted_seconds(path: Path) -> int | None:
         return int(reading.meta.get("wanted_seconds", "0")) or None
 
 
-def record(plan: RecordingPlan, pods: Pods, progress: Callable[[Progress], None], stop: Stopping) -> Progress:
+def record(plan: RecordingPlan, pods: Pods, progress: Callable[[Progress], None], stop: Stop) -> Progress:
     """Record until the time is over or `stop` is set. Nothing of it stays in the kernel.
 
     Raises InputError for a recording that cannot be used, and ProbeError where the node cannot be probed.
@@ -124,6 +99,7 @@ def record(plan: RecordingPlan, pods: Pods, progress: Callable[[Progress], None]
             before = _ended(reading)
         store.note("wanted_seconds", str(plan.seconds))
         store.note("policies", plan.policies)
+        store.note(_FINISHED, "")
         last = _run(plan, store, pods, max(1, plan.seconds - before), progress, stop)
         if last.ending == "complete":
             store.note(_FINISHED, "1")
@@ -133,17 +109,16 @@ def record(plan: RecordingPlan, pods: Pods, progress: Callable[[Progress], None]
 
 
 def _run(
-    plan: RecordingPlan, store: Store, pods: Pods, seconds: int, progress: Callable[[Progress], None], stop: Stopping
+    plan: RecordingPlan, store: Store, pods: Pods, seconds: int, progress: Callable[[Progress], None], stop: Stop
 ) -> Progress:
     sizes = Sizes()
-    probe = cast("_NodeProbe", open_probe(sizes, plan.loader, bpffs=plan.bpffs))
+    probe = open_probe(sizes, plan.loader, bpffs=plan.bpffs)
     try:
         follower = Follower(probe, store, pods)
-        stop.call(follower.wake)
         settings = Settings(
             start=_start(probe),
             seconds=seconds,
-            connections=conntrack.dump,
+            connections=_standing,
             capacity=sizes.flows,
             shortest_epoch=plan.shortest_epoch,
         )
@@ -153,7 +128,12 @@ def _run(
     return run_agent(settings, probe, store, follower, progress, stop)
 
 
-def _start(probe: _NodeProbe) -> Start:
+def _standing() -> Iterator[Connection]:
+    """The connections that are open. What is closed stays in the kernel's table for minutes."""
+    return (one for one in conntrack.dump() if one.protocol != TCP or one.state == _ESTABLISHED)
+
+
+def _start(probe: Probe) -> Start:
     return Start(
         boot_id=boot_id(),
         layout=LAYOUT,
@@ -181,7 +161,3 @@ def _ended(reading: Reading) -> int:
 def _recorded(reading: Reading) -> int:
     interval = reading.interval()
     return recorded_seconds(reading.segments(), None if interval is None else interval[1])
-
-
-def _nothing() -> None:
-    """Nobody waits yet."""

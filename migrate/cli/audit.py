@@ -234,14 +234,15 @@ def _is_accepted(flow: Needed, namespaces: list[str], texts: list[str]) -> bool:
 
 def _recorded(prepared: PreparedAudit, quiet: bool) -> Audit:
     """Record with a view of it in the terminal; signals end it, and it reports."""
-    from migrate.audit.recorder import Stopping
+    from threading import Event
+
     from migrate.cli.audit_live import ended_by_signals, live_view
     from migrate.cli.emit import hint
     from migrate.recorded import run_audit
 
     for note in prepared.notes:
         hint(note, quiet)
-    stop = Stopping()
+    stop = Event()
     with ended_by_signals(stop.set), live_view(prepared, quiet) as show:
         done, notes = run_audit(prepared, show, stop)
     for note in notes:

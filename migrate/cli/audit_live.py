@@ -114,16 +114,16 @@ def _view(prepared: PreparedAudit, progress: Progress, drops: Sequence[ObservedG
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold")
     facts.add_column()
+    done = progress.seconds - progress.seconds_left
+    facts.add_row("time", ProgressBar(total=max(progress.seconds, 1.0), completed=done, width=min(60, width)))
     for name, text in (
         ("new flows", _flows_text(progress)),
         ("pods", _pods_text(progress)),
         ("recording", _recording_text(prepared, progress)),
     ):
         facts.add_row(name, plain(text))
-    done = progress.seconds - progress.seconds_left
     return Group(
         plain(f"migrate audit on {prepared.plan.node}: {_time_text(progress)}", "bold"),
-        ProgressBar(total=max(progress.seconds, 1.0), completed=done, width=min(60, width)),
         facts,
         plain(_drops_text(drops), "bold red" if drops else ""),
         *(plain(_short(line, width)) for group in drops[:_MOST_SHOWN] for line in _drop_lines(group)),
