@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +11,17 @@ from migrate.audit.agent import Progress, Stop
 from migrate.audit.cycles import cron_cycles
 from migrate.audit.durations import LONGEST, duration_text
 from migrate.audit.kernel import ProbeError
-from migrate.audit.known_pods import SnapshotPods
+from migrate.audit.known_pods import KnownPods, SnapshotPods
 from migrate.audit.live import LiveJudge
 from migrate.audit.node import cluster_digest, node_here
 from migrate.audit.pins import BPFFS
 from migrate.audit.recorder import RecordingPlan, earlier_recording, record, wanted_seconds
 from migrate.audit.store import DEFAULT_MAX_SIZE
+from migrate.audit.watched_pods import WatchedPods
 from migrate.audited import Place, Policies, Scene, judged, policies_digest, read_policies, read_scene
 from migrate.errors import ClusterError, InputError
 from migrate.model.audit_documents import Audit
+from migrate.scan.connection import ConnectionOptions, connect
 
 DEFAULT_SECONDS = 24 * 3600
 _AFTER_LAST_RUN = 600
@@ -29,7 +32,7 @@ _AFTER_LAST_RUN = 600
 class AuditRequest:
     """What to record. `seconds` is None for what is left of a recording, or else for a day.
 
-    `node` is None for the one that this machine is.
+    `node` is None for the one that this machine is. `cluster` is asked which pods come and go; None: nobody is.
     """
 
     place: Place
@@ -39,6 +42,7 @@ class AuditRequest:
     loader: str = "libbpf"
     max_size: int = DEFAULT_MAX_SIZE
     bpffs: Path = BPFFS
+    cluster: ConnectionOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class PreparedAudit:
     scene: Scene
     policies: Policies
     plan: RecordingPlan
+    cluster: ConnectionOptions | None
     recorded: int
     notes: tuple[str, ...]
 
@@ -81,7 +86,7 @@ def prepare_audit(request: AuditRequest) -> PreparedAudit:
         if earlier.policies not in ("", policies.digest):
             notes.append("the policies have changed since it began; all of it is judged by those of now")
     recorded = 0 if earlier is None else earlier.seconds
-    return PreparedAudit(place, scene, policies, plan, recorded, tuple(notes))
+    return PreparedAudit(place, scene, policies, plan, request.cluster, recorded, tuple(notes))
 
 
 def run_audit(
@@ -89,7 +94,8 @@ def run_audit(
 ) -> tuple[Audit, tuple[str, ...]]:
     """Record, then judge; with sentences for the user. Raises ClusterError where the node cannot be probed."""
     try:
-        last = record(prepared.plan, SnapshotPods(prepared.scene.cluster), progress, stop)
+        with _pods(prepared) as pods:
+            last = record(prepared.plan, pods, progress, stop)
     except ProbeError as error:
         raise ClusterError(str(error)) from error
     notes: list[str] = []
@@ -102,6 +108,21 @@ def run_audit(
         notes.append("the policies changed while the audit ran; it is judged by those of now")
         policies = read_policies(prepared.place, prepared.scene)
     return judged(prepared.place, prepared.scene, policies), tuple(notes)
+
+
+@contextmanager
+def _pods(prepared: PreparedAudit) -> Iterator[KnownPods]:
+    """The snapshot's pods, or those that the cluster tells of. Raises ClusterError where it does not answer."""
+    known = SnapshotPods(prepared.scene.cluster)
+    if prepared.cluster is None:
+        yield known
+        return
+    watched = WatchedPods(connect(prepared.cluster), known)
+    watched.start()
+    try:
+        yield watched
+    finally:
+        watched.close()
 
 
 def _asked_seconds(request: AuditRequest, scene: Scene) -> tuple[int | None, list[str]]:

@@ -1,10 +1,27 @@
-"""The pods of a snapshot, by the addresses that they alone have."""
+"""The pods that an audit knows, by the addresses that they alone have."""
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from migrate.audit.layout import Address
-from migrate.audit.veths import PodName
+from migrate.audit.veths import PodName, Pods
 from migrate.model.cluster import Cluster
+
+
+class Owners(Protocol):
+    """What the recording keeps of addresses; see `Store`."""
+
+    def own(self, address: Address, kind: str, namespace: str, name: str, uid: str, since: int) -> None: ...
+    def disown(self, address: Address, uid: str, until: int) -> None: ...
+    def loss(self, at: int, kind: str, count: int, detail: str) -> None: ...
+
+
+class KnownPods(Pods, Protocol):
+    """Pods that may come and go."""
+
+    def tell(self, store: Owners) -> None:
+        """Put into the recording what was learnt since the last time."""
 
 
 class SnapshotPods:
@@ -21,3 +38,6 @@ class SnapshotPods:
     def pod_at(self, address: Address) -> PodName | None:
         """The pod that has this address for itself."""
         return self._by_address.get(address)
+
+    def tell(self, store: Owners) -> None:
+        """Nothing is ever learnt: a replay has the snapshot itself."""

@@ -14,6 +14,7 @@ from migrate.audit.agent import Progress, Settings, Stop, run_agent
 from migrate.audit.conntrack import Connection
 from migrate.audit.follower import Follower
 from migrate.audit.kernel import Probe, Sizes
+from migrate.audit.known_pods import KnownPods
 from migrate.audit.layout import LAYOUT
 from migrate.audit.loader import open_probe
 from migrate.audit.pins import BPFFS
@@ -21,7 +22,6 @@ from migrate.audit.reading import Reading, open_recording
 from migrate.audit.recording import About
 from migrate.audit.status import recorded_seconds
 from migrate.audit.store import DEFAULT_MAX_SIZE, Start, Store, open_store
-from migrate.audit.veths import Pods
 from migrate.errors import InputError
 from migrate.model.flow import TCP
 
@@ -87,7 +87,7 @@ def wanted_seconds(path: Path) -> int | None:
         return int(reading.meta.get("wanted_seconds", "0")) or None
 
 
-def record(plan: RecordingPlan, pods: Pods, progress: Callable[[Progress], None], stop: Stop) -> Progress:
+def record(plan: RecordingPlan, pods: KnownPods, progress: Callable[[Progress], None], stop: Stop) -> Progress:
     """Record until the time is over or `stop` is set. Nothing of it stays in the kernel.
 
     Raises InputError for a recording that cannot be used, and ProbeError where the node cannot be probed.
@@ -109,7 +109,7 @@ def record(plan: RecordingPlan, pods: Pods, progress: Callable[[Progress], None]
 
 
 def _run(
-    plan: RecordingPlan, store: Store, pods: Pods, seconds: int, progress: Callable[[Progress], None], stop: Stop
+    plan: RecordingPlan, store: Store, pods: KnownPods, seconds: int, progress: Callable[[Progress], None], stop: Stop
 ) -> Progress:
     sizes = Sizes()
     probe = open_probe(sizes, plan.loader, bpffs=plan.bpffs)
@@ -125,7 +125,12 @@ def _run(
     except BaseException:
         probe.remove()
         raise
-    return run_agent(settings, probe, store, follower, progress, stop)
+
+    def told(now: Progress) -> None:
+        pods.tell(store)
+        progress(now)
+
+    return run_agent(settings, probe, store, follower, told, stop)
 
 
 def _standing() -> Iterator[Connection]:

@@ -86,24 +86,29 @@ def audit(
     loader: LoaderOption = Loader.LIBBPF,
     max_size: MaxSize = "1GiB",
     bpffs: Bpffs = Path("/sys/fs/bpf"),
+    cluster_context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
     output: options.Output = options.OutputFormat.TABLE,
     quiet: options.Quiet = False,
 ) -> None:
     """Record the real traffic of this node's pods beside the old engine, and say what of it Cilium would drop.
 
     Runs on a node as root and never touches a packet. Ctrl-C ends it, keeps everything and reports; the same command
-    goes on with it. Exit status 1 when something would be dropped, 4 when coverage or losses leave that open, 3 when
-    the node cannot be probed.
+    goes on with it. With --kubeconfig or --context the cluster tells which pods come and go meanwhile. Exit status 1
+    when something would be dropped, 4 when coverage or losses leave that open, 3 when the node cannot be probed.
     """
     if context.invoked_subcommand is not None:
         return
     from migrate.audit.durations import parse_duration
     from migrate.audit.sizes import parse_size
     from migrate.recorded import AuditRequest, prepare_audit
+    from migrate.scan.connection import ConnectionOptions
 
     seconds = None if duration is None else parse_duration(duration)
     place = _place(folder, snapshot, policies, recording, target)
-    request = AuditRequest(place, seconds, until_cron, node, loader.value, parse_size(max_size), bpffs)
+    asked = ConnectionOptions(cluster_context, kubeconfig) if cluster_context or kubeconfig else None
+    size = parse_size(max_size)
+    request = AuditRequest(place, seconds, until_cron, node, loader.value, size, bpffs, asked)
     _finish(_recorded(prepare_audit(request), quiet), output, quiet)
 
 

@@ -7,6 +7,8 @@ bytes, since its typed models cost many times the CPU and refuse a whole page fo
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10
 READ_SECONDS = 90
+_CHUNK = 1 << 16
 _TRY_AGAIN = frozenset({429, 500, 502, 503, 504})
 
 
@@ -87,6 +90,23 @@ class Connection:
     def get(self, path: str, accept: str = "application/json") -> bytes:
         """The body of a 200 answer, unpacked. One attempt; raises RequestError for everything else."""
         return self._ask("GET", path, self._headers(accept), None)
+
+    def lines(self, path: str) -> Iterator[bytes]:
+        """The lines of a 200 answer as they come (a watch). Raises RequestError, also where the answer breaks off."""
+        import urllib3
+
+        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+        url, headers = self._configuration.host + path, self._headers("application/json")
+        try:
+            answer = self._pool.request(
+                "GET", url, headers=headers, retries=False, redirect=False, timeout=timeout, preload_content=False
+            )
+            with closing(answer):
+                if answer.status != 200:
+                    raise self._refusal(answer)
+                yield from _lines(answer.stream(_CHUNK, decode_content=True))
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._transport_failure(error) from error
 
     def dry_run(self, path: str, body: bytes) -> None:
         """Ask for an object to be created without storing it. Raises RequestError when the server would not."""
@@ -183,6 +203,14 @@ def _pool(login: Login) -> urllib3.PoolManager:
         return RESTClientObject(login.configuration).pool_manager
     except (HTTPError, ImportError, ValueError) as error:
         raise InputError(f'context "{login.name}": proxy {proxy} cannot be used: {error}') from error
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Whole lines; what comes after the last line break broke off."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from whole
 
 
 def _impersonation(options: ConnectionOptions) -> tuple[tuple[str, str], ...]:
