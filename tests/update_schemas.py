@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from migrate.audit.status import AuditStatus
+from migrate.audit.suggested import AuditSuggestions
 from migrate.model.audit_documents import Audit, AuditDifference
 from migrate.model.documents import Explanation, Lint, Simulation, SnapshotHeader, Translation, Verification
 
@@ -20,6 +22,8 @@ DOCUMENTS = {
     "lint": Lint,
     "audit": Audit,
     "audit-difference": AuditDifference,
+    "audit-status": AuditStatus,
+    "audit-suggestions": AuditSuggestions,
 }
 
 
