@@ -18,7 +18,7 @@ from migrate.audit.pins import BPFFS
 from migrate.audit.recorder import RecordingPlan, earlier_recording, record, wanted_seconds
 from migrate.audit.store import DEFAULT_MAX_SIZE
 from migrate.audit.watched_pods import WatchedPods
-from migrate.audited import Place, Policies, Scene, judged, policies_digest, read_policies, read_scene
+from migrate.audited import Place, Scene, policies_digest, read_policies, read_scene, run_judged
 from migrate.errors import ClusterError, InputError
 from migrate.model.audit_documents import Audit
 from migrate.scan.connection import ConnectionOptions, connect
@@ -47,19 +47,21 @@ class AuditRequest:
 
 @dataclass(frozen=True, slots=True)
 class PreparedAudit:
-    """An audit that can begin. `notes` are sentences for the user; `recorded` are seconds that it has already."""
+    """An audit that can begin. `notes` are sentences for the user.
+
+    Of the snapshot and the policies it keeps nothing but addresses, since it may wait for a day.
+    """
 
     place: Place
-    scene: Scene
-    policies: Policies
     plan: RecordingPlan
+    pods: SnapshotPods
     cluster: ConnectionOptions | None
-    recorded: int
     notes: tuple[str, ...]
 
     def live(self) -> LiveJudge:
         """The would-be drops while it runs."""
-        return LiveJudge(self.place.audit_db, self.policies.revision, self.scene.judging)
+        scene = read_scene(self.place)
+        return LiveJudge(self.place.audit_db, read_policies(self.place, scene).revision, scene.judging)
 
 
 def prepare_audit(request: AuditRequest) -> PreparedAudit:
@@ -85,8 +87,7 @@ def prepare_audit(request: AuditRequest) -> PreparedAudit:
         notes.append(f"going on with {place.audit_db}, which has {duration_text(earlier.seconds)} already")
         if earlier.policies not in ("", policies.digest):
             notes.append("the policies have changed since it began; all of it is judged by those of now")
-    recorded = 0 if earlier is None else earlier.seconds
-    return PreparedAudit(place, scene, policies, plan, request.cluster, recorded, tuple(notes))
+    return PreparedAudit(place, plan, SnapshotPods(scene.cluster), request.cluster, tuple(notes))
 
 
 def run_audit(
@@ -103,21 +104,18 @@ def run_audit(
         notes.append("stopped; all that was recorded is kept, and migrate audit goes on with it")
     if last.ending == "store-full":
         notes.append("the recording reached its size limit and ended; --max-size allows more")
-    policies = prepared.policies
-    if policies_digest(prepared.place) != policies.digest:
+    if policies_digest(prepared.place) != prepared.plan.policies:
         notes.append("the policies changed while the audit ran; it is judged by those of now")
-        policies = read_policies(prepared.place, prepared.scene)
-    return judged(prepared.place, prepared.scene, policies), tuple(notes)
+    return run_judged(prepared.place), tuple(notes)
 
 
 @contextmanager
 def _pods(prepared: PreparedAudit) -> Iterator[KnownPods]:
     """The snapshot's pods, or those that the cluster tells of. Raises ClusterError where it does not answer."""
-    known = SnapshotPods(prepared.scene.cluster)
     if prepared.cluster is None:
-        yield known
+        yield prepared.pods
         return
-    watched = WatchedPods(connect(prepared.cluster), known)
+    watched = WatchedPods(connect(prepared.cluster), prepared.pods)
     watched.start()
     try:
         yield watched
