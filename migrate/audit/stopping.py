@@ -7,20 +7,40 @@ import signal
 import time
 from pathlib import Path
 
+from migrate.audit.kernel import ProbeError
+from migrate.audit.leftovers import remove_leftovers
+from migrate.audit.reading import open_recording
 from migrate.audit.recording import writer_of
 from migrate.errors import ClusterError, InputError
 
 _LOOK_AGAIN_SECONDS = 0.2
 
 
-def stop_audit(recording: Path, patience: float) -> None:
+def stop_audit(recording: Path, patience: float, bpffs: Path) -> list[str]:
     """Ask the audit to end, and wait until it has written everything, at most `patience` seconds.
 
-    Raises InputError when none runs, and ClusterError when it does not end or belongs to somebody else.
+    Of one that was killed, what it left in the kernel is removed; the names of that are returned. Raises InputError
+    when none runs, and ClusterError when it does not end or belongs to somebody else.
     """
     running = writer_of(recording)
     if running is None:
+        return _cleared(recording, bpffs)
+    _end(running, recording, patience)
+    return []
+
+
+def _cleared(recording: Path, bpffs: Path) -> list[str]:
+    with open_recording(recording) as reading:
+        was_killed = any(segment.ended is None for segment in reading.segments())
+    if not was_killed:
         raise InputError(f"{recording}: no audit is running; migrate audit status shows what was recorded")
+    try:
+        return remove_leftovers(bpffs)
+    except (ProbeError, OSError) as error:
+        raise ClusterError(f"what the killed audit left in the kernel cannot be removed: {error}; be root") from error
+
+
+def _end(running: int, recording: Path, patience: float) -> None:
     try:
         os.kill(running, signal.SIGTERM)
     except ProcessLookupError:

@@ -128,14 +128,24 @@ def status(
 
 
 @audit_app.command()
-def stop(folder: Folder = options.WORKING_FOLDER, recording: Recording = None, quiet: options.Quiet = False) -> None:
-    """End the audit that runs; it keeps everything and reports where it was started."""
+def stop(
+    folder: Folder = options.WORKING_FOLDER,
+    recording: Recording = None,
+    bpffs: Bpffs = Path("/sys/fs/bpf"),
+    quiet: options.Quiet = False,
+) -> None:
+    """End the audit that runs; it keeps everything and reports where it was started.
+
+    Of an audit that was killed, what it left in the kernel is taken away, with what was not written yet.
+    """
     from migrate.audit.stopping import stop_audit
     from migrate.cli.emit import hint
 
     path = _place(folder, None, None, recording, None).audit_db
-    stop_audit(path, _STOP_PATIENCE)
-    hint(f"stopped; {path} has all of it, and migrate audit replay judges it", quiet)
+    removed = stop_audit(path, _STOP_PATIENCE, bpffs)
+    if removed:
+        hint(f"the audit was killed before; gone from the kernel: {', '.join(removed)}", quiet)
+    hint(f"stopped; {path} has what was recorded, and migrate audit replay judges it", quiet)
 
 
 @audit_app.command()

@@ -16,7 +16,7 @@ from migrate.model.raw import Json
 from tests.command_line import migrate
 from tests.kernel.audited_lab import NODE_NAME, auditing, policy, working_folder, write_policies
 from tests.kernel.kube_lab import OUTSIDE, OUTSIDE_ADDRESS, SERVICE, SERVICE_PORT, Answer, Lab
-from tests.kernel.lab import run, unmount
+from tests.kernel.lab import inside, run, unmount
 
 pytestmark = pytest.mark.kernel
 
@@ -151,6 +151,18 @@ def test_a_killed_audit_is_gone_on_with_and_nothing_is_lost(lab: Lab, folder: Pa
     assert found.balance.lost == 0
     with open_recording(folder / "audit.db") as reading:
         assert len(reading.segments()) == 1
+    assert leftovers(lab, bpffs) == []
+
+
+def test_what_a_killed_audit_left_can_be_taken_away(lab: Lab, folder: Path, bpffs: Path) -> None:
+    with auditing(lab, folder, bpffs, _LONG) as audit:
+        audit.wait_until_watching(_PODS)
+        audit.signal(signal.SIGKILL)
+        audit.end()
+    assert leftovers(lab, bpffs) != []
+    with inside(lab.node):
+        ended = migrate(folder, "audit", "stop", "--dir", ".", "--bpffs", bpffs)
+    assert (ended.status, "gone from the kernel" in ended.stderr) == (0, True)
     assert leftovers(lab, bpffs) == []
 
 
