@@ -21,6 +21,7 @@ from migrate.audit.store import Start, open_store
 from migrate.audit.suggested import AuditSuggestions
 from migrate.audited import Place, read_scene
 from migrate.model.audit_documents import Audit, AuditDifference
+from migrate.recorded import AuditRequest, prepare_audit
 from tests.command_line import Ended, migrate
 from tests.unit.audit_records import Hands, counters, record
 
@@ -358,6 +359,21 @@ def test_a_recording_that_is_longer_than_wanted(folder: Path) -> None:
     ended = audit(folder, "--node", NODE, "--duration", "30m")
     assert ended.status == 2
     assert "longer --duration" in ended.stderr
+
+
+def test_until_cron_is_as_long_as_the_longest_wait_for_a_cronjob(folder: Path) -> None:
+    place = Place(folder, policies=folder / "policies")
+    prepared = prepare_audit(AuditRequest(place, until_cron=True, node=NODE))
+    assert prepared.plan.seconds == 7 * DAY + 600
+    assert "CronJob shop/invoices (0 4 * * 0) waits up to 168h" in prepared.notes[0]
+
+
+def test_an_unfinished_recording_is_gone_on_with_for_as_long_as_it_was_meant_to_be(folder: Path) -> None:
+    record_into(folder, seconds=DAY)
+    prepared = prepare_audit(AuditRequest(Place(folder, policies=folder / "policies"), node=NODE))
+    assert prepared.plan.seconds == DAY
+    assert "going on with" in prepared.notes[0]
+    assert "1h already" in prepared.notes[0]
 
 
 def test_until_cron_without_cronjobs(folder: Path) -> None:
