@@ -97,6 +97,8 @@ def _imported_distributions() -> set[str]:
 
 
 def test_dependencies_are_exactly_what_is_imported() -> None:
-    declared = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+    optional = (one for extra in project["optional-dependencies"].values() for one in extra)
+    declared = [*project["dependencies"], *optional]
 
     assert {re.split(r"[<>=!~]", requirement)[0] for requirement in declared} == _imported_distributions()
