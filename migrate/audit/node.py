@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import socket
-from collections.abc import Iterable
 
 from migrate.errors import InputError
 from migrate.model.addresses import Address
@@ -58,7 +57,7 @@ def _is_ours(address: Address) -> bool:
 
 
 def cluster_digest(cluster: Cluster) -> str:
-    """The same for every snapshot of one cluster, and seldom the same for two."""
+    """The same for every snapshot of one cluster, and seldom the same for two; empty where nothing tells."""
     known = {(service.namespace, service.name): service.addresses for service in cluster.services}
-    texts: Iterable[str] = (f"{name}={known[name]}" for name in _IDENTIFYING if name in known)
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
+    texts = [f"{'/'.join(name)}={','.join(map(str, known[name]))}" for name in _IDENTIFYING if name in known]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12] if texts else ""

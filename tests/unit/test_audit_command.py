@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from ipaddress import ip_address
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from migrate.audit.store import Start, open_store
 from migrate.audit.suggested import AuditSuggestions
 from migrate.audited import Place, read_scene
 from migrate.model.audit_documents import Audit, AuditDifference
+from migrate.model.cluster import Cluster, Service
 from migrate.recorded import AuditRequest, prepare_audit
 from tests.command_line import Ended, migrate
 from tests.unit.audit_records import Hands, counters, record
@@ -382,6 +384,19 @@ def test_until_cron_without_cronjobs(folder: Path) -> None:
     ended = audit(folder, "--node", NODE, "--until-cron")
     assert ended.status == 2
     assert "no CronJob that runs" in ended.stderr
+
+
+def service(namespace: str, name: str, address: str) -> Service:
+    return Service(namespace, name, addresses=(ip_address(address),))
+
+
+def test_what_a_cluster_is_known_by_stays_while_services_come_and_go() -> None:
+    kubernetes, dns = service("default", "kubernetes", "10.0.0.1"), service("kube-system", "kube-dns", "10.0.0.10")
+    more = service("shop", "web", "10.0.0.99")
+    digest = cluster_digest(Cluster(services=(kubernetes, dns)))
+    assert cluster_digest(Cluster(services=(kubernetes, dns, more))) == digest
+    assert cluster_digest(Cluster(services=(kubernetes, service("kube-system", "kube-dns", "10.0.0.11")))) != digest
+    assert cluster_digest(Cluster(services=(more,))) == ""
 
 
 @pytest.mark.parametrize("command", ["replay", "export", "suggest"])
