@@ -227,7 +227,7 @@ class Reading:
         query = """
             SELECT min(moment), max(moment) FROM (
               SELECT started AS moment FROM segment UNION ALL SELECT ended FROM segment WHERE ended IS NOT NULL
-              UNION ALL SELECT ended FROM epoch UNION ALL SELECT last FROM flow)
+              UNION ALL SELECT ended FROM epoch)
         """
         ((first, last),) = self._rows(query)
         return None if first is None else (first, last)

@@ -15,6 +15,7 @@ from migrate.audit.world import World
 from migrate.model.audit_documents import AuditVerdict
 from migrate.model.cluster import Cluster
 from migrate.model.flow import ICMP, ICMPV6, SCTP, TCP, End, EndKind, Flow
+from migrate.scan.collector import collector_off
 from migrate.sources.endpoints import Backend
 
 MOST_ADDRESSES = 50
@@ -85,8 +86,11 @@ class Replay:
         self.resolver = Resolver(reading, self.world, self.services, scene.probes)
         self.judge = Judge(revision, self.world.cluster)
         self._watched: dict[tuple[str | None, str | None], list[tuple[int, int | None]]] = {}
-        for veth in veths:
-            self._watched.setdefault((veth.namespace, veth.pod), []).append((veth.since, veth.until))
+        with_gaps = {gap.veth for gap in reading.gaps()}
+        whole = not reading.losses() and not any(one.coarse or one.lost for one in reading.sums().values())
+        for veth in veths if whole else ():
+            if veth.id not in with_gaps:
+                self._watched.setdefault((veth.namespace, veth.pod), []).append((veth.since, veth.until))
         self._lines: dict[_LineKey, Line] = {}
         self._groups: dict[bytes, int] = {}
         self._numbers: dict[object, int] = {}
@@ -104,8 +108,9 @@ class Replay:
 
     def run(self) -> list[Line]:
         """All lines, after reading all records."""
-        for _ in self.rows():
-            pass
+        with collector_off():
+            for _ in self.rows():
+                pass
         return self.lines
 
     def rows(self) -> Iterator[tuple[FlowRow, Line]]:
@@ -222,7 +227,7 @@ class Replay:
         return "unanswered" if row[7] in (TCP, SCTP) else "works"
 
     def _was_watched(self, flow: Flow, row: FlowRow) -> bool:
-        """Whether the destination was seen all the time, so that what does not show there did not arrive."""
+        """Whether the destination was seen all the time and nothing was lost, so that what is not there never came."""
         pod = flow.destination.pod
         if pod is None or flow.via is not None:
             return False

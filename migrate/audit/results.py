@@ -127,6 +127,8 @@ def _group(head: _Head, found: _Sum) -> ObservedGroup:
     )
 
 
-def _order(group: ObservedGroup) -> tuple[int, str, str, str, int, str, str, str, str]:
-    ends = str(group.source), str(group.destination)
-    return (-group.events, *ends, group.protocol, group.port, group.service, group.verdict, group.reason, str(group))
+def _order(group: ObservedGroup) -> tuple[object, ...]:
+    by = group.decided_by
+    traffic = (group.protocol, group.port, group.icmp_code, group.service, group.verdict, group.topic, group.side)
+    said = (group.reason, by.object or "", by.rule or "", by.at or "", by.reason, group.future)
+    return (-group.events, group.source, group.destination, *traffic, *said)

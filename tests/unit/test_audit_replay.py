@@ -11,7 +11,7 @@ import pytest
 from migrate.audit.reading import open_recording
 from migrate.audit.replay import Line, Replay
 from tests.audit_scene import WEB, revision, scene
-from tests.recordings import Recording
+from tests.recordings import START, Recording
 
 Fill: TypeAlias = Callable[[Recording], None]
 _WEB, _DB, _FREE, _OPEN, _OTHER = "10.1.0.10", "10.1.0.2", "10.1.0.9", "10.1.0.7", "10.1.0.8"
@@ -225,6 +225,20 @@ def test_clients_of_another_node_are_a_class_of_their_own(tmp_path: Path) -> Non
 def test_what_is_known_of_today(fills: list[Fill], verdict: str, today: str, tmp_path: Path) -> None:
     line = next(line for line in lines(tmp_path, *fills) if line.asked.packet.port in (1, 514, 5432) and line.outgoing)
     assert (line.verdict, line.today) == (verdict, today), line.outcome
+
+
+@pytest.mark.parametrize(
+    "hole",
+    [
+        pytest.param(lambda r: r.insert("gap", 2, START, None, "hooks removed"), id="the destination was not watched"),
+        pytest.param(lambda r: r.insert("loss", 1, START, "store-full", 1, ""), id="rows were not kept"),
+        pytest.param(lambda r: r.insert("epoch", 1, 9, START, 1, 0, 1), id="rows are coarse"),
+    ],
+)
+def test_what_does_not_show_may_have_arrived_where_not_all_was_seen(hole: Fill, tmp_path: Path) -> None:
+    fills = [sent("shop/free", _FREE, _DB, "TCP/1", answered=0), lambda r: r.veth("shop/db-0") and None, hole]
+    (line,) = lines(tmp_path, *fills)
+    assert (line.verdict, line.today) == ("unknown", "unanswered")
 
 
 def test_an_answer_in_the_next_hour_is_an_answer(tmp_path: Path) -> None:
