@@ -17,7 +17,7 @@ from migrate.audit.layout import Address
 from migrate.audit.netlink import Netlink, attribute, attributes, nest
 
 ESTABLISHED = 3
-"""A TCP state."""
+"""State of a TCP connection in conntrack, by nf_conntrack_tcp.h."""
 SEEN_REPLY, ASSURED, CONFIRMED, SOURCE_TRANSLATED, DESTINATION_TRANSLATED = 1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 5
 """Bits of `status`."""
 
@@ -70,6 +70,11 @@ class Connection:
     status: int
     state: int
     zone: int
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still stands. What is closed stays in the kernel's table for minutes."""
+        return self.protocol != _TCP or self.state == ESTABLISHED
 
 
 def dump() -> Iterator[Connection]:

@@ -103,6 +103,7 @@ class Follower:
         self._ended_unread: set[int] = set()
         self._uplinks: frozenset[int] = frozenset()
         self._started = self._read_up_to = clock()
+        self._is_first = True
         self._stopped_at = _deadline_passed(probe, self._started)
         self._next_attach = self._next_reconcile = self._next_check = 0.0
 
@@ -127,6 +128,7 @@ class Follower:
         """
         last = self._store.last_epoch()
         self._started = last[1] if last else now
+        self._is_first = last is None
         self._uplinks = self._host.uplinks()
         links = {index: link for index, link in self._host.veths().items() if index not in self._uplinks}
         self._next_reconcile = time.monotonic() + self._pace.reconcile_seconds
@@ -281,17 +283,18 @@ class Follower:
             if link.index in self._watched:
                 self._repair(self._watched[link.index])
             else:
-                self._attach(link, self._started)
+                self._attach(link, None if self._is_first else self._started)
             self._next_attach = time.monotonic() + _HOOKS / self._pace.links_per_second
 
-    def _attach(self, link: Link, appeared: int) -> None:
+    def _attach(self, link: Link, appeared: int | None) -> None:
+        """`appeared` is None for what was there before the audit, which begins when it is watched."""
         try:
             self._probe.attach(link.index, link.name)
         except ProbeError as error:
             now = self._clock()
             if self._host.link(link.index) is None:
                 self._ended_unread.add(link.index)
-                self._never_watched(link, appeared, now)
+                self._never_watched(link, self._started if appeared is None else appeared, now)
                 return
             watched = self._watch(link, appeared, now)
             watched.in_gap = True
@@ -299,8 +302,9 @@ class Follower:
             return
         self._watch(link, appeared, self._clock())
 
-    def _watch(self, link: Link, appeared: int, since: int) -> _Watched:
-        number = self._store.veth(link.index, link.name, min(appeared, since), since)
+    def _watch(self, link: Link, appeared: int | None, since: int) -> _Watched:
+        appeared = since if appeared is None else min(appeared, since)
+        number = self._store.veth(link.index, link.name, appeared, since)
         watched = _Watched(number, link, since)
         self._watched[link.index] = watched
         self._naming.add(Named(number, link))

@@ -132,7 +132,7 @@ class Naming:
         end = time.monotonic() + _SLICE_SECONDS
         try:
             for found in self._search:
-                if found is not None:
+                if found is not None and found.is_open:
                     ends = Ends(found.protocol, found.source, found.source_port, found.destination, found.port)
                     self._found[ends] = found
                 if time.monotonic() > end:

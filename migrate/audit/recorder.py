@@ -23,13 +23,10 @@ from migrate.audit.recording import About
 from migrate.audit.status import recorded_seconds
 from migrate.audit.store import DEFAULT_MAX_SIZE, Start, Store, open_store
 from migrate.errors import InputError
-from migrate.model.flow import TCP
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _SHORTEST_EPOCH = 10.0
 _FINISHED = "finished"
-_ESTABLISHED = 3
-"""State of a TCP connection in conntrack, by nf_conntrack_tcp.h."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +131,7 @@ def _run(
 
 
 def _standing() -> Iterator[Connection]:
-    """The connections that are open. What is closed stays in the kernel's table for minutes."""
-    return (one for one in conntrack.dump() if one.protocol != TCP or one.state == _ESTABLISHED)
+    return (one for one in conntrack.dump() if one.is_open)
 
 
 def _start(probe: Probe) -> Start:

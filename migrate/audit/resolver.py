@@ -83,9 +83,10 @@ class Resolver:
             return Asked(topic="coarse", reason=_COARSE, ends=_placed(own, None, outgoing), packet=packet)
         if len(own.ends) != 1:
             return Asked(reason=own.reason or "the pod of the interface is not known", packet=packet)
-        if row[3] == 3:
+        if row[3] == 3 or _is_neighbour_discovery(packet):
+            reason = _ERROR if row[3] == 3 else _NEIGHBOURS
             who = self.world.who(peer_bytes, row[9], row[10])
-            return Asked(topic="icmp_error", reason=_ERROR, ends=_placed(own, who, outgoing), packet=packet)
+            return Asked(topic="icmp_error", reason=reason, ends=_placed(own, who, outgoing), packet=packet)
         return self._sent(row, own.ends[0], packet) if outgoing else self._received(row, own.ends[0], packet)
 
     def _sent(self, row: FlowRow, own: End, packet: Packet) -> Asked:
@@ -196,6 +197,9 @@ class Resolver:
 
 _COARSE = "a table was full, so that a part of the record was cut off: who was at the far end is not known"
 _ERROR = "an ICMP error answers a connection and opens none"
+_NEIGHBOURS = "IPv6 neighbour discovery on the pod's own link; no connection depends on what a policy says of it"
+_DISCOVERY = range(133, 138)
+"""Router and neighbour solicitations and advertisements, and redirects (RFC 4861)."""
 _OTHER_NODE = "the client came in at another node, and only that node knows its address"
 
 
@@ -204,6 +208,10 @@ def packet_of(protocol: int, port: int, source_port: int) -> Packet:
     if protocol in (ICMP, ICMPV6):
         return Packet(protocol, port >> 8, code=port & 255)
     return Packet(protocol, port, source_port)
+
+
+def _is_neighbour_discovery(packet: Packet) -> bool:
+    return packet.protocol == ICMPV6 and packet.port in _DISCOVERY
 
 
 def _placed(own: Who, peer: Who | None, outgoing: bool) -> tuple[End | None, End | None]:

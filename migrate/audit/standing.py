@@ -56,10 +56,10 @@ def _inventory(replay: Replay) -> Iterator[tuple[_Head, FlowExample, int]]:
     times = {one.id: (one.started, one.ended or one.started) for one in replay.reading.segments()}
     last = max(times, default=0)
     for one, seen in moments.items():
-        if one.segment != last or (seen == {"start"} and one.segment in ended):
+        if one.segment != last or ("end" not in seen and one.segment in ended):
             continue
         at = times[one.segment][1 if "end" in seen else 0]
-        how: Seen = "start_and_end" if len(seen) == 2 else "end" if "end" in seen else "start"
+        how: Seen = "start" if "end" not in seen else "end" if len(seen) == 1 else "start_and_end"
         client, server = _owner(replay, bytes_of(one.client), at), _owner(replay, bytes_of(one.backend), at)
         if client is None or server is None or EndKind.POD in (client.kind, server.kind):
             found = _judged(replay, client, server, Packet(one.protocol, one.backend_port, one.source_port), how)
