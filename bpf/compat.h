@@ -9,10 +9,13 @@
 #include <uapi/linux/bpf.h>
 
 #define PROGRAM(section)
-#define HASH(name, K, V, entries)	BPF_TABLE("hash", K, V, name, entries)
-#define LRU(name, K, V, entries)	BPF_TABLE("lru_hash", K, V, name, entries)
-#define PER_CPU(name, V, entries)	BPF_TABLE("percpu_array", u32, V, name, entries)
-#define ARRAY(name, V, entries)		BPF_TABLE("array", u32, V, name, entries)
+/* The loader defines PINNED as nothing, or as ":" and the place of a map that is there already, and
+ * TABLE_FLAGS. */
+#define HASH(name, K, V, entries)                                                                  \
+	BPF_F_TABLE("hash" PINNED(#name), K, V, name, entries, TABLE_FLAGS)
+#define LRU(name, K, V, entries)	BPF_TABLE("lru_hash" PINNED(#name), K, V, name, entries)
+#define PER_CPU(name, V, entries)	BPF_TABLE("percpu_array" PINNED(#name), u32, V, name, entries)
+#define ARRAY(name, V, entries)		BPF_TABLE("array" PINNED(#name), u32, V, name, entries)
 
 #else
 

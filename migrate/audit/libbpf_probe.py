@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from migrate.audit import libbpf
 from migrate.audit.attach import Hooks, TcxHooks, has_tcx
@@ -18,20 +19,40 @@ from migrate.audit.layout import Control, Counter, Direction
 from migrate.audit.libbpf import BpfObject, KernelRefusalError, Map
 from migrate.audit.pins import BPFFS, PinFolder, is_bpffs, open_folder
 
-_TABLES = ("flows0", "flows1", "coarse")
-_MAPS = (*_TABLES, "connections", "stats", "ctl")
+TABLES = ("flows0", "flows1", "coarse")
+MAPS = (*TABLES, "connections", "stats", "ctl")
+PROGRAMS = {Direction.FROM_POD: "from_pod", Direction.TO_POD: "to_pod"}
 _HOOKS = ("tcx", "clsact")
-_PROGRAMS = {Direction.FROM_POD: "from_pod", Direction.TO_POD: "to_pod"}
 # Older kernels allocate such entries in the way of the packet.
 _FLEXIBLE_TABLES_SINCE = (6, 1)
 _CHARGED_TO_CGROUPS_SINCE = (5, 11)
+
+
+class Programs(Protocol):
+    """What a loader has put into the kernel."""
+
+    def names(self, kind: str) -> list[str]:
+        """The names of its "map"s."""
+
+    def map(self, name: str) -> Map:
+        """A map, with a descriptor of its own."""
+
+    def program(self, name: str) -> int:
+        """The descriptor of a program; it is the loader's."""
+
+    def close(self) -> None:
+        """Let go of all its descriptors."""
+
+
+Load = Callable[[Path | None], tuple[Programs, tuple[str, ...]]]
+"""Loads the programs with the maps that are pinned in a folder; also notes of what is not there."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
     """What one load of the programs gave."""
 
-    loaded: BpfObject
+    loaded: Programs
     maps: Mapping[str, Map]
     hooks: Hooks
     drops: Drops | None
@@ -41,10 +62,10 @@ class _Parts:
 class LibbpfProbe:
     """See `Probe`. What is pinned goes on when the process dies."""
 
-    def __init__(self, parts: _Parts, resumed: bool, notes: tuple[str, ...]) -> None:
+    def __init__(self, loader: str, parts: _Parts, resumed: bool, notes: tuple[str, ...]) -> None:
         self._parts = parts
         self._open = True
-        self.loader: str = "libbpf"
+        self.loader = loader
         self.flows: tuple[Table, Table] = parts.maps["flows0"], parts.maps["flows1"]
         self.coarse: Table = parts.maps["coarse"]  # one table for all epochs: its rows only ever grow
         self.translations: Table | None = parts.maps.get("translations")
@@ -60,7 +81,7 @@ class LibbpfProbe:
 
     def program(self, direction: Direction) -> int:
         """The descriptor of a program."""
-        return self._parts.loaded.program(_PROGRAMS[direction])
+        return self._parts.loaded.program(PROGRAMS[direction])
 
     def control(self, entry: Control) -> int:
         """A value of the control array."""
@@ -138,26 +159,40 @@ def open_libbpf_probe(
     `hooks` is tcx or clsact; None takes TCX where the kernel has it. Without `extras` neither conntrack nor drops are
     asked. Raises ProbeError.
     """
+    return assemble(
+        "libbpf",
+        lambda pins: _load_best(objects, sizes, pins, extras),
+        sizes,
+        objects if extras else None,
+        bpffs,
+        hooks,
+    )
+
+
+def assemble(
+    loader: str, load: Load, sizes: Sizes, extras: Path | None, bpffs: Path | None, hooks: str | None
+) -> LibbpfProbe:
+    """A probe of what `load` loads; `extras` is the folder of the object that sees drops. Raises ProbeError."""
     with ExitStack() as undo:
         folder, notes = _pin_folder(bpffs)
         pins = folder.path if folder is not None else None
         if folder is not None:
             undo.callback(folder.close)
-        resumed = pins is not None and all((pins / name).exists() for name in _MAPS)
+        resumed = pins is not None and all((pins / name).exists() for name in MAPS)
         if pins is not None and not resumed:
             _clear(pins)
-        loaded, more = _load_best(objects, sizes, pins, extras)
+        loaded, more = load(pins)
         undo.callback(loaded.close)
         maps = {name: loaded.map(name) for name in loaded.names("map")}
         for map_ in maps.values():
             undo.callback(map_.close)
         placed = _hooks(loaded, _chosen_hooks(hooks, pins), pins)
         _pin_maps(maps, pins, placed.name)
-        drops, still_more = _open_drops(objects, maps, pins) if extras else (None, ())
+        drops, still_more = _open_drops(extras, maps, pins) if extras is not None else (None, ())
         placed.resume()
         undo.pop_all()
     said = (*notes, *_size_notes(maps, sizes), *more, *still_more)
-    return LibbpfProbe(_Parts(loaded, maps, placed, drops, folder), resumed, said)
+    return LibbpfProbe(loader, _Parts(loaded, maps, placed, drops, folder), resumed, said)
 
 
 def _pin_folder(bpffs: Path | None) -> tuple[PinFolder | None, tuple[str, ...]]:
@@ -230,11 +265,15 @@ def _open_drops(objects: Path, maps: Mapping[str, Map], pins: Path | None) -> tu
 
 def _set_sizes(loaded: BpfObject, sizes: Sizes) -> None:
     entries = (sizes.flows, sizes.flows, sizes.coarse, sizes.connections)
-    for name, wanted in zip((*_TABLES, "connections"), entries, strict=True):
+    for name, wanted in zip((*TABLES, "connections"), entries, strict=True):
         loaded.set_entries(name, wanted)
-    if libbpf.kernel_version() >= _FLEXIBLE_TABLES_SINCE:
-        for name in _TABLES:
-            loaded.set_flags(name, libbpf.NO_PREALLOCATION)
+    for name in TABLES:
+        loaded.set_flags(name, table_flags())
+
+
+def table_flags() -> int:
+    """Whether rows take memory only as they come."""
+    return libbpf.NO_PREALLOCATION if libbpf.kernel_version() >= _FLEXIBLE_TABLES_SINCE else 0
 
 
 def _chosen_hooks(wanted: str | None, pins: Path | None) -> str:
@@ -245,8 +284,8 @@ def _chosen_hooks(wanted: str | None, pins: Path | None) -> str:
     return used or wanted or ("tcx" if has_tcx() else "clsact")
 
 
-def _hooks(loaded: BpfObject, chosen: str, pins: Path | None) -> Hooks:
-    programs = {direction: loaded.program(name) for direction, name in _PROGRAMS.items()}
+def _hooks(loaded: Programs, chosen: str, pins: Path | None) -> Hooks:
+    programs = {direction: loaded.program(name) for direction, name in PROGRAMS.items()}
     if chosen == "tcx":
         return TcxHooks(programs, pins)
     return ClsactHooks(programs)

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from migrate.audit import libbpf
 from migrate.audit.attach import has_tcx
+from migrate.audit.bcc_probe import open_bcc_probe
 from migrate.audit.compile import CompileError, build_objects
 from migrate.audit.kernel import Probe, ProbeError, Sizes
 from migrate.audit.libbpf_probe import open_libbpf_probe
 from migrate.audit.pins import BPFFS, is_bpffs
 from migrate.resources import data
 
+LOADERS = ("libbpf", "bcc")
 _CAPABILITIES = {"CAP_BPF": 39, "CAP_NET_ADMIN": 12, "CAP_PERFMON": 38}
 _SYS_ADMIN = 21
 """Includes CAP_BPF and CAP_PERFMON."""
@@ -37,12 +39,19 @@ def open_probe(sizes: Sizes, loader: str = "libbpf", *, bpffs: Path | None = BPF
     Nothing is recorded until the control DEADLINE is set to a time to come. `hooks` is tcx or clsact; None takes TCX
     where the kernel has it. Raises ProbeError naming all that is missing.
     """
-    if loader != "libbpf":
-        raise ProbeError(f"no loader {loader}; there is: libbpf")
+    if loader not in LOADERS:
+        raise ProbeError(f"no loader {loader}; there are: {', '.join(LOADERS)}")
     required = [piece.text for piece in missing_pieces(bpffs) if piece.required]
     if required:
         raise ProbeError("the probe cannot run here: " + "; ".join(required))
+    if loader == "bcc":
+        return open_bcc_probe(sources(), sizes, extras=objects(), bpffs=bpffs, hooks=hooks)
     return open_libbpf_probe(objects(), sizes, bpffs=bpffs, hooks=hooks)
+
+
+def sources() -> Path:
+    """The folder of the programs' text."""
+    return Path(str(data("bpf"))).resolve()
 
 
 def objects() -> Path:
@@ -50,7 +59,7 @@ def objects() -> Path:
 
     Raises ProbeError when that is not possible.
     """
-    folder = Path(str(data("bpf"))).resolve()
+    folder = sources()
     if folder.parent.name == "_data":
         return folder
     try:

@@ -1,0 +1,1 @@
+/* BCC includes it and brings its own. */
