@@ -4,6 +4,7 @@
     python -m benchmarks translate
     python -m benchmarks corpus FOLDER [TARGET]
     python -m benchmarks follow [PODS]
+    python -m benchmarks audit
 
 First the whole `migrate verify` from folders of YAML beside only loading the same YAML, then the analysis alone by
 question, then single flows beside the real engines' programs. `translate`,
@@ -21,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import corpus, simulate, translate, verify
+from benchmarks import audit, corpus, simulate, translate, verify
 from benchmarks.clusters import SCALES, build
 from benchmarks.folders import write_cluster, write_policies
 from benchmarks.processes import Cost, measure
@@ -79,6 +80,9 @@ def main() -> int:
         from benchmarks import follow  # what it needs is only there for tests of the kernel
 
         follow.print_all(*sys.argv[2:3])
+        return 0
+    if sys.argv[1:] == ["audit"]:
+        audit.print_all()
         return 0
     scales = sys.argv[1:] or ["small", "medium", "large"]
     print(f"Whole processes, {os.cpu_count()} CPUs{'':27}{'CPU s':>9}{'MiB':>9}{'ratio':>9}")
