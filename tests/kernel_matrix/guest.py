@@ -24,7 +24,6 @@ TESTS = (
     "test_records.py::test_the_other_table_is_written_after_the_switch",
     "test_attach.py::test_both_directions_of_a_pod_are_recorded",
     "test_loader.py::test_three_capabilities_are_enough",
-    "test_loader.py::test_the_administrator_s_capability_includes_two",
 )
 """Few, since loading the probe takes seconds where a processor is imitated."""
 TOOLS = ("ip", "iptables", "ip6tables", "setpriv")

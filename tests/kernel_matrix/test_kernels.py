@@ -21,7 +21,7 @@ pytestmark = pytest.mark.vm
 
 _SUITES = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie", "newest": "sid"}
 _WITHOUT_TCX = ("5.10", "6.1")
-_TESTS = 10
+_TESTS = 9
 _QEMU = "qemu-system-x86_64"
 _PATIENCE = 300
 _MACHINE = (
