@@ -82,6 +82,10 @@ def test_lock_has_every_dependency() -> None:
     assert {re.split(r"[<>=!~]", requirement)[0] for requirement in wanted} - locked == set()
 
 
+_OF_THE_SYSTEM = {"bcc"}
+"""Imported under the system's Python only, by the child process of --loader bcc."""
+
+
 def _imported_distributions() -> set[str]:
     """The distributions whose modules the program imports anywhere, also inside functions."""
     modules: set[str] = set()
@@ -92,7 +96,7 @@ def _imported_distributions() -> set[str]:
             elif isinstance(node, ast.ImportFrom) and node.module:
                 modules.add(node.module.split(".")[0])
     providers = packages_distributions()
-    outside = modules - sys.stdlib_module_names - {"migrate"}
+    outside = modules - sys.stdlib_module_names - {"migrate", *_OF_THE_SYSTEM}
     return {name.lower().replace("_", "-") for module in outside for name in providers[module]}
 
 
