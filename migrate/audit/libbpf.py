@@ -6,7 +6,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterator, Mapping
-from ctypes import POINTER, byref, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p, create_string_buffer
+from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p, create_string_buffer
 from functools import cache
 from pathlib import Path
 
@@ -26,7 +26,6 @@ _SIGNATURES: Mapping[str, tuple[type | None, tuple[object, ...]]] = {
     "bpf_object__next_map": (c_void_p, (c_void_p, c_void_p)),
     "bpf_object__next_program": (c_void_p, (c_void_p, c_void_p)),
     "bpf_program__name": (c_char_p, (c_void_p,)),
-    "bpf_program__set_autoload": (c_int, (c_void_p, c_bool)),
     "bpf_program__fd": (c_int, (c_void_p,)),
     "bpf_map__name": (c_char_p, (c_void_p,)),
     "bpf_map__fd": (c_int, (c_void_p,)),
@@ -269,10 +268,6 @@ class BpfObject:
     def reuse(self, name: str, existing: Map) -> None:
         """Before loading: use a map that is there already, with its size and flags."""
         library().number("bpf_map__reuse_fd", self._find("map", name), existing.descriptor)
-
-    def leave_out(self, program: str) -> None:
-        """Before loading: do not load this program."""
-        library().number("bpf_program__set_autoload", self._find("program", program), False)
 
     def load(self) -> None:
         """Into the kernel. Raises KernelRefusalError with the line of the verifier or of libbpf that matters."""

@@ -68,7 +68,7 @@ def proved(outcome: Outcome, objects: Sequence[RawObject], profile: Profile) -> 
     with collector_off():
         sides = Sides(outcome, objects, profile)
         shown = _shown(sides)
-        today = against_today(outcome, objects, sides.cluster, profile)
+        today = against_today(outcome, objects, sides)
     found = {result.source: _judged(result, shown) for unit in sides.units for result in unit.results}
     asked = (result for unit in sides.units for result in unit.results if is_for_any_pods(result))
     weakest = min((found[result.source].proof for result in asked), key=_ORDER.index, default=_ORDER[-1])

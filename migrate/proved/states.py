@@ -85,7 +85,8 @@ def is_for_any_pods(result: TranslationResult) -> bool:
 class Sides:
     """The units of a translation, and both states for any of them.
 
-    `by_source` and `by_written` are their results by the names, as documents print them, of sources and objects.
+    `written` are the objects of cilium/, read back. `by_source` and `by_written` are the units' results by the names,
+    as documents print them, of sources and objects.
     `order_decides`: what a policy means depends on others, so that units cannot be taken apart.
     """
 
@@ -98,7 +99,8 @@ class Sides:
         groups = (_KUBERNETES, *(calico.GROUPS if self._engine == "calico" else ()))
         sources = {raw.ref: raw for raw in counting if raw.ref.group in groups and raw.ref.kind in CALICO_POLICIES}
         around = [raw for raw in counting if raw.ref not in sources and _is_around(raw, self._engine)]
-        written = _read_back(outcome)
+        written = {raw.ref: raw for raw in read_back(outcome, _FOLDER)}
+        self.written = tuple(written.values())
         beside = {_ref(item) for item in translation.objects} & written.keys()
         self._around = list(_as_text(around, guarded=bool(beside)))
         self.beside = frozenset(map(str, beside))
@@ -159,10 +161,6 @@ def _as_text(around: Iterable[RawObject], *, guarded: bool) -> Iterator[RawObjec
     spec = settings.data.get("spec")
     given = spec if isinstance(spec, dict) else {}
     yield replace(settings, data=settings.data | {"spec": given | apart})
-
-
-def _read_back(outcome: Outcome) -> dict[ObjectRef, RawObject]:
-    return {raw.ref: raw for raw in read_back(outcome, _FOLDER)}
 
 
 def read_back(outcome: Outcome, folder: str) -> list[RawObject]:

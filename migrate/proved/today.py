@@ -9,16 +9,14 @@ from migrate.model.cluster import Cluster
 from migrate.model.documents import AgainstToday
 from migrate.model.raw import RawObject
 from migrate.proved.served import ServedPorts
-from migrate.proved.states import read_back, with_sctp
+from migrate.proved.states import Sides, read_back, with_sctp
 from migrate.translate.engine import Outcome
 from migrate.translate.profiles import Profile
 from migrate.verify.causes import find_changes
 from migrate.verify.verification import State
 
 
-def against_today(
-    outcome: Outcome, objects: Sequence[RawObject], cluster: Cluster, profile: Profile
-) -> AgainstToday | None:
+def against_today(outcome: Outcome, objects: Sequence[RawObject], sides: Sides) -> AgainstToday | None:
     """The flows of the snapshot that change; None where it is not known which engine enforces, or none does.
 
     SCTP that the target drops is told for the cluster, and not once more here.
@@ -27,9 +25,10 @@ def against_today(
     if len(running) != 1:
         return None
     (engine,) = running
+    cluster, profile = sides.cluster, sides.profile
     policies = [raw for raw in objects if counts(raw)]
     today = state(f"enforced today by {engine}", engine, policies, cluster, profile)
-    alone = [*read_back(outcome, "cilium/"), *remaining(outcome.translation, policies)]
+    alone = [*sides.written, *remaining(outcome.translation, policies)]
     compat = read_back(outcome, "compat/")
     changes = [
         find_changes(ServedPorts(today.built.engine, _future(future, cluster, profile).built.engine, cluster)).causes

@@ -72,11 +72,6 @@ class PodIdentities:
             self._values[scope, key] = {value: int.from_bytes(row, "little") for value, row in bits.items()}
         return self._values[scope, key]
 
-    def among(self, mask: int) -> Iterator[PodIdentity]:
-        """The identities of a mask."""
-        for index in bits_of(mask & self.all):
-            yield self.identities[index]
-
 
 def bits_of(mask: int) -> Iterator[int]:
     """The places of the bits that are set, ascending."""
