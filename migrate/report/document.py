@@ -9,6 +9,7 @@ import msgspec
 from migrate.model.documents import Fact, KindCount
 from migrate.model.finding import Finding
 from migrate.model.refs import Location, ObjectRef
+from migrate.readiness.documents import Input
 from migrate.readiness.verdict import State
 
 Standing = Literal["kept", "exact", "exact_here", "changed", "unsupported", "not_translated"]
@@ -24,18 +25,6 @@ LEVELS: tuple[Level, ...] = ("blocker", "warning", "info")
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """A part of the report: strict, so that the schema names every field."""
-
-
-class Input(_Part, frozen=True, kw_only=True):
-    """A file that the report was made from. `made` is RFC 3339, None when the document does not say."""
-
-    file: str
-    kind: str
-    sha256: str
-    bytes: int
-    tool_version: str
-    made: str | None
-    complete: bool
 
 
 class Answer(_Part, frozen=True, kw_only=True):

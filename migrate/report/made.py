@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from migrate.readiness.documents import read_folder
 from migrate.readiness.rules import Rule
 from migrate.report.document import Report
-from migrate.report.folder import read_folder
 from migrate.report.html import render_html
 from migrate.report.policies import Levels
 from migrate.report.source_view import PairReader

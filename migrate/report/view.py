@@ -11,6 +11,7 @@ import migrate
 from migrate.model.documents import SnapshotHeader, Translation
 from migrate.readiness import verdict
 from migrate.readiness.deadlines import AppliedDeadline
+from migrate.readiness.documents import Documents
 from migrate.readiness.rules import Rule
 from migrate.report import words
 from migrate.report.coverage import selected_pods
@@ -25,7 +26,6 @@ from migrate.report.document import (
     Summary,
     Tally,
 )
-from migrate.report.folder import Documents
 from migrate.report.policies import Levels, namespace_rows, policy_rows, standings
 from migrate.scan.inventory import AZURE_KIND
 from migrate.sources.cluster import read_cluster

@@ -1,0 +1,146 @@
+"""The documents of a working folder, whichever of them are there: what rules and reports may look at."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from migrate.errors import InputError
+from migrate.model.audit_documents import Audit
+from migrate.model.cluster import Cluster
+from migrate.model.documents import Fact, SnapshotHeader, Translation, Verification
+from migrate.model.raw import RawObject
+from migrate.model.refs import ObjectRef
+from migrate.scan import snapshot
+from migrate.scan.inventory import AZURE_KIND
+from migrate.sources.cluster import read_cluster
+from migrate.translate.documents import read_translation
+
+SNAPSHOT = snapshot.FILE_NAME
+TRANSLATION = "translation.json"
+VERIFICATION = "verification.json"
+AUDIT = "audit.json"
+_CHUNK = 1 << 20
+_Document = TypeVar("_Document", Verification, Audit)
+
+
+class Input(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A file that was read. `made` is RFC 3339, None when the document does not say."""
+
+    file: str
+    kind: str
+    sha256: str
+    bytes: int
+    tool_version: str
+    made: str | None
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Documents:
+    """What a working folder holds; None is what nobody has made. `header` or `translation` is there."""
+
+    folder: Path
+    header: SnapshotHeader | None
+    objects: tuple[RawObject, ...]
+    translation: Translation | None
+    verification: Verification | None = None
+    audit: Audit | None = None
+    inputs: tuple[Input, ...] = ()
+
+    def by_ref(self) -> dict[ObjectRef, RawObject]:
+        """The snapshot's objects by identity."""
+        return {raw.ref: raw for raw in self.objects}
+
+    @cached_property
+    def by_kind(self) -> dict[str, tuple[RawObject, ...]]:
+        """The snapshot's objects by kind."""
+        found: dict[str, list[RawObject]] = {}
+        for raw in self.objects:
+            found.setdefault(raw.ref.kind, []).append(raw)
+        return {kind: tuple(several) for kind, several in found.items()}
+
+    @cached_property
+    def azure(self) -> RawObject | None:
+        """What `az aks show` said, if it was given."""
+        return next(iter(self.by_kind.get(AZURE_KIND, ())), None)
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """What runs in the cluster."""
+        return read_cluster(self.objects, complete=self.header is not None and self.header.complete)
+
+    def facts(self, topic: str) -> Iterator[Fact]:
+        """What the inventory says on a topic, and is in force."""
+        for fact in self.header.facts if self.header is not None else ():
+            if fact.topic == topic and fact.state == "active":
+                yield fact
+
+    def was_read(self, kind: str) -> bool:
+        """Whether the objects of a kind are known: all of them were read, or the cluster does not have the kind."""
+        counts = self.header.kinds if self.header is not None else ()
+        return any(count.kind == kind and count.status in ("read", "absent") for count in counts)
+
+
+def read_folder(folder: Path) -> Documents:
+    """The documents of a working folder. Raises InputError when there are none or one cannot be used."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; run `migrate scan` first, or name the working folder with --dir")
+    found = [path for path in (folder / SNAPSHOT, folder / TRANSLATION) if path.is_file()]
+    if not found:
+        raise InputError(f"{folder}: neither {SNAPSHOT} nor {TRANSLATION} is there; run `migrate scan` first")
+    header, objects, inputs = None, tuple[RawObject, ...](), []
+    if folder / SNAPSHOT in found:
+        taken = snapshot.read(folder / SNAPSHOT)
+        header, objects = taken.header, tuple(taken.objects)
+        inputs.append(_input(folder / SNAPSHOT, "Snapshot", header.tool_version, header.taken, header.complete))
+    translation = None
+    if folder / TRANSLATION in found:
+        translation = read_translation(folder / TRANSLATION)
+        inputs.append(_input(folder / TRANSLATION, "Translation", translation.tool_version, None, translation.complete))
+    verification = _optional(folder / VERIFICATION, Verification)
+    if verification is not None:
+        made = _input(folder / VERIFICATION, "Verification", verification.tool_version, None, verification.complete)
+        inputs.append(made)
+    audit = _optional(folder / AUDIT, Audit)
+    if audit is not None:
+        inputs.append(_input(folder / AUDIT, "Audit", audit.tool_version, audit.until, audit.complete))
+    return Documents(folder, header, objects, translation, verification, audit, tuple(inputs))
+
+
+def _optional(path: Path, kind: type[_Document]) -> _Document | None:
+    """A document that need not be there. Raises InputError when it is there and cannot be used."""
+    if not path.is_file():
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is no {kind.__name__} of this version: {error}; make it again") from error
+
+
+def _input(path: Path, kind: str, tool_version: str, made: str | None, complete: bool) -> Input:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+        size = path.stat().st_size
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    return Input(
+        file=path.name,
+        kind=kind,
+        sha256=digest.hexdigest(),
+        bytes=size,
+        tool_version=tool_version,
+        made=made,
+        complete=complete,
+    )

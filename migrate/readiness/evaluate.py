@@ -1,0 +1,82 @@
+"""Puts every rule to the documents at hand: what is found, and which rules nobody could answer for lack of an input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from enum import Enum
+
+import msgspec
+
+from migrate.model.finding import Finding
+from migrate.readiness.documents import Documents
+
+
+class Need(Enum):
+    """An input that a rule cannot do without; the value says how it is made."""
+
+    SNAPSHOT = "a snapshot: `migrate scan`"
+    AZURE = "Azure's own settings: `az aks show -o json`, given to `migrate scan --az-json`"
+    TRANSLATION = "a translation: `migrate translate`"
+    VERIFICATION = "a verification: `migrate verify`"
+    AUDIT = "an audit of live traffic: `migrate audit`"
+    NODES = "what the nodes enforce: `migrate scan --nodes`"
+
+
+class Unchecked(msgspec.Struct, frozen=True, order=True, kw_only=True):
+    """A rule that could not be put to the documents, and what it lacks."""
+
+    id: str
+    lacks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How findings of one id come out of the documents, as of a day.
+
+    `kinds` are kinds of objects that have to be read whole. `find` may yield findings of `id` only, and is asked
+    only when everything is there that it needs.
+    """
+
+    id: str
+    find: Callable[[Documents, date], Iterable[Finding]]
+    needs: tuple[Need, ...] = (Need.SNAPSHOT,)
+    kinds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What the rules found, and the rules that were not checked."""
+
+    findings: tuple[Finding, ...]
+    unchecked: tuple[Unchecked, ...]
+
+
+def evaluate(documents: Documents, today: date, checks: Iterable[Check]) -> Evaluation:
+    """Put the checks to the documents."""
+    findings: list[Finding] = []
+    unchecked: list[Unchecked] = []
+    for check in checks:
+        lacking = tuple(_lacking(check, documents))
+        if lacking:
+            unchecked.append(Unchecked(id=check.id, lacks=lacking))
+        else:
+            findings += check.find(documents, today)
+    return Evaluation(tuple(sorted(findings, key=Finding.sort_key)), tuple(sorted(unchecked)))
+
+
+def _lacking(check: Check, documents: Documents) -> Iterator[str]:
+    there = {
+        Need.SNAPSHOT: documents.header is not None,
+        Need.AZURE: documents.azure is not None,
+        Need.TRANSLATION: documents.translation is not None,
+        Need.VERIFICATION: documents.verification is not None,
+        Need.AUDIT: documents.audit is not None,
+        Need.NODES: False,
+    }
+    yield from (need.value for need in check.needs if not there[need])
+    if documents.header is not None:
+        yield from (
+            f"objects of kind {kind}, which were not read" for kind in check.kinds if not documents.was_read(kind)
+        )
