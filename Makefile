@@ -1,6 +1,8 @@
 # Everything runs in a virtual environment inside the checkout that git ignores; nothing else has to be installed first.
 MAKEFLAGS += --no-print-directory
 VENV := .venv
+# Two processes at least, also on one core: the kernel's tests mostly wait.
+PROCESSES := -n $(shell n=$$(nproc); [ $$n -gt 1 ] || n=2; [ $$n -lt 4 ] || n=4; echo $$n) --dist loadscope --no-loadscope-reorder
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALLED := $(VENV)/installed
@@ -17,7 +19,7 @@ demo: $(INSTALLED) ## scan, translate and report the sample cluster; the last li
 
 test: check prerequisites engines ## everything that has to pass: check, then all tests
 	@echo "== tests"
-	@$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+	@$(BIN)/python -m pytest $(PROCESSES) $(PYTEST_OPTIONS)
 
 check: lint types layers ## lint, types and layers
 

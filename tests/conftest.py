@@ -9,6 +9,8 @@ from typing import Protocol
 
 import pytest
 from hypothesis import Phase, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import api_server as api_servers
 from tests.api_server import ApiServer
@@ -24,6 +26,30 @@ settings.load_profile("project")
 # A job in the background of a script ignores Ctrl-C, and so would the programs that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_LONGEST_FIRST = ("kernel", "kernel_matrix", "differential", "simulate", "apiserver", "reference", "property", "report")
+_TESTS = "tests/"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, for runs in several processes."""
+    items.sort(key=lambda item: _rank(item.nodeid.removeprefix(_TESTS).partition("/")[0]))
+
+
+def _rank(folder: str) -> int:
+    return _LONGEST_FIRST.index(folder) if folder in _LONGEST_FIRST else len(_LONGEST_FIRST)
+
+
+class _Together(LoadScopeScheduling):  # type: ignore[misc]
+    """Shares tests out to processes: those of one file stay together, and so do all that look at the whole node."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "kernel" if nodeid.startswith(f"{_TESTS}kernel/") else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Together:
+    """How `pytest -n` shares out tests."""
+    return _Together(config, log)
 
 
 class StartApiServer(Protocol):
