@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/installed
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make lock" $(LOCK_OPTIONS)
 
-.PHONY: help demo test check lint format types layers engines prerequisites kernels lock clean
+.PHONY: help demo test check lint format types layers docs engines prerequisites kernels lock clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ prerequisites: $(INSTALLED)
 engines: prerequisites ## build the real engines that tests ask; minutes at the first time
 	@echo "== engines"
 	@$(BIN)/python -m tests.engine_binaries
+
+docs: $(INSTALLED) ## the documentation as a site in build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo build/site/index.html
 
 kernels: prerequisites ## the probe in guests with Debian's kernels; a quarter of an hour
 	@command -v qemu-system-x86_64 >/dev/null || .ci/apt-install qemu-system-x86 busybox-static

@@ -74,21 +74,12 @@ def write_policies(folder: Path, policies: list[dict[str, Json]]) -> None:
         (folder / f"{RawObject(entry).ref.name}.yaml").write_text(yaml_out.dump(entry))
 
 
-class Auditing:
-    """`migrate audit` as a process in the network namespace of the lab's node."""
+class Audited:
+    """An audit that runs as a process, and its recording."""
 
-    def __init__(self, lab: Lab, folder: Path, bpffs: Path, duration: str) -> None:
-        arguments = ("--dir", ".", "--policies", "policies", "--node", NODE_NAME, "--bpffs", str(bpffs))
-        command = (*PROGRAM, "audit", "--duration", duration, *arguments)
-        self.recording = folder / "audit.db"
-        self.process = subprocess.Popen(
-            ["nsenter", f"--net=/run/netns/{lab.node}", *command],
-            cwd=folder,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def __init__(self, process: subprocess.Popen[str], recording: Path) -> None:
+        self.process = process
+        self.recording = recording
 
     def wait_until_watching(self, pods: int) -> None:
         """Return when all these pods are watched."""
@@ -117,6 +108,23 @@ class Auditing:
         """Wait for its end: status, stdout, stderr."""
         stdout, stderr = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, stdout, stderr
+
+
+class Auditing(Audited):
+    """`migrate audit` as a process in the network namespace of the lab's node."""
+
+    def __init__(self, lab: Lab, folder: Path, bpffs: Path, duration: str) -> None:
+        arguments = ("--dir", ".", "--policies", "policies", "--node", NODE_NAME, "--bpffs", str(bpffs))
+        command = (*PROGRAM, "audit", "--duration", duration, *arguments)
+        process = subprocess.Popen(
+            ["nsenter", f"--net=/run/netns/{lab.node}", *command],
+            cwd=folder,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        super().__init__(process, folder / "audit.db")
 
 
 @contextmanager
