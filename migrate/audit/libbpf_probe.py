@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -293,7 +294,11 @@ def _hooks(loaded: Programs, chosen: str, pins: Path | None) -> Hooks:
 
 def _load_text(path: Path, error: KernelRefusalError) -> str:
     if error.errno == errno.EPERM and libbpf.kernel_version() < _CHARGED_TO_CGROUPS_SINCE:
-        return f"{path.name}: the kernel does not let this process lock the memory of the tables; raise `ulimit -l`"
+        limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] // 1024
+        return (
+            f"{path.name}: before 5.11 kernels count the tables as locked memory, and this process may lock "
+            f"{limit} KiB; raise `ulimit -l`, or give it CAP_SYS_RESOURCE"
+        )
     if error.errno in (errno.EPERM, errno.EACCES):
         return (
             f"{path.name}: the kernel does not let this process load it ({error.strerror}); "

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from typing import NamedTuple
 
 from migrate.audit.layout import Direction
+from migrate.audit.libbpf import KernelRefusalError
+from migrate.audit.libbpf_probe import LibbpfProbe
 from tests.kernel import packets as made
 from tests.kernel.packets import ACK, FIN, ICMP, ICMPV6, IPV4, IPV6, RST, SCTP, SYN, TCP, UDP, frame4, frame6
-from tests.kernel.records import FROM, TO
+from tests.kernel.records import FROM, TO, send
 
 
 class Conversation(NamedTuple):
@@ -130,3 +133,27 @@ CONVERSATIONS = (
     ),
     Conversation("ARP", [(FROM, made.ethernet(made.ARP, b"\0" * 28))], []),
 )
+
+
+def send_damaged(probe: LibbpfProbe, number: int) -> int:
+    """How many packets with spoiled headers the programs saw; none may be changed or decided on."""
+    chance = random.Random(6)
+    valid = [packet for conversation in CONVERSATIONS for _, packet in conversation.packets]
+    refused = 0
+    for _ in range(number):
+        packet = _spoiled(chance, chance.choice(valid))
+        try:
+            send(probe, chance.choice((FROM, TO)), packet)
+        except KernelRefusalError:
+            refused += 1  # The kernel's test run takes no packet whose IP header is cut.
+    return number - refused
+
+
+def _spoiled(chance: random.Random, packet: bytes) -> bytes:
+    """A packet with a few bytes of its headers changed, cut, or longer."""
+    spoiled = bytearray(packet)
+    for _ in range(chance.randrange(6)):
+        spoiled[chance.randrange(12, len(spoiled))] = chance.choice((0, 1, 0xFF, 0x45, 0x60, chance.randrange(256)))
+    if chance.random() < 0.3:
+        del spoiled[chance.randrange(14, len(spoiled)) :]
+    return bytes(spoiled) + chance.randbytes(chance.choice((0, 0, 100, 1400)))

@@ -1,129 +1,121 @@
-"""What a guest runs: this Python with the package, its kernel tests, and the tools that they call."""
+"""What a guest has: this Python with the modules that its checks load, their tools, and what runs first."""
 
 from __future__ import annotations
 
-import gzip
-import io
+import json
+import marshal
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
-import tarfile
 from collections.abc import Iterable, Iterator
-from importlib.util import find_spec
-from pathlib import Path
+from functools import cache
+from importlib.util import MAGIC_NUMBER, cache_from_source
+from pathlib import Path, PurePath
 
 from migrate.audit.loader import objects
 from tests.kernel_matrix.kernels import Kernel
 
-_CONVERSATIONS = ("UDP", "SCTP", "an ICMP error", "IPv6 and its extension headers", "VLAN tags and IP options")
-TESTS = (
-    *(f"test_records.py::test_records_of_a_conversation[{name}]" for name in _CONVERSATIONS),
-    "test_records.py::test_the_other_table_is_written_after_the_switch",
-    "test_attach.py::test_both_directions_of_a_pod_are_recorded",
-    "test_loader.py::test_three_capabilities_are_enough",
-)
-"""Few, since loading the probe takes seconds where a processor is imitated."""
-TOOLS = ("ip", "iptables", "ip6tables", "setpriv")
+TOOLS = ("ip", "iptables")
 _ROOT = Path(__file__).parents[2]
-_REPOSITORY = "repository"
-_PYTEST = ("pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments")
-_PACKAGES = ("msgspec", "yaml", "_yaml", "pyroute2", *_PYTEST)
-_LEFT_OUT = re.compile(
-    r"/(test|tests|idlelib|ensurepip|lib2to3|tkinter|turtledemo|pydoc_data|site-packages|config-\d[^/]*)(/|$)"
-    r"|\.opt-\d\.pyc$|\.(a|exe)$"
-)
-_BUSYBOX = ("sh", "mount", "mkdir", "insmod", "ln", "poweroff", "rm", "tar", "cat", "cut", "uname", "gzip")
-_SYMBOLIC_LINK, _PROGRAM, _CONSOLE = 0o120777, 0o100755, 0o020600
-
-_INI = """[pytest]
-addopts = --import-mode=importlib -p no:cacheprovider --strict-markers --color=no --no-header -v --durations=5
-pythonpath = .
-markers = kernel
-filterwarnings = error
+_PROGRAM_NAME = "tests.kernel_matrix.run_checks"
+_LIST_MODULES = f"""
+import json, sys
+import {_PROGRAM_NAME}
+import pyroute2
+pyroute2.IPRoute().close()
+found = [module.__spec__.origin for module in list(sys.modules.values()) if getattr(module, "__spec__", None)]
+print(json.dumps([origin for origin in found if origin and origin.startswith("/")]))
 """
+_LATER = ("idna", "latin_1", "ascii")
+"""Encodings that Python imports when a check asks for them."""
+_BUSYBOX = ("sh", "mount", "mkdir", "insmod", "poweroff", "cut")
+_FOLDER, _SYMBOLIC_LINK, _PROGRAM, _CONSOLE = 0o040755, 0o120777, 0o100755, 0o020600
 _INIT = """#!/bin/sh
-cd /
-tar -xf /guest.tar && rm /guest.tar
-mkdir -p /proc /sys /dev /run /tmp /var/run
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 mount -t tmpfs run /run; mount -t tmpfs tmp /tmp
 for module in {modules}; do insmod /modules/$module || echo "module $module is refused"; done
-export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/tmp LD_LIBRARY_PATH={libraries} PYTHONPATH=/packages
-export PYTHONDONTWRITEBYTECODE=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/tmp LD_LIBRARY_PATH={libraries}
+export PYTHONHOME={prefix} PYTHONPATH=/repository:/packages
 ip link set lo up
-cut -d " " -f 1 /proc/uptime
-cd /{repository}
-{python} -m pytest -c guest.ini --rootdir=. --confcutdir=tests/kernel --junitxml=/tmp/results.xml {tests}
-cat /tmp/results.xml > /dev/ttyS1
+echo "the checks begin at second $(cut -d " " -f 1 /proc/uptime)"
+cd /repository
+{python} -B -S -m {program} /dev/ttyS1
 poweroff -f
 """
 
 
 def initial_files(kernel: Kernel, base: Path) -> bytes:
-    """The initramfs of a guest: a few files that unpack `base`, which `write_base` has made."""
-    modules = io.BytesIO()
-    with tarfile.open(fileobj=modules, mode="w") as archive:
-        for module in kernel.modules:
-            archive.add(module, f"modules/{module.name}")
-    names = " ".join(module.name for module in kernel.modules)
-    packed = [("init", _PROGRAM, _init(names).encode()), ("modules.tar", _PROGRAM, modules.getvalue())]
-    return gzip.compress(b"".join(_cpio(packed)), 1) + base.read_bytes()
-
-
-def _init(modules: str) -> str:
-    tests = " ".join(shlex.quote(f"tests/kernel/{name}") for name in TESTS)
-    libraries = ":".join(sorted({str(path.parent) for path in _libraries()}))
-    text = _INIT.format(
-        modules=modules, libraries=libraries, repository=_REPOSITORY, python=_interpreter(), tests=tests
+    """The initramfs of a guest: `base`, which `write_base` has made, the kernel's modules, and what runs first."""
+    modules = [(f"modules/{module.name}", _PROGRAM, module.read_bytes()) for module in kernel.modules]
+    init = _INIT.format(
+        modules=" ".join(module.name for module in kernel.modules),
+        libraries=":".join(sorted({str(path.parent) for path in _libraries(_python_modules())})),
+        python=_interpreter(),
+        prefix=sys.base_prefix,
+        program=_PROGRAM_NAME,
     )
-    return text.replace("rm /guest.tar\n", "tar -xf /modules.tar && rm /guest.tar /modules.tar\n", 1)
+    return base.read_bytes() + b"".join(_cpio([("modules", _FOLDER, b""), ("init", _PROGRAM, init.encode()), *modules]))
 
 
 def write_base(made: Path) -> None:
-    """The part that all guests share, as an initramfs of its own; the kernel takes several, one behind the other."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w", dereference=True) as archive:
-        for place, name in _files():
-            archive.add(place, name, recursive=False)
-        ini = tarfile.TarInfo(f"{_REPOSITORY}/guest.ini")
-        ini.size = len(_INI)
-        archive.addfile(ini, io.BytesIO(_INI.encode()))
-    busybox = Path(shutil.which("busybox") or "/bin/busybox").read_bytes()
-    entries = [("bin", 0o040755, b""), ("dev", 0o040755, b""), ("dev/console", _CONSOLE, b"")]
-    entries += [("bin/busybox", _PROGRAM, busybox), ("guest.tar", _PROGRAM, packed.getvalue())]
+    """The part that all guests share, as an initramfs of its own; the kernel takes several, one behind the other.
+
+    It is not packed: an imitated processor takes longer to unpack it than this machine to read it.
+    """
+    files = dict(_files())
+    folders = {str(parent) for name in files for parent in PurePath(name).parents if parent != PurePath()}
+    folders |= {"bin", "dev", "proc", "sys", "run", "tmp"}
+    entries = [(name, _FOLDER, b"") for name in sorted(folders)]
+    entries += [("dev/console", _CONSOLE, b"")]
     entries += [(f"bin/{name}", _SYMBOLIC_LINK, b"busybox") for name in _BUSYBOX]
-    made.write_bytes(gzip.compress(b"".join(_cpio(entries)), 1))
+    entries += [(name, _PROGRAM, data) for name, data in sorted(files.items())]
+    made.write_bytes(b"".join(_cpio(entries)))
 
 
-def _files() -> Iterator[tuple[Path, str]]:
-    """Files of this machine, and where the guest has them."""
-    for path in (*_libraries(), *_python_files(), *_tool_files()):
-        yield path, str(path).lstrip("/")
-    yield from _packages()
-    for part in ("migrate", "tests/kernel"):
-        yield from ((path, f"{_REPOSITORY}/{path.relative_to(_ROOT)}") for path in _inside(_ROOT / part))
-    yield _ROOT / "tests/prerequisites.py", f"{_REPOSITORY}/tests/prerequisites.py"
-    programs = objects()
-    yield from ((path, f"{_REPOSITORY}/migrate/_data/bpf/{path.relative_to(programs)}") for path in _inside(programs))
+def _files() -> Iterator[tuple[str, bytes]]:
+    """Where the guest has files, and their content."""
+    modules = _python_modules()
+    for path in (_interpreter(), *_tool_files(), *_libraries(modules)):
+        yield str(path).lstrip("/"), path.read_bytes()
+    for path in modules:
+        yield from _module(path)
+    yield "bin/busybox", Path(shutil.which("busybox") or "/bin/busybox").read_bytes()
+    for path in objects().glob("*.o"):
+        yield f"repository/migrate/_data/bpf/{path.name}", path.read_bytes()
 
 
-def _packages() -> Iterator[tuple[Path, str]]:
-    for name in _PACKAGES:
-        found = find_spec(name)
-        origin = Path(found.origin) if found is not None and found.origin is not None else Path()
-        if origin.name == f"{name}.py":
-            yield origin, f"packages/{origin.name}"
-        elif origin.name:
-            folder = origin.parent
-            yield from ((path, f"packages/{path.relative_to(folder.parent)}") for path in _inside(folder))
+def _module(path: Path) -> Iterator[tuple[str, bytes]]:
+    """A module and its compiled form, which Python takes without asking how old the text is."""
+    name = _place(path)
+    yield name, path.read_bytes()
+    if path.suffix == ".py":
+        code = compile(path.read_bytes(), f"/{name}", "exec", dont_inherit=True)
+        compiled = cache_from_source(f"/{name}").lstrip("/")
+        yield compiled, MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8) + marshal.dumps(code)
 
 
-def _python_files() -> Iterator[Path]:
-    yield _interpreter()
-    yield from _inside(Path(sysconfig.get_path("stdlib")))
+def _place(path: Path) -> str:
+    """In the guest: Python's own modules where they are here, all others in two folders."""
+    if path.is_relative_to(_ROOT / "migrate") or path.is_relative_to(_ROOT / "tests"):
+        return f"repository/{path.relative_to(_ROOT)}"
+    parents = [path.parent, *path.parent.parents]
+    installed = next((parent for parent in parents if parent.name in ("site-packages", "dist-packages")), None)
+    if installed is not None:
+        return f"packages/{path.relative_to(installed)}"
+    return str(path).lstrip("/")
+
+
+@cache
+def _python_modules() -> tuple[Path, ...]:
+    """The files of all modules that the checks have loaded before they begin."""
+    listed = subprocess.run(
+        [sys.executable, "-c", _LIST_MODULES], cwd=_ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    encodings = Path(sysconfig.get_path("stdlib")) / "encodings"
+    later = (encodings / f"{name}.py" for name in _LATER)
+    return tuple(sorted({*map(Path, json.loads(listed)), *later}))
 
 
 def _interpreter() -> Path:
@@ -132,23 +124,20 @@ def _interpreter() -> Path:
 
 def _tool_files() -> Iterator[Path]:
     yield from (Path(shutil.which(tool) or tool) for tool in TOOLS)
-    yield from Path("/usr/lib/x86_64-linux-gnu/xtables").glob("*.so")
+    names = "libxt_tcp.so", "libxt_udp.so", "libxt_standard.so", "libxt_DNAT.so", "libipt_DNAT.so", "libxt_NAT.so"
+    folder = next(Path("/usr/lib").glob("*/xtables"))
+    yield from (folder / name for name in names if (folder / name).exists())
 
 
-def _libraries() -> list[Path]:
+@cache
+def _libraries(modules: tuple[Path, ...]) -> list[Path]:
     """What the interpreter, compiled modules, and the tools are linked with, and libbpf."""
-    tools = [path for path in _tool_files() if path.suffix != ".so"]
-    modules = [path for path, _ in (*_packages(), *((path, "") for path in _python_files())) if path.suffix == ".so"]
+    compiled = [path for path in (*modules, *_tool_files()) if path.suffix in (".so", "")]
     libbpf = next(Path("/usr/lib").glob("*/libbpf.so.1"))
     pages = subprocess.run(
-        ["ldd", *map(str, [_interpreter(), *tools, *modules, libbpf])], capture_output=True, text=True, check=False
+        ["ldd", *map(str, [_interpreter(), *compiled, libbpf])], capture_output=True, text=True, check=False
     )
     return sorted({libbpf, *(Path(found) for found in re.findall(r"(/\S+\.so\S*) \(0x", pages.stdout))})
-
-
-def _inside(folder: Path) -> Iterator[Path]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return (path for path in files if not _LEFT_OUT.search(f"/{path.relative_to(folder)}"))
 
 
 def _cpio(entries: Iterable[tuple[str, int, bytes]]) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import lzma
 import os
 import re
@@ -17,24 +18,18 @@ from pathlib import Path
 
 WANTED_MODULES = (
     "veth",
-    "bridge",
-    "br_netfilter",
     "sch_ingress",
     "cls_bpf",
-    "nf_conntrack",
     "nf_conntrack_netlink",
     "nft_chain_nat",
     "nft_compat",
-    "xt_conntrack",
+    "nft_counter",
     "xt_nat",
-    "xt_mark",
     "xt_tcpudp",
-    "xt_physdev",
-    "xt_MASQUERADE",
-    "ipt_REJECT",
-    "ip6t_REJECT",
 )
-"""What the tests use of the kernel that Debian builds as modules; a kernel that has one built in has no file of it."""
+"""What the checks use of the kernel that Debian builds as modules; a kernel that has one built in has no file of it."""
+_CHOICE = hashlib.sha256(" ".join(WANTED_MODULES).encode()).hexdigest()[:8]
+"""In the names of what is kept, so that other wishes are met."""
 _META_PACKAGE = "linux-image-cloud-amd64"
 _A_WEEK = 7 * 24 * 3600
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -59,11 +54,19 @@ def debian_kernel(suite: str) -> Kernel:
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder / "lock"):
         current = folder / "current"
-        if not current.is_symlink() or time.time() - current.lstat().st_mtime > _A_WEEK:
+        if not _is_fresh(current):
             _renew(suite, folder, current)
         kept = current.resolve()
     order = (kept / "order").read_text().split()
     return Kernel(kept / "vmlinuz", tuple(kept / name for name in order))
+
+
+def _is_fresh(current: Path) -> bool:
+    return _is_usable(current) and time.time() - current.lstat().st_mtime < _A_WEEK
+
+
+def _is_usable(current: Path) -> bool:
+    return current.resolve().name.endswith(_CHOICE) and current.exists()
 
 
 def _renew(suite: str, folder: Path, current: Path) -> None:
@@ -72,13 +75,14 @@ def _renew(suite: str, folder: Path, current: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             apt = _Apt(Path(scratch), suite)
             package = apt.newest_package()
-            if not (folder / package).exists():
-                _unpack(apt.download(package), Path(scratch), folder / package)
+            kept = folder / f"{package}.{_CHOICE}"
+            if not kept.exists():
+                _unpack(apt.download(package), Path(scratch), kept)
             link = Path(scratch) / "current"
-            link.symlink_to(package)
+            link.symlink_to(kept.name)
             link.replace(current)
     except subprocess.CalledProcessError as error:
-        if current.is_symlink():
+        if _is_usable(current):
             return
         said = f"{error.stdout}\n{error.stderr}".strip().splitlines()
         raise KernelUnavailableError(f"the kernel of Debian's {suite}: {' / '.join(said[-3:])}") from error
