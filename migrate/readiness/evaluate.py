@@ -32,17 +32,32 @@ class Unchecked(msgspec.Struct, frozen=True, order=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """A part of the question that could not be answered, and what would tell: "the address spaces of peered VNets"."""
+
+    what: str
+
+
+def always(documents: Documents) -> bool:
+    """For a rule that concerns every cluster."""
+    return True
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """How findings of one id come out of the documents, as of a day.
 
     `kinds` are kinds of objects that have to be read whole. `find` may yield findings of `id` only, and is asked
-    only when everything is there that it needs.
+    only when everything is there that it needs; what it lacks beyond that it yields as Missing, beside what it found.
+    `concerns` says whether the rule has anything to say about such a cluster: where it has not, the rule is neither
+    found nor unchecked. Where that is not known it concerns the cluster.
     """
 
     id: str
-    find: Callable[[Documents, date], Iterable[Finding]]
+    find: Callable[[Documents, date], Iterable[Finding | Missing]]
     needs: tuple[Need, ...] = (Need.SNAPSHOT,)
     kinds: tuple[str, ...] = ()
+    concerns: Callable[[Documents], bool] = always
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +73,16 @@ def evaluate(documents: Documents, today: date, checks: Iterable[Check]) -> Eval
     findings: list[Finding] = []
     unchecked: list[Unchecked] = []
     for check in checks:
-        lacking = tuple(_lacking(check, documents))
+        if not check.concerns(documents):
+            continue
+        lacking = list(_lacking(check, documents))
+        for answer in () if lacking else check.find(documents, today):
+            if isinstance(answer, Missing):
+                lacking.append(answer.what)
+            else:
+                findings.append(answer)
         if lacking:
-            unchecked.append(Unchecked(id=check.id, lacks=lacking))
-        else:
-            findings += check.find(documents, today)
+            unchecked.append(Unchecked(id=check.id, lacks=tuple(dict.fromkeys(lacking))))
     return Evaluation(tuple(sorted(findings, key=Finding.sort_key)), tuple(sorted(unchecked)))
 
 

@@ -11,7 +11,10 @@ import msgspec
 from migrate.model.documents import SnapshotHeader, Translation
 from migrate.model.finding import Finding, Severity
 from migrate.readiness import deadlines
+from migrate.readiness.checks import all_checks
 from migrate.readiness.deadlines import AppliedDeadline
+from migrate.readiness.documents import Documents
+from migrate.readiness.evaluate import Unchecked, evaluate
 from migrate.readiness.rules import Rule, severity_of
 
 State = Literal["blocked", "incomplete", "decide_first", "no_blocker_found"]
@@ -43,7 +46,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     What is proved bad comes before what is not known: "blocked", then "incomplete" (something could not be read or
     was not translated), "decide_first" (warnings), "no_blocker_found". None of them says that a cutover is safe:
-    `not_measured` says what nobody has looked at.
+    `not_measured` says what nobody has looked at, `unchecked` which rules could not be put, or not in full.
     """
 
     state: State
@@ -53,6 +56,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     infos: tuple[FindingGroup, ...]
     deadlines: tuple[AppliedDeadline, ...]
     not_measured: tuple[str, ...]
+    unchecked: tuple[Unchecked, ...] = ()
 
     @property
     def groups(self) -> tuple[FindingGroup, ...]:
@@ -60,12 +64,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return self.blockers + self.warnings + self.infos
 
 
-def judge(
-    header: SnapshotHeader | None, translation: Translation | None, rules: Mapping[str, Rule], today: date
-) -> Verdict:
+def judge(documents: Documents, rules: Mapping[str, Rule], today: date) -> Verdict:
     """The verdict over the documents that are there, on a day."""
+    header, translation = documents.header, documents.translation
     applied = deadlines.applying(header.facts if header else (), today)
-    found = [*_findings(header, translation), *deadlines.findings(applied)]
+    evaluation = evaluate(documents, today, all_checks())
+    found = [*_findings(header, translation), *deadlines.findings(applied), *evaluation.findings]
     groups = _grouped(found, rules)
     blockers, warnings, infos = (
         tuple(group for group in groups if group.severity is severity) for severity in Severity
@@ -83,6 +87,7 @@ def judge(
         infos=infos,
         deadlines=applied,
         not_measured=not_measured,
+        unchecked=evaluation.unchecked,
     )
 
 

@@ -117,6 +117,14 @@ class FindingGroup(_Part, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
 
 
+class UncheckedRule(_Part, frozen=True, kw_only=True):
+    """A rule that could not be put to the documents, or not in full, and what it lacks."""
+
+    id: str
+    title: str
+    lacks: tuple[str, ...]
+
+
 class Inventory(_Part, frozen=True, kw_only=True):
     """What the snapshot says about the cluster."""
 
@@ -149,4 +157,5 @@ class Report(_Part, frozen=True, kw_only=True):
     findings: tuple[FindingGroup, ...]
     inventory: Inventory
     unmeasured: tuple[str, ...]
+    unchecked: tuple[UncheckedRule, ...]
     inputs: tuple[Input, ...]

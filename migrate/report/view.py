@@ -12,6 +12,7 @@ from migrate.model.documents import SnapshotHeader, Translation
 from migrate.readiness import verdict
 from migrate.readiness.deadlines import AppliedDeadline
 from migrate.readiness.documents import Documents
+from migrate.readiness.evaluate import Unchecked
 from migrate.readiness.rules import Rule
 from migrate.report import words
 from migrate.report.coverage import selected_pods
@@ -25,6 +26,7 @@ from migrate.report.document import (
     Report,
     Summary,
     Tally,
+    UncheckedRule,
 )
 from migrate.report.policies import Levels, namespace_rows, policy_rows, standings
 from migrate.scan.inventory import AZURE_KIND
@@ -44,7 +46,7 @@ def build_view(documents: Documents, rules: Mapping[str, Rule], now: datetime) -
     """The report on a working folder as of `now`; its times are in UTC."""
     header, translation = documents.header, documents.translation
     moment = now.astimezone(UTC)
-    judged = verdict.judge(header, translation, rules, moment.date())
+    judged = verdict.judge(documents, rules, moment.date())
     levels = Levels(rules)
     policies = policy_rows(documents.objects, translation, has_snapshot=header is not None, levels=levels)
     complete = all(document.complete for document in documents.inputs)
@@ -68,6 +70,7 @@ def build_view(documents: Documents, rules: Mapping[str, Rule], now: datetime) -
         findings=tuple(_group(group) for group in judged.groups),
         inventory=Inventory(facts=header.facts if header else (), kinds=header.kinds if header else ()),
         unmeasured=judged.not_measured,
+        unchecked=tuple(_unchecked(rule, rules) for rule in judged.unchecked),
         inputs=documents.inputs,
     )
 
@@ -136,6 +139,11 @@ def _summary(
         pods=None if selected is None else sum(row.pods or 0 for row in namespaces),
         pods_selected=None if selected is None else selected.total(),
     )
+
+
+def _unchecked(rule: Unchecked, rules: Mapping[str, Rule]) -> UncheckedRule:
+    known = rules.get(rule.id)
+    return UncheckedRule(id=rule.id, title=known.title if known else rule.id, lacks=rule.lacks)
 
 
 def _group(group: verdict.FindingGroup) -> FindingGroup:

@@ -1,12 +1,14 @@
 """The verdict: what is proved bad before what is unknown, and never more than was measured."""
 
 from datetime import date
+from pathlib import Path
 
 import pytest
 
 from migrate.model.documents import Fact, KindCount, Result, SnapshotHeader, Translation, TranslationResult
 from migrate.model.finding import Effect, Finding
 from migrate.model.refs import ObjectRef
+from migrate.readiness.documents import Documents
 from migrate.readiness.rules import load_rules
 from migrate.readiness.verdict import Verdict, judge
 
@@ -35,7 +37,7 @@ def translation(*findings: Finding, complete: bool = True) -> Translation:
 
 
 def judged(snapshot: SnapshotHeader | None, made: Translation | None) -> Verdict:
-    return judge(snapshot, made, load_rules(), TODAY)
+    return judge(Documents(Path(), snapshot, (), made), load_rules(), TODAY)
 
 
 FORBIDDEN = KindCount("v1", "Pod", "forbidden", 0, "403 pods is forbidden")
