@@ -89,15 +89,17 @@ def applying(facts: Sequence[Fact], today: datetime.date) -> tuple[AppliedDeadli
 
 
 def findings(applied: Iterable[AppliedDeadline]) -> tuple[Finding, ...]:
-    """A finding for each deadline, and one more where nodes can no longer be made from their image."""
-    found = []
-    for each in applied:
-        source = f"source {each.deadline.source} of {each.deadline.source_date.isoformat()}"
-        found.append(Finding(id="CLU-DEADLINE", detail=f"{each.sentence} ({source})", effect=Effect.NONE))
-        if each.images_days_left is not None and each.images_days_left <= 0:
-            detail = f"node images of {', '.join(each.uses)} are gone since {each.deadline.images_removed}"
-            found.append(Finding(id="CLU-OS-IMAGE-GONE", detail=detail, effect=Effect.NONE))
-    return tuple(sorted(found, key=Finding.sort_key))
+    """A finding for each deadline; the graver one where nodes can no longer be made from their image."""
+    return tuple(sorted((_finding(each) for each in applied), key=Finding.sort_key))
+
+
+def _finding(each: AppliedDeadline) -> Finding:
+    known = each.deadline
+    source = f"source {known.source} of {known.source_date.isoformat()}"
+    if each.images_days_left is None or each.images_days_left > 0:
+        return Finding(id="CLU-DEADLINE", detail=f"{each.sentence} ({source})", effect=Effect.NONE)
+    gone = f"node images of {', '.join(each.uses)} are gone since {known.images_removed}"
+    return Finding(id="CLU-OS-IMAGE-GONE", detail=f"{gone}; {each.sentence} ({source})", effect=Effect.NONE)
 
 
 def _apply(deadline: Deadline, facts: Sequence[Fact], today: datetime.date) -> AppliedDeadline | None:

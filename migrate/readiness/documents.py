@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -21,6 +21,9 @@ from migrate.scan import snapshot
 from migrate.scan.inventory import AZURE_KIND
 from migrate.sources.cluster import read_cluster
 from migrate.translate.documents import read_translation
+
+if TYPE_CHECKING:
+    from migrate.readiness.route import Wishes
 
 SNAPSHOT = snapshot.FILE_NAME
 TRANSLATION = "translation.json"
@@ -44,7 +47,10 @@ class Input(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_un
 
 @dataclass(frozen=True)
 class Documents:
-    """What a working folder holds; None is what nobody has made. `header` or `translation` is there."""
+    """What a working folder holds; None is what nobody has made. `header` or `translation` is there.
+
+    `wishes` are the ways that somebody chose where several lead to the target.
+    """
 
     folder: Path
     header: SnapshotHeader | None
@@ -53,6 +59,7 @@ class Documents:
     verification: Verification | None = None
     audit: Audit | None = None
     inputs: tuple[Input, ...] = ()
+    wishes: Wishes | None = None
 
     def by_ref(self) -> dict[ObjectRef, RawObject]:
         """The snapshot's objects by identity."""

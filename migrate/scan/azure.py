@@ -23,6 +23,9 @@ _ANY = "*"
 _SHAPE: Mapping[str, _Kept] = {
     "name": None,
     "location": None,
+    "provisioningState": None,
+    "powerState": {"code": None},
+    "supportPlan": None,
     "kubernetesVersion": None,
     "currentKubernetesVersion": None,
     "identity": {"type": None},
@@ -38,6 +41,7 @@ _SHAPE: Mapping[str, _Kept] = {
         "dnsServiceIp": None,
         "ipFamilies": None,
         "outboundType": None,
+        "loadBalancerSku": None,
         "kubeProxyConfig": {"enabled": None, "mode": None},
         "advancedNetworking": {
             "enabled": None,
@@ -53,6 +57,12 @@ _SHAPE: Mapping[str, _Kept] = {
             "osSku": None,
             "mode": None,
             "type": None,
+            "vmSize": None,
+            "workloadRuntime": None,
+            "scaleSetPriority": None,
+            "provisioningState": None,
+            "powerState": {"code": None},
+            "enableAutoScaling": None,
             "count": None,
             "minCount": None,
             "maxCount": None,
@@ -62,6 +72,12 @@ _SHAPE: Mapping[str, _Kept] = {
             "currentOrchestratorVersion": None,
             "nodeImageVersion": None,
             "upgradeSettings": None,
+            "virtualMachinesProfile": {
+                "scale": {
+                    "manual": [{"count": None, "size": None}],
+                    "autoscale": {"minCount": None, "maxCount": None, "size": None},
+                }
+            },
             "localDnsProfile": {"mode": None, "state": None},
         }
     ],

@@ -64,7 +64,13 @@ _HOST_FOLDERS: Shape = [{"hostPath": {"path": KEEP}}]
 _POD: Mapping[str, Shape] = {
     "metadata": _OWNED,
     "spec": _POD_SPEC,
-    "status": {"phase": KEEP, "podIP": KEEP, "podIPs": KEEP, "hostIP": KEEP},
+    "status": {
+        "phase": KEEP,
+        "podIP": KEEP,
+        "podIPs": KEEP,
+        "hostIP": KEEP,
+        "containerStatuses": [{"lastState": {"terminated": {"reason": KEEP}}}],
+    },
 }
 _NODE: Mapping[str, Shape] = {
     "metadata": METADATA,
@@ -83,8 +89,22 @@ _NODE: Mapping[str, Shape] = {
         },
     },
 }
+_SERVICE_ANNOTATIONS: Shape = dict.fromkeys(
+    (
+        "service.beta.kubernetes.io/azure-allowed-ip-ranges",
+        "service.beta.kubernetes.io/azure-allowed-service-tags",
+        "service.beta.kubernetes.io/azure-load-balancer-health-probe-num-of-probe",
+        "service.beta.kubernetes.io/azure-load-balancer-health-probe-interval",
+        "service.beta.kubernetes.io/azure-load-balancer-health-probe-protocol",
+        "service.beta.kubernetes.io/azure-load-balancer-health-probe-request-path",
+        "service.beta.kubernetes.io/azure-load-balancer-internal",
+        "service.beta.kubernetes.io/load-balancer-source-ranges",
+    ),
+    KEEP,
+)
+"""What Azure's load balancer is told by annotations: which clients it lets in, and how it asks for health."""
 _SERVICE: Mapping[str, Shape] = {
-    "metadata": METADATA,
+    "metadata": {"name": KEEP, "namespace": KEEP, "labels": KEEP, "annotations": _SERVICE_ANNOTATIONS},
     "spec": {
         "type": KEEP,
         "selector": KEEP,
@@ -116,6 +136,15 @@ _ENDPOINT_SLICE: Mapping[str, Shape] = {
         }
     ],
     "ports": KEEP,
+}
+_INGRESS: Mapping[str, Shape] = {
+    "metadata": {
+        "name": KEEP,
+        "namespace": KEEP,
+        "labels": KEEP,
+        "annotations": {"kubernetes.io/ingress.class": KEEP},
+    },
+    "spec": {"ingressClassName": KEEP},
 }
 _DAEMON_SET_STATUS: Shape = {
     "currentNumberScheduled": KEEP,
@@ -183,6 +212,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("Deployment", "deployments", True, ("apps/v1",), _DEPLOYMENT),
     Kind("StatefulSet", "statefulsets", True, ("apps/v1",), _STATEFUL_SET),
     Kind("CronJob", "cronjobs", True, ("batch/v1",), _CRON_JOB),
+    Kind("Ingress", "ingresses", True, ("networking.k8s.io/v1",), _INGRESS),
     Kind("EndpointSlice", "endpointslices", True, ("discovery.k8s.io/v1",), _ENDPOINT_SLICE),
     Kind("PodDisruptionBudget", "poddisruptionbudgets", True, ("policy/v1",), _BUDGET),
     Kind("NodePool", "nodepools", False, ("karpenter.sh/v1", "karpenter.sh/v1beta1")),

@@ -180,24 +180,42 @@ def _page_decoder(shape: Mapping[str, Shape]) -> msgspec.json.Decoder[_CutPage]:
     metadata = shape["metadata"]
     assert isinstance(metadata, Mapping)
     others = {key: value for key, value in metadata.items() if key not in ("name", "namespace")}
-    named = msgspec.defstruct("Metadata", [("name", str), ("namespace", str, ""), *_fields(others)], omit_defaults=True)
+    named = msgspec.defstruct(
+        "Metadata",
+        [("name", str), ("namespace", str, ""), *_fields(others)],
+        omit_defaults=True,
+        rename=_keys(others),
+    )
     rest = {key: value for key, value in shape.items() if key != "metadata"}
-    item = msgspec.defstruct("Item", [("metadata", named), *_fields(rest)], omit_defaults=True)
+    item = msgspec.defstruct("Item", [("metadata", named), *_fields(rest)], omit_defaults=True, rename=_keys(rest))
     page = msgspec.defstruct("CutPage", [("items", list[item] | None), ("metadata", _ListMeta | None, None)])  # type: ignore[valid-type]
     return cast("msgspec.json.Decoder[_CutPage]", msgspec.json.Decoder(page))
 
 
 def _fields(shape: Mapping[str, Shape]) -> list[tuple[str, object, object]]:
     """Struct fields; null stands for a missing list or object, as it does for Kubernetes."""
-    return [
-        (key, msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) if inner is KEEP else (key, _type_of(inner) | None, None)  # type: ignore[operator]
-        for key, inner in shape.items()
-    ]
+    return [(_identifier(key), *_type_and_default(inner)) for key, inner in shape.items()]
+
+
+def _type_and_default(shape: Shape) -> tuple[object, object]:
+    if shape is KEEP:
+        return msgspec.Raw | msgspec.UnsetType, msgspec.UNSET
+    return _type_of(shape) | None, None  # type: ignore[operator]
+
+
+def _identifier(key: str) -> str:
+    """A key as a name of Python: keys of annotations are none."""
+    return key if key.isidentifier() else f"key_{key.encode().hex()}"
+
+
+def _keys(shape: Mapping[str, Shape]) -> dict[str, str]:
+    """The keys that are no names of Python, by the names that stand for them."""
+    return {_identifier(key): key for key in shape if not key.isidentifier()}
 
 
 def _type_of(shape: Mapping[str, Shape] | Sequence[Shape]) -> object:
     if isinstance(shape, Mapping):
-        return msgspec.defstruct("Part", _fields(shape), omit_defaults=True)
+        return msgspec.defstruct("Part", _fields(shape), omit_defaults=True, rename=_keys(shape))
     element = shape[0]
     assert element is not KEEP
     return list[_type_of(element)]  # type: ignore[misc]
