@@ -11,6 +11,7 @@ import msgspec
 
 from migrate.model.finding import Finding
 from migrate.readiness.documents import Documents
+from migrate.scan.kinds import KINDS
 
 
 class Need(Enum):
@@ -76,7 +77,9 @@ def evaluate(documents: Documents, today: date, checks: Iterable[Check]) -> Eval
         if not check.concerns(documents):
             continue
         lacking = list(_lacking(check, documents))
-        for answer in () if lacking else check.find(documents, today):
+        answers = () if lacking else check.find(documents, today)
+        lacking += _elsewhere(check, documents)
+        for answer in answers:
             if isinstance(answer, Missing):
                 lacking.append(answer.what)
             else:
@@ -100,3 +103,11 @@ def _lacking(check: Check, documents: Documents) -> Iterator[str]:
         yield from (
             f"objects of kind {kind}, which were not read" for kind in check.kinds if not documents.was_read(kind)
         )
+
+
+def _elsewhere(check: Check, documents: Documents) -> Iterator[str]:
+    """What lies in namespaces that were not read: it may hold more of what the rule finds."""
+    read = documents.header.namespaces if documents.header is not None else None
+    for kind in check.kinds if read is not None else ():
+        if any(known.kind == kind and known.namespaced for known in KINDS):
+            yield f"objects of kind {kind} in other namespaces than {', '.join(read or ())}"
