@@ -20,9 +20,10 @@ from migrate.audit.replay import Scene as Judging
 from migrate.audit.status import AuditStatus, status_of
 from migrate.audit.suggest import Needed, suggest
 from migrate.audit.suggested import AuditSuggestions, Unhelped, objects_of, policy_of, suggested
-from migrate.compared import counts, engine_over, future_objects, state, unread_kinds, unreadable
+from migrate.compared import counts, state, unread_kinds, unreadable
 from migrate.compared import stale as stale_policies
 from migrate.errors import InputError
+from migrate.futures import engine_over, future_objects
 from migrate.model.audit_documents import Audit, AuditDifference
 from migrate.model.cluster import Cluster
 from migrate.model.documents import SnapshotHeader, Translation, Verification

@@ -8,28 +8,26 @@ from functools import partial
 from pathlib import Path
 
 from migrate.errors import InputError
+from migrate.futures import WRITTEN, built, engine_options, future_objects, release_of
 from migrate.model.cluster import Cluster
-from migrate.model.documents import Result, SnapshotHeader, Translation
+from migrate.model.documents import SnapshotHeader, Translation
 from migrate.model.raw import Json, RawObject
 from migrate.scan import snapshot
 from migrate.scan.files import FileReading, read_files
 from migrate.scan.inventory import engines
 from migrate.sources.calico import GROUPS as CALICO_GROUPS
 from migrate.sources.cilium_settings import CiliumSettings
-from migrate.sources.cilium_tiers import is_cluster_network_policy
 from migrate.sources.cluster import read_cluster
 from migrate.sources.endpoints import BACKEND_KINDS
 from migrate.translate.documents import read_translation
 from migrate.translate.kinds import CALICO_POLICIES, CILIUM_GROUP, is_policy
 from migrate.translate.profiles import Profile, load_profile
-from migrate.verify.engines import Built, build_engine
 from migrate.verify.incremental import digest
 from migrate.verify.verification import State
 
 ENGINES = {"npm-linux": "npm", "npm-windows": "npm-windows", "calico": "calico", "cilium": "cilium"}
 _SETTINGS = ("FelixConfiguration",)
 _TRANSLATION = "translation.json"
-_WRITTEN = ("cilium", "compat")
 _NEWEST = "cilium-1.20"
 _TODAY = ("services", "toServices", "toFQDNs", "domains")
 
@@ -84,7 +82,7 @@ def inputs_digest(request: VerifyRequest, *options: str) -> str:
     given = (request.before, request.after, request.snapshot)
     files = [path for path in given if path is not None]
     if request.before is None:
-        files += [request.folder / name for name in (snapshot.FILE_NAME, _TRANSLATION, *_WRITTEN)]
+        files += [request.folder / name for name in (snapshot.FILE_NAME, _TRANSLATION, *WRITTEN)]
     return digest([str(part) for part in asked], files)
 
 
@@ -211,62 +209,16 @@ def stale(folder: Path, document: Translation, policies: Sequence[RawObject]) ->
             yield f"{raw.ref}: not in {_TRANSLATION}, which is older than the snapshot; run migrate translate again"
 
 
-def future_objects(folder: Path, document: Translation, policies: Sequence[RawObject]) -> list[RawObject]:
-    """The objects that Cilium will read: those written, Cilium's own of today, and NetworkPolicies that stay."""
-    folders = [str(folder / name) for name in _WRITTEN if (folder / name).is_dir()]
-    written = read_files(folders, None).objects if folders else ()
-    return [*written, *remaining(document, policies)]
-
-
-def remaining(document: Translation, policies: Sequence[RawObject]) -> Iterator[RawObject]:
-    """What Cilium will read of today's objects: its own, NetworkPolicies that stay, what is behind Services."""
-    staying = {result.source for result in document.results if result.result is Result.KEPT}
-    if document.networkpolicy != "rewrite":
-        gone = {r.source for r in document.results if any(f.id == "POL-SOURCE-STAYS" for f in r.findings) and r.objects}
-        staying |= {r.source for r in document.results if r.source.group == "networking.k8s.io"} - gone
-    return (raw for raw in policies if raw.ref in staying or raw.ref.kind in BACKEND_KINDS)
-
-
 def state(name: str, engine: str, policies: Sequence[RawObject], cluster: Cluster, profile: Profile) -> State:
     """Policies as an engine means them; Cilium is the one that the profile describes, none enforces nothing."""
-    options, release = _options(engine, profile, policies), _release(profile)
+    options, release = engine_options(engine, profile, policies), release_of(profile)
     whole_cluster = _of_services(policies)
     if engine == "cilium":
         whole_cluster = whole_cluster or _of_cilium(policies, CiliumSettings.of_release(release).with_flags(options))
     if engine == "none":
         engine, policies = "kubernetes", []
-    build = partial(_build, engine, tuple(policies), options, release)
+    build = partial(built, engine, tuple(policies), options, release)
     return State(name, build(cluster), build, whole_cluster)
-
-
-def engine_over(engine: str, policies: Sequence[RawObject], cluster: Cluster, profile: Profile) -> Built:
-    """The engine of a `state`, for questions about single flows."""
-    if engine == "none":
-        engine, policies = "kubernetes", []
-    return _build(engine, policies, _options(engine, profile, policies), _release(profile), cluster)
-
-
-def _options(engine: str, profile: Profile, policies: Sequence[RawObject]) -> Mapping[str, Json]:
-    """The agent's flags; ClusterNetworkPolicies that are given are read where the target can be told to."""
-    if engine != "cilium":
-        return {}
-    tiers = profile.cluster_network_policy and any(is_cluster_network_policy(raw) for raw in policies)
-    return ({"enable-k8s-cluster-network-policy": True} if tiers else {}) | {
-        "enable-sctp": profile.sctp,
-        "enable-icmp-rules": profile.icmp_rules,
-        "policy-cidr-match-mode": [*profile.cidr_match_modes],
-    }
-
-
-def _release(profile: Profile) -> int:
-    """The minor of Cilium 1.x."""
-    return int(profile.crds.partition(".")[2])
-
-
-def _build(
-    engine: str, policies: Sequence[RawObject], options: Mapping[str, Json], release: int, cluster: Cluster
-) -> Built:
-    return build_engine(engine, policies, cluster, options, release)
 
 
 def _of_services(policies: Sequence[RawObject]) -> str:

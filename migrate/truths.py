@@ -12,14 +12,13 @@ import msgspec
 import migrate
 from migrate.compared import (
     counts,
-    engine_over,
     engine_today,
-    future_objects,
     intent_engine,
     stale,
     unread_kinds,
     unreadable,
 )
+from migrate.futures import engine_over, future_objects
 from migrate.model.cluster import Cluster, Pod
 from migrate.model.documents import Explanation, Result, SimulatedFlow, Simulation, Translation, TranslationResult
 from migrate.model.finding import Effect, Finding

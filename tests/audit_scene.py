@@ -6,7 +6,7 @@ from pathlib import Path
 
 from migrate.audit.judge import Revision
 from migrate.audit.replay import Scene
-from migrate.compared import engine_over
+from migrate.futures import engine_over
 from migrate.model.addresses import AddressSet, parse_address, parse_network
 from migrate.model.cluster import Cluster, Namespace, Node, Pod, Service, ServicePort
 from migrate.model.labels import Labels

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from migrate.compared import ENGINES, counts, remaining, state
+from migrate.compared import ENGINES, counts, state
+from migrate.futures import remaining
 from migrate.model.cluster import Cluster
 from migrate.model.documents import AgainstToday
 from migrate.model.raw import RawObject

@@ -15,7 +15,7 @@ from migrate.audit.judge import Revision
 from migrate.audit.layout import bytes_of
 from migrate.audit.reading import FlowRow, open_recording
 from migrate.audit.replay import Line, Replay, Scene
-from migrate.compared import engine_over
+from migrate.futures import engine_over
 from migrate.model.flow import EndKind, Flow
 from migrate.model.raw import Json, RawObject
 from migrate.sources.cases import read_case

@@ -14,7 +14,7 @@ from migrate.audit.reading import open_recording
 from migrate.audit.replay import Line, Replay, Scene
 from migrate.audit.suggest import Needed, Suggestions, suggest
 from migrate.audit.suggested import Round, objects_of, suggested
-from migrate.compared import engine_over
+from migrate.futures import engine_over
 from migrate.model.raw import Json, RawObject
 from migrate.sources.cases import Case, read_case
 from migrate.translate.profiles import Profile, load_profile
