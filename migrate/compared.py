@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from migrate.errors import InputError
-from migrate.futures import WRITTEN, built, engine_options, future_objects, release_of
+from migrate.futures import ENGINES, WRITTEN, built, engine_options, future_objects, release_of
 from migrate.model.cluster import Cluster
 from migrate.model.documents import SnapshotHeader, Translation
 from migrate.model.raw import Json, RawObject
@@ -25,7 +25,6 @@ from migrate.translate.profiles import Profile, load_profile
 from migrate.verify.incremental import digest
 from migrate.verify.verification import State
 
-ENGINES = {"npm-linux": "npm", "npm-windows": "npm-windows", "calico": "calico", "cilium": "cilium"}
 _SETTINGS = ("FelixConfiguration",)
 _TRANSLATION = "translation.json"
 _NEWEST = "cilium-1.20"

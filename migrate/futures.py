@@ -14,6 +14,8 @@ from migrate.sources.endpoints import BACKEND_KINDS
 from migrate.translate.profiles import Profile
 from migrate.verify.engines import Built, build_engine
 
+ENGINES = {"npm-linux": "npm", "npm-windows": "npm-windows", "calico": "calico", "cilium": "cilium"}
+"""The engines that enforce today, as facts name them, and their names here."""
 WRITTEN = ("cilium", "compat")
 """Folders of a translation with what is to be applied."""
 

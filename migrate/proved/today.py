@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from migrate.compared import ENGINES, counts, state
-from migrate.futures import remaining
+from migrate.compared import counts, state
+from migrate.futures import ENGINES, remaining
 from migrate.model.cluster import Cluster
 from migrate.model.documents import AgainstToday
 from migrate.model.raw import RawObject

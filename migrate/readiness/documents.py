@@ -17,6 +17,7 @@ from migrate.model.cluster import Cluster
 from migrate.model.documents import Fact, SnapshotHeader, Translation, Verification
 from migrate.model.raw import RawObject
 from migrate.model.refs import ObjectRef
+from migrate.readiness.future import Future, future_of
 from migrate.scan import snapshot
 from migrate.scan.inventory import AZURE_KIND
 from migrate.sources.cluster import read_cluster
@@ -82,6 +83,13 @@ class Documents:
     def cluster(self) -> Cluster:
         """What runs in the cluster."""
         return read_cluster(self.objects, complete=self.header is not None and self.header.complete)
+
+    @cached_property
+    def future(self) -> Future | None:
+        """What the policies will do once the translation is applied; None without snapshot or translation."""
+        if self.header is None or self.translation is None:
+            return None
+        return future_of(self.folder, self.header, self.objects, self.cluster, self.translation)
 
     def facts(self, topic: str) -> Iterator[Fact]:
         """What the inventory says on a topic, and is in force."""

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from migrate.readiness.checks import address_plan, cluster, services, upgrades
+from migrate.readiness.checks import (
+    address_plan,
+    cluster,
+    cutover,
+    nodes,
+    policies,
+    services,
+    traffic,
+    upgrades,
+    windows,
+    workloads,
+)
 from migrate.readiness.evaluate import Check
 
 
 def all_checks() -> tuple[Check, ...]:
     """All checks, in the order of their ids."""
-    checks = (*cluster.CHECKS, *upgrades.CHECKS, *address_plan.CHECKS, *services.CHECKS)
-    return tuple(sorted(checks, key=lambda check: check.id))
+    modules = (
+        *(cluster.CHECKS, upgrades.CHECKS, address_plan.CHECKS, services.CHECKS),
+        *(policies.CHECKS, traffic.CHECKS, windows.CHECKS, workloads.CHECKS, nodes.CHECKS, cutover.CHECKS),
+    )
+    return tuple(sorted((check for checks in modules for check in checks), key=lambda check: check.id))
