@@ -1,6 +1,6 @@
 """Writes the JSON schemas of the documents into reports/schemas.
 
-After a change of migrate/model/documents.py or audit_documents.py: python -m tests.update_schemas
+After a change of migrate/model/documents.py, audit_documents.py or plan_documents.py: python -m tests.update_schemas
 """
 
 from pathlib import Path
@@ -11,6 +11,7 @@ from migrate.audit.status import AuditStatus
 from migrate.audit.suggested import AuditSuggestions
 from migrate.model.audit_documents import Audit, AuditDifference
 from migrate.model.documents import Explanation, Lint, Simulation, SnapshotHeader, Translation, Verification
+from migrate.model.plan_documents import Plan, PlanCheck
 
 FOLDER = Path(__file__).parents[1] / "reports/schemas"
 DOCUMENTS = {
@@ -24,6 +25,8 @@ DOCUMENTS = {
     "audit-difference": AuditDifference,
     "audit-status": AuditStatus,
     "audit-suggestions": AuditSuggestions,
+    "plan": Plan,
+    "plan-check": PlanCheck,
 }
 
 
