@@ -8,7 +8,7 @@ import msgspec
 
 from migrate.model.documents import DecidedBy, FlowExample
 
-Phase: TypeAlias = Literal["prepare", "change", "apply", "after", "clean-up"]
+Phase: TypeAlias = Literal["prepare", "change", "apply", "clean-up"]
 Known: TypeAlias = Literal["met", "not_met", "check"]
 """What the documents say of a condition: it holds, it does not, or only the command can tell."""
 
@@ -106,16 +106,19 @@ class PlanStep(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     rules: tuple[str, ...] = ()
 
 
-class ReachedPair(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Two namespaces, "nodes" or "outside", between which more is possible than today.
+class OpenedEnd(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A destination that more can reach in a window than today: a workload, a namespace, "nodes" or "outside".
 
-    `today` and `open` are "none", "some" or "all" of the flows between them.
+    `sources` counts those that gain something, `newly` those of them that today reach nothing of it. `first` names
+    some of them, "outside" and "nodes" before all others.
     """
 
-    source: str
     destination: str
-    today: Literal["none", "some", "all"]
-    open: Literal["none", "some", "all"]
+    sources: int
+    newly: int
+    first: tuple[str, ...]
+    from_outside: bool
+    from_nodes: bool
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -138,9 +141,9 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class Exposure(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Connectivity without any policy minus today's, over the pods of the snapshot.
 
-    `pod_pairs` counts ordered pairs of pods with at least one such flow, each once. `opened` are the largest causes
-    (`more_opened`: so many are left out), `pairs` what that means between namespaces (`more_pairs`). `known` is False
-    when it could not be worked out: `unknown` says why, and what else the figures leave out.
+    `pod_pairs` counts ordered pairs of pods with at least one such flow, each once. `destinations` are workloads (or
+    namespaces, as `by` says), those that gain from outside first; `opened` are the largest causes. `more_...` count
+    what is left out. `known` is False when it could not be worked out: `unknown` says why, or what is not counted.
     """
 
     known: bool
@@ -148,8 +151,9 @@ class Exposure(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     pod_pairs: int = 0
     opened: tuple[Opened, ...] = ()
     more_opened: int = 0
-    pairs: tuple[ReachedPair, ...] = ()
-    more_pairs: int = 0
+    by: Literal["workload", "namespace"] = "workload"
+    destinations: tuple[OpenedEnd, ...] = ()
+    more_destinations: int = 0
     unknown: tuple[str, ...] = ()
 
 

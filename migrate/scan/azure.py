@@ -22,6 +22,7 @@ _ANY = "*"
 
 _SHAPE: Mapping[str, _Kept] = {
     "name": None,
+    "resourceGroup": None,
     "location": None,
     "provisioningState": None,
     "powerState": {"code": None},

@@ -1,0 +1,137 @@
+"""The files beside a plan: the old policies with a script that restores them, and scripts that people may run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from migrate import yaml_out
+from migrate.model.plan_documents import Plan
+from migrate.model.raw import Json, RawObject
+from migrate.readiness.documents import Documents
+from migrate.readiness.plan_after import REMOVE
+from migrate.readiness.plan_apply import APPLY, BACKUP, RESTORE, applied_folders, needed_kinds
+from migrate.readiness.plan_beside_steps import FOLDER
+from migrate.resources import data
+from migrate.translate.kinds import is_policy
+
+_SERVER_FIELDS = frozenset(
+    {"creationTimestamp", "deletionTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"}
+)
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_REFERRED = ("Tier", "NetworkSet", "GlobalNetworkSet", "HostEndpoint", "Profile", "CiliumCIDRGroup")
+"""What policies refer to, and has to be there before them."""
+_NEVER = "# migrate wrote this file and never runs it.\n"
+_HEAD = "#!/usr/bin/env bash\n"
+_BEGIN = 'set -euo pipefail\ncd -- "$(dirname -- "${BASH_SOURCE[0]}")"\n'
+_DRY = """mode=server
+if [ "${1:-}" = --apply ]; then mode=none; fi
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFile:
+    """A file of the working folder, with its path in it."""
+
+    path: str
+    text: str
+
+
+def plan_files(documents: Documents, made: Plan) -> tuple[PlanFile, ...]:
+    """All files that the plan's commands name, by path."""
+    found = [*_backup(documents)]
+    if made.route.path in ("aks", "dual-overlay"):
+        found += _scripts(documents, made)
+    if made.route.path == "dual-overlay":
+        found += [
+            PlanFile(f"{FOLDER}/{name}", (data("rules") / FOLDER / name).read_text(encoding="utf-8"))
+            for name in ("node-config.yaml", "values-migration.yaml")
+        ]
+    return tuple(sorted(found, key=lambda file: file.path))
+
+
+def _scripts(documents: Documents, made: Plan) -> Iterator[PlanFile]:
+    if documents.translation is not None and applied_folders(documents.translation):
+        yield PlanFile(APPLY, _apply(applied_folders(documents.translation), needed_kinds(documents.translation)))
+    if any(removal.when == "after_cutover" for removal in made.removals):
+        yield PlanFile(REMOVE, _remove(made))
+
+
+def _backup(documents: Documents) -> Iterator[PlanFile]:
+    kinds: dict[tuple[int, str], list[RawObject]] = {}
+    for raw in documents.objects:
+        if is_policy(raw.ref):
+            name = re.sub(r"[^A-Za-z0-9.]", "_", f"{raw.ref.api_version}.{raw.ref.kind}")
+            rank = _REFERRED.index(raw.ref.kind) if raw.ref.kind in _REFERRED else len(_REFERRED)
+            kinds.setdefault((rank, name), []).append(raw)
+    names = []
+    for number, key in enumerate(sorted(kinds), start=1):
+        names.append(f"{number:02}-{key[1]}.yaml")
+        objects = sorted(kinds[key], key=lambda raw: raw.ref.sort_key())
+        yield PlanFile(f"{BACKUP}/{names[-1]}", "".join(f"---\n{yaml_out.dump(_restorable(raw))}" for raw in objects))
+    if names:
+        yield PlanFile(RESTORE, _restore(names))
+
+
+def _restorable(raw: RawObject) -> Mapping[str, object]:
+    """The object without what the API server adds itself."""
+    kept: dict[str, Json] = {key: value for key, value in raw.data.items() if key != "status"}
+    metadata = raw.data.get("metadata")
+    if isinstance(metadata, dict):
+        clean = {key: value for key, value in metadata.items() if key not in _SERVER_FIELDS}
+        annotations = clean.get("annotations")
+        if isinstance(annotations, dict):
+            left = {key: value for key, value in annotations.items() if key != _LAST_APPLIED}
+            clean = {key: value for key, value in clean.items() if key != "annotations"}
+            clean |= {"annotations": left} if left else {}
+        kept["metadata"] = clean
+    return kept
+
+
+def _restore(names: Sequence[str]) -> str:
+    lines = "".join(f'kubectl apply --server-side --force-conflicts "--dry-run=$mode" -f {name}\n' for name in names)
+    return (
+        f"{_HEAD}# Puts the old policies back as the snapshot had them: what policies refer to first.\n"
+        "# Without --apply it only asks the API server whether it would take them.\n"
+        f"{_NEVER}{_BEGIN}{_DRY}{lines}"
+    )
+
+
+def _remove(made: Plan) -> str:
+    lines = []
+    for removal in made.removals:
+        if removal.when == "after_cutover" and removal.command is not None:
+            owner = f"  # owner: {_one_line(removal.owner)}" if removal.owner else ""
+            lines.append(f'{removal.command.text} --ignore-not-found "--dry-run=$mode"{owner}\n')
+    return (
+        f"{_HEAD}# Deletes the old policies in whose place translated ones are, once Cilium enforces those.\n"
+        "# Without --apply it only shows what would be deleted.\n"
+        f"{_NEVER}{_BEGIN}{_DRY}{''.join(lines)}"
+    )
+
+
+def _one_line(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def _apply(folders: Mapping[str, bool], kinds: Sequence[str]) -> str:
+    targets = {name: f"-k {name}" if kustomized else f"--recursive -f {name}" for name, kustomized in folders.items()}
+    asked = "".join(f"try --dry-run=server {target}\n" for target in targets.values())
+    applied = "".join(f'try {target}\necho "applied {name}"\n' for name, target in targets.items())
+    return (
+        f"{_HEAD}# Applies the translated policies the moment Cilium's kinds are Established.\n"
+        "# Start it when the change has begun; it waits (LIMIT_SECONDS, 6 hours), and can be run again.\n"
+        f"{_NEVER}{_BEGIN}"
+        f"kinds=({' '.join(kinds)})\n"
+        "limit=${LIMIT_SECONDS:-21600}\n"
+        'try() { kubectl apply --server-side --field-manager=cilium-migrate "$@"; }\n'
+        'for kind in "${kinds[@]}"; do\n'
+        '  until kubectl get "customresourcedefinition/$kind" >/dev/null 2>&1; do\n'
+        '    if ((SECONDS > limit)); then echo "$kind did not appear in $limit seconds" >&2; exit 1; fi\n'
+        "    sleep 5\n"
+        "  done\n"
+        '  kubectl wait --for=condition=Established --timeout=300s "customresourcedefinition/$kind"\n'
+        "done\n"
+        f"{asked}{applied}"
+    )
