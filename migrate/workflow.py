@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from migrate.compared import VerifyRequest
     from migrate.model.documents import Explanation, Lint, Simulation, Verification
     from migrate.model.finding import Finding, Severity
+    from migrate.model.plan_documents import Plan
     from migrate.model.raw import RawObject
+    from migrate.readiness.route import Wishes
     from migrate.readiness.rules import Rule
     from migrate.report.made import MadeReport
     from migrate.scan.connection import ConnectionOptions
@@ -38,6 +40,22 @@ def run_report(folder: Path, now: datetime) -> MadeReport:
     from migrate.report.made import make_report
 
     return make_report(folder, load_rules(), now)
+
+
+def run_plan(folder: Path, now: datetime, wishes: Wishes) -> tuple[Plan, str]:
+    """The cutover plan of a working folder and its runbook; the files that it names are written into the folder.
+
+    Raises InputError when the folder holds no document, or a place in it cannot be written.
+    """
+    from migrate.readiness.documents import read_folder
+    from migrate.readiness.plan import plan
+    from migrate.readiness.plan_files import plan_files, write_files
+    from migrate.readiness.plan_markdown import runbook
+
+    documents = read_folder(folder)
+    made = plan(documents, now, wishes)
+    write_files(folder, plan_files(documents, made))
+    return made, runbook(made)
 
 
 def run_scan(

@@ -19,6 +19,7 @@ from migrate.cli.demo import demo
 from migrate.cli.explain import explain
 from migrate.cli.explain_rule import explain_rule
 from migrate.cli.lint import lint
+from migrate.cli.plan import plan
 from migrate.cli.report import report
 from migrate.cli.rules import rules
 from migrate.cli.scan import scan
@@ -59,6 +60,7 @@ app.command()(simulate)
 app.command()(explain)
 app.command()(lint)
 app.add_typer(audit_app, name="audit")
+app.command()(plan)
 app.command()(report)
 app.command()(rules)
 app.command()(demo)

@@ -88,7 +88,7 @@ def _cilium_checks() -> Iterator[Precondition]:
     yield _check(
         "flows",
         "What the audit saw still goes through",
-        run("migrate audit verify-cutover --help", "compare a recording after the change with the one before"),
+        run("migrate audit --duration 24h", "a recording after the change, to compare with the one before"),
         "each connection that is missing is one to explain",
     )
 
@@ -123,7 +123,8 @@ def _engine_checks(route: Route) -> Iterator[Precondition]:
         "platform",
         "DNS, API server and metadata are reached from pods under a policy",
         run(
-            "kubectl get pods --all-namespaces --no-headers --output wide | grep -vE 'Running|Completed' || echo all well",
+            "kubectl get pods --all-namespaces --no-headers --output wide "
+            "| grep -vE 'Running|Completed' || echo all well",
             "all well",
         ),
         "a pod that does not become ready is the first sign",

@@ -155,7 +155,7 @@ def _dataplane(documents: Documents, route: Route) -> PlanStep:
         ),
         notes=(
             "Both options are needed: with the first alone the API was seen to refuse.",
-            "Start “Apply the translated policies” in a second terminal as soon as the update runs; do not wait for it.",
+            "Start “Apply the translated policies” in a second terminal as soon as the update runs.",
         ),
         no_return=True,
         rollback=Rollback(possible=False, how=f"None. {_NEW_CLUSTER}", commands=(_ABORT,)),

@@ -150,8 +150,8 @@ def _nodes() -> PlanStep:
             ),
         ),
         notes=(
-            "Pods on nodes that moved are under no policy until “Let Cilium enforce”: Cilium does not enforce yet, and the "
-            "old engine does not see their interfaces.",
+            "Pods on nodes that moved are under no policy until “Let Cilium enforce”: Cilium does not enforce yet, and "
+            "the old engine does not see their interfaces.",
             "The old engine still filters what its own pods send and receive. It knows pods of moved nodes by their "
             "new addresses only as long as it reads them from the API.",
         ),

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from migrate import yaml_out
+from migrate.errors import InputError
+from migrate.files import write_atomic
 from migrate.model.plan_documents import Plan
 from migrate.model.raw import Json, RawObject
 from migrate.readiness.documents import Documents
@@ -23,6 +26,12 @@ _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _REFERRED = ("Tier", "NetworkSet", "GlobalNetworkSet", "HostEndpoint", "Profile", "CiliumCIDRGroup")
 """What policies refer to, and has to be there before them."""
 _NEVER = "# migrate wrote this file and never runs it.\n"
+_OURS = "migrate wrote this file"
+_HEAD_LENGTH = 600
+_KEPT = (
+    f"{_NEVER}# As the snapshot had the objects: without status, and of annotations only those that name an owner\n"
+    "# where they were read from a cluster. restore.sh applies them.\n"
+)
 _HEAD = "#!/usr/bin/env bash\n"
 _BEGIN = 'set -euo pipefail\ncd -- "$(dirname -- "${BASH_SOURCE[0]}")"\n'
 _DRY = """mode=server
@@ -45,10 +54,40 @@ def plan_files(documents: Documents, made: Plan) -> tuple[PlanFile, ...]:
         found += _scripts(documents, made)
     if made.route.path == "dual-overlay":
         found += [
-            PlanFile(f"{FOLDER}/{name}", (data("rules") / FOLDER / name).read_text(encoding="utf-8"))
+            PlanFile(f"{FOLDER}/{name}", _NEVER + (data("rules") / FOLDER / name).read_text(encoding="utf-8"))
             for name in ("node-config.yaml", "values-migration.yaml")
         ]
     return tuple(sorted(found, key=lambda file: file.path))
+
+
+def write_files(folder: Path, files: Sequence[PlanFile]) -> None:
+    """Write them into a working folder; backups of policies that an earlier plan wrote and that are gone now go too.
+
+    Raises InputError where a place cannot be written, or holds what somebody else wrote or a link to another place.
+    """
+    for file in files:
+        _check_place(folder, file.path)
+    for file in files:
+        write_atomic(folder / file.path, file.text.encode())
+    kept = {folder / file.path for file in files}
+    for old in sorted((folder / BACKUP).glob("*.yaml")):
+        if old not in kept and _is_ours(old):
+            old.unlink()
+
+
+def _check_place(folder: Path, name: str) -> None:
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{path}: a link leads outside of {folder}; remove the link, or choose another folder")
+    if path.exists() and not _is_ours(path):
+        raise InputError(f"{path}: migrate did not write it and would replace it; move it, or choose another folder")
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return _OURS in path.read_text(encoding="utf-8", errors="replace")[:_HEAD_LENGTH]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; check its rights") from error
 
 
 def _scripts(documents: Documents, made: Plan) -> Iterator[PlanFile]:
@@ -69,7 +108,8 @@ def _backup(documents: Documents) -> Iterator[PlanFile]:
     for number, key in enumerate(sorted(kinds), start=1):
         names.append(f"{number:02}-{key[1]}.yaml")
         objects = sorted(kinds[key], key=lambda raw: raw.ref.sort_key())
-        yield PlanFile(f"{BACKUP}/{names[-1]}", "".join(f"---\n{yaml_out.dump(_restorable(raw))}" for raw in objects))
+        texts = "".join(f"---\n{yaml_out.dump(_restorable(raw))}" for raw in objects)
+        yield PlanFile(f"{BACKUP}/{names[-1]}", f"{_KEPT}{texts}")
     if names:
         yield PlanFile(RESTORE, _restore(names))
 

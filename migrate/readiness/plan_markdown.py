@@ -25,7 +25,6 @@ _PHASES = {
     "prepare": "Before the change",
     "change": "The change",
     "apply": "The change",
-    "after": "After the change",
     "clean-up": "Clean-up, a day or more later",
 }
 _STATES = {"met": "holds", "not_met": "**does not hold**", "check": "to be checked"}
@@ -36,8 +35,8 @@ def runbook(plan: Plan) -> str:
     """The whole runbook. The same plan gives the same text."""
     parts = [_head(plan), _doubts(plan)]
     if plan.steps:
-        parts += [_variables(plan), _conditions(plan), _open_time(plan), _all_steps(plan)]
-        parts += [_restarts(plan), _checks(plan), _removals(plan), _sources(plan)]
+        parts += [_variables(plan), _conditions(plan), _open_time(plan), _all_steps(plan, late=False)]
+        parts += [_restarts(plan), _checks(plan), _all_steps(plan, late=True), _removals(plan), _sources(plan)]
     return "\n".join("".join(f"{line}\n" for line in part) for part in parts if part)
 
 
@@ -61,13 +60,18 @@ def _head(plan: Plan) -> list[str]:
     not_met = [each.title for each in plan.preconditions if each.state == "not_met"]
     lines = [f"# Cutover runbook: {_words(plan.cluster)}", "", "| | |", "|---|---|"]
     lines += [f"| {name} | {_cell(value)} |" for name, value in known]
-    lines += [
-        "",
-        "People run what stands here, from top to bottom, in this folder. migrate ran none of it and never will.",
-    ]
+    lines += ["", _use(plan)]
     if not_met:
         lines += ["", f"**Do not begin yet.** These conditions do not hold: {_words('; '.join(not_met))}."]
     return lines
+
+
+def _use(plan: Plan) -> str:
+    if plan.steps:
+        return "People run what stands here, from top to bottom, in this folder. migrate never runs any of it."
+    if plan.route.path == "already-cilium":
+        return "There is nothing to switch over."
+    return "**There is no plan:** what is not known has to be found out first."
 
 
 def _doubts(plan: Plan) -> list[str]:
@@ -121,8 +125,8 @@ def _open_time(plan: Plan) -> list[str]:
 def _window(window: Window, titles: dict[str, str]) -> Iterator[str]:
     yield f"### {_words(window.title)}"
     yield ""
-    begins, ends = titles.get(window.begins, window.begins), titles.get(window.ends, window.ends)
-    yield f"From the beginning of {_words(begins)} to the end of {_words(ends)}."
+    begins, ends = (_words(titles.get(step, step)) for step in (window.begins, window.ends))
+    yield f"All of {begins}." if begins == ends else f"From the beginning of {begins} to the end of {ends}."
     yield ""
     if window.expected_minutes is not None and window.worst_minutes is not None:
         yield f"How long: {_between(window.expected_minutes, window.worst_minutes)}, and the time between operations."
@@ -180,11 +184,13 @@ def _opened(opened: Opened) -> str:
     )
 
 
-def _all_steps(plan: Plan) -> list[str]:
+def _all_steps(plan: Plan, *, late: bool) -> list[str]:
     lines: list[str] = []
     heading = ""
     waiting = {gate.before: gate for gate in plan.gates}
     for number, step in _numbered(plan):
+        if (step.phase == "clean-up") is not late:
+            continue
         if _PHASES[step.phase] != heading:
             heading = _PHASES[step.phase]
             lines += [f"## {heading}", ""]
@@ -295,7 +301,9 @@ def _owner(removal: Removal) -> str:
 def _sources(plan: Plan) -> list[str]:
     lines = ["## Where this comes from", ""]
     lines += [f"- {_words(each.source)} ({each.as_of}): {_words(each.says)}" for each in plan.sources]
-    return lines + ["- Minimum versions of the Azure CLI: rules/azure/commands.yaml, each with its source."]
+    if plan.minimum_cli is not None:
+        lines.append("- Minimum versions of the Azure CLI: rules/azure/commands.yaml, each with its source")
+    return lines
 
 
 def _numbered(plan: Plan) -> Iterable[tuple[int, PlanStep]]:

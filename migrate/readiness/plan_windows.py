@@ -58,7 +58,8 @@ def _old_only(step: str) -> Window:
         enforced="partly",
         what=(
             "If Cilium enforces before the translated policies are there: NetworkPolicies that are in the cluster "
-            "count, Calico's own kinds do not. It does not come about when they are applied before the last node is made."
+            "count, Calico's own kinds do not. It does not come about when they are applied before the last node is "
+            "made anew."
         ),
         exposed=False,
         expected_minutes=0,
