@@ -106,7 +106,9 @@ def _steps(documents: Documents, route: Route, duration: Duration | None) -> tup
     if route.path == "aks":
         return (*prepare, *change_steps(documents, route, duration), apply, *clean_up, *late_steps(documents))
     beside, nodes, enforce = beside_steps()
-    return (*prepare, beside, apply, nodes, enforce, *clean_up, remove_old(route))
+    kinds = [step for step in clean_up if step.id == "remove-calico-kinds"]
+    others = [step for step in clean_up if step not in kinds]
+    return (*prepare, beside, apply, nodes, enforce, *others, remove_old(route), *kinds)
 
 
 def _conditions(

@@ -29,8 +29,7 @@ _NEVER = "# migrate wrote this file and never runs it.\n"
 _OURS = "migrate wrote this file"
 _HEAD_LENGTH = 600
 _KEPT = (
-    f"{_NEVER}# As the snapshot had the objects: without status, and of annotations only those that name an owner\n"
-    "# where they were read from a cluster. restore.sh applies them.\n"
+    f"{_NEVER}# As the snapshot has the objects: without status, and of annotations only those that name an owner.\n"
 )
 _HEAD = "#!/usr/bin/env bash\n"
 _BEGIN = 'set -euo pipefail\ncd -- "$(dirname -- "${BASH_SOURCE[0]}")"\n'

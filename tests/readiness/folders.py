@@ -47,3 +47,10 @@ def azure_json(folder: Path, profile: str, instead: Mapping[str, Json]) -> Path:
 def inventory(*names: str) -> Sequence[Path]:
     """Files of small clusters."""
     return [CASES / "inventory" / f"{name}.yaml" for name in names]
+
+
+def written(folder: Path, *objects: Mapping[str, Json]) -> Path:
+    """A file with some objects."""
+    place = folder / "objects.json"
+    place.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": [*objects]}), encoding="utf-8")
+    return place
