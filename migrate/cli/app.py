@@ -25,6 +25,7 @@ from migrate.cli.rules import rules
 from migrate.cli.scan import scan
 from migrate.cli.simulate import simulate
 from migrate.cli.translate import translate
+from migrate.cli.values import values
 from migrate.cli.verify import verify
 from migrate.errors import ExitStatus, MigrateError
 
@@ -62,6 +63,7 @@ app.command()(lint)
 app.add_typer(audit_app, name="audit")
 app.command()(plan)
 app.command()(report)
+app.command()(values)
 app.command()(rules)
 app.command()(demo)
 app.command("explain-rule")(explain_rule)

@@ -15,7 +15,7 @@ from migrate.readiness.rules import Rule, find_rule, load_rules, severity_of
 from migrate.scan.inventory.programs import programs
 
 ROOT = Path(__file__).parent.parent.parent
-FINDING_ID = re.compile(r"(SCAN|CLU|NET|POL|SVC|WRK|NODE|AUD|CUT|LINT|LIM)(-[A-Z0-9]+)+")
+FINDING_ID = re.compile(r"(SCAN|CLU|NET|POL|SVC|WRK|NODE|AUD|CUT|LINT|LIM|VAL)(-[A-Z0-9]+)+")
 RULES = list(load_rules().values())
 
 every_rule = pytest.mark.parametrize("rule", RULES, ids=[rule.id for rule in RULES])
