@@ -6,8 +6,9 @@ On AKS Azure sets Cilium's values, and none of this applies.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import date
-from functools import partial
+from functools import lru_cache, partial
 
 from migrate.model.finding import Finding
 from migrate.readiness.documents import Documents
@@ -20,10 +21,27 @@ _PEERS = ("BGPPeer", "BGPConfiguration")
 _ADDRESSES = ("Node", "Pod", "Service", "IPPool")
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Same:
+    """Documents as a key: equal to themselves only, as they are too large to be compared."""
+
+    documents: Documents
+
+    def __hash__(self) -> int:
+        return id(self.documents)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.documents is self.documents
+
+
+@lru_cache(maxsize=1)
+def _said(same: _Same) -> tuple[Finding, ...]:
+    """The findings of all ids at once: each costs a look at the whole cluster."""
+    return () if is_managed(same.documents) else helm_values(same.documents).findings
+
+
 def _found(rule_id: str, documents: Documents, today: date) -> Iterable[Finding]:
-    if is_managed(documents):
-        return ()
-    return (finding for finding in helm_values(documents).findings if finding.id == rule_id)
+    return (finding for finding in _said(_Same(documents)) if finding.id == rule_id)
 
 
 def _check(rule_id: str, kinds: tuple[str, ...]) -> Check:
