@@ -5,10 +5,12 @@
     python -m benchmarks corpus FOLDER [TARGET]
     python -m benchmarks follow [PODS]
     python -m benchmarks audit
+    python -m benchmarks audit_replay [RECORDS]
+    python -m benchmarks soak [MINUTES]
 
 First the whole `migrate verify` from folders of YAML beside only loading the same YAML, then the analysis alone by
-question, then single flows beside the real engines' programs. `translate`,
-`corpus` and `follow` are runs of their own.
+question, then single flows beside the real engines' programs. `translate` and
+those after it are runs of their own.
 README.md says what each row means.
 """
 
@@ -22,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import audit, corpus, simulate, translate, verify
+from benchmarks import audit, audit_replay, corpus, simulate, translate, verify
 from benchmarks.clusters import SCALES, build
 from benchmarks.folders import write_cluster, write_policies
 from benchmarks.processes import Cost, measure
@@ -83,6 +85,14 @@ def main() -> int:
         return 0
     if sys.argv[1:] == ["audit"]:
         audit.print_all()
+        return 0
+    if sys.argv[1:2] == ["audit_replay"]:
+        audit_replay.print_all(*map(int, sys.argv[2:3]))
+        return 0
+    if sys.argv[1:2] == ["soak"]:
+        from benchmarks import soak
+
+        soak.print_all(*sys.argv[2:3])
         return 0
     scales = sys.argv[1:] or ["small", "medium", "large"]
     print(f"Whole processes, {os.cpu_count()} CPUs{'':27}{'CPU s':>9}{'MiB':>9}{'ratio':>9}")

@@ -1,6 +1,6 @@
 """Replaying a recording: what 100,000 records cost under 1,000 policies.
 
-    python -m benchmarks.audit_replay [RECORDS]
+    python -m benchmarks audit_replay [RECORDS]
 
 A made-up cluster of 2,000 pods, one node's 50 of them watched. Aim: half a second of one core for the replay of a day,
 beside building the engine, which every command does that asks about policies.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 import sqlite3
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -129,7 +128,7 @@ def measure(path: Path, revision: Revision, cluster: Cluster) -> tuple[dict[str,
     return best, f"{audit.tally.records} records, {len(lines)} lines, {len(audit.would_drop)} groups of drops"
 
 
-def print_all(wanted: int) -> None:
+def print_all(wanted: int = 100_000) -> None:
     """Both mixes."""
     cluster, policies = build(_SCALE)
     revision = Revision("benchmark", build_engine("cilium", policies, cluster, {}), ways_of("cilium", {}, policies))
@@ -141,7 +140,3 @@ def print_all(wanted: int) -> None:
         print(f"{mix.__name__}: {found}, {len(policies)} policies")
         for name, seconds in best.items():
             print(f"  {name:32}{seconds:>8.3f} s", flush=True)
-
-
-if __name__ == "__main__":
-    print_all(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)

@@ -113,8 +113,8 @@ class Audited:
 class Auditing(Audited):
     """`migrate audit` as a process in the network namespace of the lab's node."""
 
-    def __init__(self, lab: Lab, folder: Path, bpffs: Path, duration: str) -> None:
-        arguments = ("--dir", ".", "--policies", "policies", "--node", NODE_NAME, "--bpffs", str(bpffs))
+    def __init__(self, lab: Lab, folder: Path, bpffs: Path, duration: str, *more: str) -> None:
+        arguments = ("--dir", ".", "--policies", "policies", "--node", NODE_NAME, "--bpffs", str(bpffs), *more)
         command = (*PROGRAM, "audit", "--duration", duration, *arguments)
         process = subprocess.Popen(
             ["nsenter", f"--net=/run/netns/{lab.node}", *command],
@@ -128,9 +128,9 @@ class Auditing(Audited):
 
 
 @contextmanager
-def auditing(lab: Lab, folder: Path, bpffs: Path, duration: str) -> Iterator[Auditing]:
-    """An audit that ends with the test at the latest."""
-    made = Auditing(lab, folder, bpffs, duration)
+def auditing(lab: Lab, folder: Path, bpffs: Path, duration: str, *more: str) -> Iterator[Auditing]:
+    """An audit that ends with the test at the latest; `more` are options of the command."""
+    made = Auditing(lab, folder, bpffs, duration, *more)
     try:
         yield made
     finally:
