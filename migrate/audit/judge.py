@@ -6,7 +6,7 @@ A flow that differs from an earlier one in nothing that rules look at costs a lo
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -30,6 +30,7 @@ Side: TypeAlias = Literal["", "egress", "ingress"]
 """The side that denies a flow; empty where none does."""
 Future: TypeAlias = Literal["would_drop", "would_allow", "unknown"]
 _IPV4 = b"\0" * 10 + b"\xff\xff"
+_IPV4_FIRST = 0xFFFF << 32
 _FlowKey: TypeAlias = tuple[int, Address, int, Address, Packet]
 _SIDES: dict[Direction, Literal["egress", "ingress"]] = {Direction.EGRESS: "egress", Direction.INGRESS: "ingress"}
 
@@ -109,6 +110,12 @@ class Judge:
         if end.api_server or end.address in self._owned:
             return None
         return self._piece(end.address.version, int(end.address))
+
+    def bounds(self) -> Iterator[int]:
+        """Where pieces of the outside begin, as numbers of IPv6 addresses."""
+        if not self._one_by_one:
+            yield from (_IPV4_FIRST + low for low in self._outside[4][0])
+            yield from self._outside[6][0]
 
     def piece(self, address: bytes) -> int | None:
         """The end of the space that stands for an address that nobody owns; None where only the address itself does."""

@@ -18,9 +18,37 @@ from migrate.model.addresses import Address
 
 FlowRow: TypeAlias = tuple[int, int, int, int, int, bytes, bytes, int, int, int, int, int, int, int, int, int, int]
 """A row of `flow` in the order of its columns; plain, since there are hundreds of thousands."""
+OpenedRow: TypeAlias = tuple[int, int, bytes, bytes, int, int, int, int, int, int]
+"""Spot, hour, source, destination, first, last, events, answered, refused and source port of a row of `flow`."""
+_SPOT = (
+    "((((veth * 4 + kind) * 4 + coarse) * 256 + protocol) * 65536 + port) * 4 + (source = destination) * 2 + direction"
+)
+_OPENED = "events > 0 AND (direction OR answered OR kind OR coarse)"
+_UNANSWERED = "events > 0 AND NOT (direction OR answered OR kind OR coarse)"
+TO_ITSELF, TO_POD = 2, 1
+"""Bits of a spot: source and destination are one address; the flow came in."""
+_COLUMNS = (
+    "veth, hour, direction, kind, coarse, source, destination, protocol, port, first, last, events, octets, "
+    "answered, refused, retransmitted, source_port"
+)
 _TABLES = frozenset(
     ("meta", "segment", "veth", "gap", "flow", "translated", "dropped", "epoch", "counter", "loss", "owner")
 )
+
+
+def spot_of(row: FlowRow) -> int:
+    """Interface, direction, kind, coarseness, protocol and port of a record as one number."""
+    veth, _, direction, kind, coarse, source, destination, protocol, port, *_ = row
+    ends = (source == destination) * TO_ITSELF + direction
+    return ((((veth * 4 + kind) * 4 + coarse) * 256 + protocol) * 65536 + port) * 4 + ends
+
+
+def row_of(opened: OpenedRow) -> FlowRow:
+    """The record, but for its octets and retransmissions, which are 0."""
+    spot, hour, source, destination, first, last, events, answered, refused, source_port = opened
+    head = (spot >> 30, hour, spot & TO_POD, spot >> 28 & 3, spot >> 26 & 3, source, destination)
+    traffic = (spot >> 18 & 255, spot >> 2 & 65535)
+    return (*head, *traffic, first, last, events, 0, answered, refused, 0, source_port)
 
 
 class Segment(NamedTuple):
@@ -167,10 +195,29 @@ class Reading:
 
     def flows(self) -> Iterator[FlowRow]:
         """All flow records, by veth and hour."""
-        columns = (
-            "veth, hour, direction, kind, coarse, source, destination, protocol, port, first, last, events, octets"
-        )
-        return self._rows(f"SELECT {columns}, answered, refused, retransmitted, source_port FROM flow")
+        return self._rows(f"SELECT {_COLUMNS} FROM flow")
+
+    def opened(self) -> Iterator[OpenedRow]:
+        """The records with new flows, in the order of `flows`, without those that `unanswered` has."""
+        columns = "hour, source, destination, first, last, events, answered, refused, source_port"
+        return self._rows(f"SELECT {_SPOT}, {columns} FROM flow WHERE {_OPENED}")
+
+    def unanswered(self) -> Iterator[FlowRow]:
+        """The records of new flows that pods sent, with exact ends, and that nobody answered."""
+        return self._rows(f"SELECT {_COLUMNS} FROM flow WHERE {_UNANSWERED}")
+
+    def answers(self) -> Iterator[tuple[int, bytes, bytes, int, int]]:
+        """Interface, source, destination, protocol and port where there were more answers than new flows."""
+        return self._rows("SELECT veth, source, destination, protocol, port FROM flow WHERE answered > events")
+
+    @contextmanager
+    def unchanging(self) -> Iterator[None]:
+        """All that is read in this block is of one moment."""
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.rollback()
 
     def translated(self) -> Iterator[Translated]:
         """Everything that the kernel's address translation said."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from migrate.audit.judge import Future, Judge, Outcome, Revision, combined
 from migrate.audit.layout import bytes_of
-from migrate.audit.reading import Dropped, FlowRow, Reading
+from migrate.audit.reading import TO_ITSELF, TO_POD, Dropped, FlowRow, Reading, row_of, spot_of
 from migrate.audit.resolver import CLOUD, Asked, Resolver
 from migrate.audit.services import Services
+from migrate.audit.strangers import Strangers
 from migrate.audit.world import World
 from migrate.model.audit_documents import AuditVerdict
 from migrate.model.cluster import Cluster
@@ -20,7 +22,8 @@ from migrate.sources.endpoints import Backend
 
 MOST_ADDRESSES = 50
 Today: TypeAlias = Literal["works", "denied", "unanswered"]
-_LineKey: TypeAlias = tuple[int, int, int, int, int, int, int, int, Today]
+_LineKey: TypeAlias = tuple[int, int, int, Today]
+"""A spot, the number of the group of the peer, a source port where rules look at it."""
 _Ends: TypeAlias = tuple[bytes, bytes, int, int]
 
 
@@ -47,9 +50,8 @@ class Line:
     hours: dict[int, int] = field(default_factory=dict)
     addresses: set[bytes] = field(default_factory=set)
 
-    def add(self, row: FlowRow) -> None:
+    def add(self, peer: bytes, hour: int, first: int, last: int, events: int, answered: int, refused: int) -> None:
         """Count one record."""
-        _, hour, _, _, _, source, destination, _, _, first, last, events, _, answered, refused, _, _ = row
         self.records += 1
         self.events += events
         self.answered += answered
@@ -60,7 +62,7 @@ class Line:
         if last > self.last:
             self.last = last
         if self.outside and len(self.addresses) <= MOST_ADDRESSES:
-            self.addresses.add(destination if self.outgoing else source)
+            self.addresses.add(peer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class Replay:
         self._numbers: dict[object, int] = {}
         known = map(bytes_of, (*CLOUD, *scene.cluster.api_server))
         self._special = self.services.addresses.union(known)
+        self._strangers = Strangers(self.world, self.judge, self._special)
         self._dropped: dict[_Ends, list[Dropped]] = {}
         for entry in reading.dropped():
             self._dropped.setdefault(entry[2:6], []).append(entry)
@@ -108,47 +111,63 @@ class Replay:
 
     def run(self) -> list[Line]:
         """All lines, after reading all records."""
-        with collector_off():
-            for _ in self.rows():
+        with collector_off(), self.reading.unchanging():
+            self._count_opened()
+            for _ in (*self._unanswered(), *self._only_dropped()):
                 pass
         return self.lines
 
-    def rows(self) -> Iterator[tuple[FlowRow, Line]]:
-        """Every record with its line. Records of which only answers were seen have none."""
-        unanswered: list[FlowRow] = []
-        answers: set[tuple[int, _Ends]] = set()
-        lines, groups, group_of = self._lines, self._groups, self._group
+    def _count_opened(self) -> None:
+        """As `rows` does with the same records; nearly all of the time of a replay is spent here."""
+        lines, groups, number, rest = self._lines, self._groups, self._number, self._group
+        known, lows, pieces = self._strangers.known, self._strangers.lows, self._strangers.pieces
         by_source = self.judge.reads_source_ports
-        for row in self.reading.flows():
-            veth, _, direction, kind, coarse, source, destination, protocol, port, _, _, events, _, answered, *_ = row
-            if answered > events:
-                answers.add((veth, row[5:9]))
-            if not events:
-                continue
-            if not (direction or answered or kind or coarse):
-                unanswered.append(row)
-                continue
-            peer = source if direction else destination
-            group = groups.get(peer) or group_of(row, peer)
-            if source == destination:
-                group = self._number(peer)
-            key: _LineKey = (veth, direction, kind, coarse, group, protocol, port, row[16] if by_source else 0, "works")
+        for row in self.reading.opened():
+            spot, hour, source, destination, first, last, events, answered, refused, source_port = row
+            peer = source if spot & TO_POD else destination
+            if spot & TO_ITSELF:
+                spot, group = spot ^ TO_ITSELF, number(peer)
+            elif peer in known or (piece := pieces[bisect_right(lows, peer) - 1]) is None:
+                group = groups.get(peer) or rest(peer, first, last)
+            else:
+                group = number(piece)
+            key: _LineKey = (spot, group, source_port if by_source else 0, "works")
             line = lines.get(key)
             if line is None:
-                line = lines[key] = self._line(row, "works")
-            line.add(row)
-            yield row, line
-        yield from self._unanswered(unanswered, answers)
-        yield from self._only_dropped()
+                line = lines[key] = self._line(row_of(row), "works")
+            line.add(peer, hour, first, last, events, answered, refused)
 
-    def _group(self, row: FlowRow, peer: bytes) -> int:
+    def rows(self) -> Iterator[tuple[FlowRow, Line]]:
+        """Every record with its line. Records of which only answers were seen have none."""
+        with self.reading.unchanging():
+            for row in self.reading.flows():
+                if row[11] and (row[2] or row[13] or row[3] or row[4]):
+                    yield row, self._added(row, "works")
+            yield from self._unanswered()
+            yield from self._only_dropped()
+
+    def _added(self, row: FlowRow, today: Today, asked: Asked | None = None) -> Line:
+        """The line of a record, which is counted there."""
+        peer = row[5] if row[2] else row[6]
+        key: _LineKey = (spot_of(row) & ~TO_ITSELF, self._group_of(row, peer), self._source_port(row), today)
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = self._line(row, today, asked)
+        line.add(peer, row[1], row[9], row[10], row[11], row[13], row[14])
+        return line
+
+    def _group_of(self, row: FlowRow, peer: bytes) -> int:
         """A number for what the answer can depend on of a peer: workload and class, or its piece of the outside."""
-        if peer not in self._special and self.world.is_stranger(peer):
-            piece = self.judge.piece(peer)
-            if piece is not None:
-                found = self._groups[peer] = self._number(piece)
-                return found
-        who = self.world.who(peer, row[9], row[10])
+        if row[5] == row[6]:
+            return self._number(peer)
+        piece = self._strangers.piece(peer)
+        if piece is not None:
+            return self._number(piece)
+        return self._groups.get(peer) or self._group(peer, row[9], row[10])
+
+    def _group(self, peer: bytes, first: int, last: int) -> int:
+        """Of somebody who may have had the address for some time only."""
+        who = self.world.who(peer, first, last)
         if not self.world.is_static(peer):
             return self._number((peer, tuple((end.kind, id(end.pod)) for end in who.ends)))
         found = self._groups[peer] = self._number(self._class_of(peer, who.ends))
@@ -196,21 +215,17 @@ class Replay:
         outside = End(EndKind.OUTSIDE, flow.source.address)
         return Outcome(words[let_in], Flow(outside, flow.destination, flow.packet))
 
-    def _unanswered(self, rows: list[FlowRow], answers: set[tuple[int, _Ends]]) -> Iterator[tuple[FlowRow, Line]]:
+    def _unanswered(self) -> Iterator[tuple[FlowRow, Line]]:
         """What pods sent and nobody answered: whether the old engine drops it today."""
+        rows = list(self.reading.unanswered())
         delivered = set(self.reading.delivered()) if rows else set()
+        answers = set(self.reading.answers()) if rows else set()
         for row in rows:
             asked = self.resolver.asked(row)
             today: Today = "works"
-            if (row[0], row[5:9]) not in answers:
+            if (row[0], *row[5:9]) not in answers:
                 today = self._today(row, asked, delivered)
-            group = self._group_for(row, row[6])
-            key: _LineKey = (row[0], 0, 0, 0, group, row[7], row[8], self._source_port(row), today)
-            line = self._lines.get(key)
-            if line is None:
-                line = self._lines[key] = self._line(row, today, asked)
-            line.add(row)
-            yield row, line
+            yield row, self._added(row, today, asked)
 
     def _today(self, row: FlowRow, asked: Asked, delivered: set[_Ends]) -> Today:
         """Only TCP and SCTP always answer; of others it is not known that nobody took what was sent."""
@@ -243,18 +258,7 @@ class Replay:
                 direction = int(not own or own[0] not in sender)
                 head = (entry.veth, entry.hour, direction, 0, 0, *entry[2:6])
                 row: FlowRow = (*head, entry.first, entry.last, entry.events, 0, 0, 0, 0, 0)
-                group = self._group_for(row, entry.source if direction else entry.destination)
-                key: _LineKey = (entry.veth, direction, 0, 0, group, entry.protocol, entry.port, 0, "denied")
-                line = self._lines.get(key)
-                if line is None:
-                    line = self._lines[key] = self._line(row, "denied")
-                line.add(row)
-                yield row, line
-
-    def _group_for(self, row: FlowRow, peer: bytes) -> int:
-        if row[5] == row[6]:
-            return self._number(peer)
-        return self._groups.get(peer) or self._group(row, peer)
+                yield row, self._added(row, "denied")
 
     def _source_port(self, row: FlowRow) -> int:
         return row[16] if self.judge.reads_source_ports else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from migrate.audit.resolver import CLOUD
 from migrate.model.audit_documents import AuditEnd
@@ -15,12 +16,13 @@ _HOUR = 3600
 
 def moment(nanoseconds: int) -> str:
     """RFC 3339 in UTC, whole seconds, from nanoseconds since 1970."""
-    return datetime.fromtimestamp(nanoseconds // _SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(nanoseconds // _SECOND, UTC).isoformat()[:19] + "Z"
 
 
+@lru_cache(maxsize=1024)
 def hour(number: int) -> str:
     """An hour by its number since 1970, such as 2026-11-21T10."""
-    return datetime.fromtimestamp(number * _HOUR, UTC).strftime("%Y-%m-%dT%H")
+    return datetime.fromtimestamp(number * _HOUR, UTC).isoformat()[:13]
 
 
 def protocol(number: int) -> str:

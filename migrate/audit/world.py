@@ -15,7 +15,6 @@ from migrate.model.flow import End, EndKind
 from migrate.model.ruleset import ends_of
 
 _NAMED_BY_TEMPLATE = re.compile(r"(?P<owner>.+?)(-\d{6,})?-[a-z0-9]{5}")
-_IPV4 = b"\0" * 10 + b"\xff\xff"
 _Life: TypeAlias = tuple[str, str, str]
 """Namespace, name and uid of a pod."""
 
@@ -100,13 +99,10 @@ class World:
             return found
         return self._timed(rows, first, last)
 
-    def is_stranger(self, data: bytes) -> bool:
-        """Whether nobody of the cluster ever had an address, nor could have."""
-        if data in self._rows or data in self._by_snapshot or data in self._bridges:
-            return False
-        networks = self.snapshot.pod_networks
-        mapped = data.startswith(_IPV4)
-        return int.from_bytes(data[12:]) not in networks.v4 if mapped else int.from_bytes(data) not in networks.v6
+    @property
+    def known(self) -> frozenset[bytes]:
+        """The addresses that somebody of the cluster ever had."""
+        return frozenset((*self._rows, *self._by_snapshot, *self._bridges))
 
     def is_static(self, data: bytes) -> bool:
         """Whether the last answer about an address holds for all times."""
