@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import msgspec
 from msgspec import structs
 
 import migrate
 from migrate.audit.exported import ExportedFlow, exported
+from migrate.audit.fresh import TRANSLATION, files_digest, outdated, policies_digest, recording_state
 from migrate.audit.judge import Revision
 from migrate.audit.made import audit_of, difference
 from migrate.audit.node import cluster_digest
@@ -23,11 +25,13 @@ from migrate.audit.suggested import AuditSuggestions, Unhelped, objects_of, poli
 from migrate.compared import counts, state, unread_kinds, unreadable
 from migrate.compared import stale as stale_policies
 from migrate.errors import InputError
+from migrate.files import write_atomic
 from migrate.futures import engine_over, future_objects
-from migrate.model.audit_documents import Audit, AuditDifference
+from migrate.model.audit_documents import Audit, AuditDifference, JudgedFrom
 from migrate.model.cluster import Cluster
 from migrate.model.documents import SnapshotHeader, Translation, Verification
 from migrate.model.raw import RawObject
+from migrate.readiness.documents import AUDIT, read_audit
 from migrate.scan import snapshot
 from migrate.scan.collector import collector_off
 from migrate.scan.files import read_files
@@ -37,12 +41,8 @@ from migrate.sources.probes import probe_ports
 from migrate.translate.documents import read_translation
 from migrate.translate.kinds import is_policy
 from migrate.translate.profiles import Profile, load_profile, profile_for
-from migrate.verify.incremental import digest
 from migrate.verify.verification import Wanted, verify
 from migrate.verify.ways import ways_of
-
-TRANSLATION = "translation.json"
-_JUDGING = (TRANSLATION, "cilium", "compat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,15 @@ class Place:
     def policies_folder(self) -> Path:
         """What judges the recording."""
         return self.policies or self.folder
+
+    @property
+    def document(self) -> Path | None:
+        """Where the result stands for a report; None where not the folder's own snapshot and translation made it."""
+        asked = (self.snapshot or self.folder / snapshot.FILE_NAME, self.folder / snapshot.FILE_NAME)
+        judged = (self.policies or self.folder, self.folder)
+        own = all(given.resolve() == kept.resolve() for given, kept in (asked, judged))
+        is_own = own and self.target is None and (self.folder / TRANSLATION).is_file()
+        return self.folder / AUDIT if is_own else None
 
 
 @dataclass(frozen=True)
@@ -133,14 +142,7 @@ def read_policies(place: Place, scene: Scene, added: Sequence[RawObject] = ()) -
         built = engine_over("cilium", objects, scene.cluster, profile)
     with_added = f" with {len(added)} more" if added else ""
     revision = Revision(f"{folder}{with_added} on {profile.name}", built, ways_of("cilium", {}, objects))
-    return Policies(revision, objects, profile, policies_digest(place), (*unread_kinds(scene.header), *unread))
-
-
-def policies_digest(place: Place) -> str:
-    """Changes whenever a file does that the policies are read from."""
-    folder = place.policies_folder
-    files = [folder / name for name in _JUDGING] if (folder / TRANSLATION).is_file() else [folder]
-    return digest([], files)[:12]
+    return Policies(revision, objects, profile, policies_digest(folder), (*unread_kinds(scene.header), *unread))
 
 
 def _translated(folder: Path, document: Translation, scene: Scene) -> tuple[list[RawObject], list[str]]:
@@ -175,9 +177,21 @@ def judged(place: Place, scene: Scene, policies: Policies) -> Audit:
     """The recording under policies that were read already."""
     with open_recording(place.audit_db) as reading, collector_off():
         check_cluster(reading, scene)
-        audit = audit_of(Replay(reading, policies.revision, scene.judging))
+        snapshot_digest = files_digest(scene.path.parent, [scene.path])
+        made_from = JudgedFrom(policies=policies.digest, snapshot=snapshot_digest, recording=recording_state(reading))
+        audit = structs.replace(audit_of(Replay(reading, policies.revision, scene.judging)), judged_from=made_from)
     unread = tuple(f"not read: {text}" for text in policies.unread)
     return structs.replace(audit, complete=False, incomplete=(*audit.incomplete, *unread)) if unread else audit
+
+
+def write_document(place: Place, audit: Audit) -> Path | None:
+    """Leave a result in the working folder, for the report; None where it is not of that folder's own policies.
+
+    Raises InputError when it cannot be written.
+    """
+    if place.document is not None:
+        write_atomic(place.document, msgspec.json.format(msgspec.json.encode(audit), indent=2) + b"\n")
+    return place.document
 
 
 def run_difference(place: Place, before: Path) -> AuditDifference:
@@ -231,10 +245,14 @@ def _opened(scene: Scene, policies: Policies, added: Sequence[RawObject]) -> Ver
     return verify(before, after, scene.cluster, wanted=Wanted("snapshot"))
 
 
-def run_status(recording: Path) -> AuditStatus:
-    """How far a recording is. Raises InputError where there is none."""
-    with open_recording(recording) as reading:
-        return status_of(reading)
+def run_status(place: Place) -> AuditStatus:
+    """How far a recording is, and whether the folder's result is of it. Raises InputError where there is none."""
+    with open_recording(place.audit_db) as reading:
+        found = status_of(reading)
+    audit = read_audit(place.folder)
+    if audit is None:
+        return found
+    return structs.replace(found, judged=True, outdated=outdated(audit, place.folder, place.snapshot_file))
 
 
 def check_cluster(reading: Reading, scene: Scene) -> None:

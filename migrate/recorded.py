@@ -10,6 +10,7 @@ from pathlib import Path
 from migrate.audit.agent import Progress, Stop
 from migrate.audit.cycles import cron_cycles
 from migrate.audit.durations import LONGEST, duration_text
+from migrate.audit.fresh import policies_digest
 from migrate.audit.kernel import ProbeError
 from migrate.audit.known_pods import KnownPods, SnapshotPods
 from migrate.audit.live import LiveJudge
@@ -18,7 +19,7 @@ from migrate.audit.pins import BPFFS
 from migrate.audit.recorder import RecordingPlan, earlier_recording, record, wanted_seconds
 from migrate.audit.store import DEFAULT_MAX_SIZE
 from migrate.audit.watched_pods import WatchedPods
-from migrate.audited import Place, Scene, policies_digest, read_policies, read_scene, run_judged
+from migrate.audited import Place, Scene, read_policies, read_scene, run_judged
 from migrate.errors import ClusterError, InputError
 from migrate.model.audit_documents import Audit
 from migrate.scan.connection import ConnectionOptions, connect
@@ -104,7 +105,7 @@ def run_audit(
         notes.append("stopped; all that was recorded is kept, and migrate audit goes on with it")
     if last.ending == "store-full":
         notes.append("the recording reached its size limit and ended; --max-size allows more")
-    if policies_digest(prepared.place) != prepared.plan.policies:
+    if policies_digest(prepared.place.policies_folder) != prepared.plan.policies:
         notes.append("the policies changed while the audit ran; it is judged by those of now")
     return run_judged(prepared.place), tuple(notes)
 

@@ -16,6 +16,7 @@ class AuditStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """`migrate audit status`. Seconds are of recording; `left_seconds` is 0 when the audit is finished.
 
     `running` is the process that records now, None when none does. `new_flows` is what the kernel counted.
+    `judged`: whether audit.json is in the folder; `outdated` is what has changed since it was made.
     """
 
     api_version: Literal["cilium-migrate/v1alpha1"] = "cilium-migrate/v1alpha1"
@@ -38,6 +39,8 @@ class AuditStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     open_gaps: int
     losses: dict[str, int]
     notes: tuple[str, ...] = ()
+    judged: bool = False
+    outdated: tuple[str, ...] = ()
 
 
 def status_of(reading: Reading) -> AuditStatus:

@@ -38,6 +38,11 @@ SMALLEST_MAX_SIZE = 1 << 20
 _COARSE_FROM, _FULL_FROM = 0.85, 0.95
 _DISK_MARGIN = 16 << 20
 _JUMP = 1_000_000_000
+_NO_ROOM = {
+    Counter.REPLY_LOST: ("replies-lost", "answers and resets of new flows that had no room in the kernel's tables"),
+    Counter.TRANSLATION_LOST: ("translations-lost", "true ends of translated flows that had no room in the kernel"),
+    Counter.DROP_LOST: ("drops-lost", "packets that netfilter dropped, and whose flows had no room in the kernel"),
+}
 _LOOK_AT_SIZE = 128
 """Rows between two looks at the size of the file."""
 
@@ -265,8 +270,9 @@ class Store(Facts):
         self._execute_all(self._dropped(epoch, offset))
         for source, records in epoch.growing.items():
             self._execute_seen(source, records)
+        more = list(self._without_room(epoch.counters))
         self._execute_counters(epoch.counters)
-        for kind, count, detail in self._losses(committed, is_disk_short):
+        for kind, count, detail in (*self._losses(committed, is_disk_short), *more):
             self._execute_all(self._loss_statements(epoch.ended, kind, count, detail))
         self._connection.execute(
             "INSERT INTO epoch VALUES (?, ?, ?, ?, ?, ?)",
@@ -344,6 +350,13 @@ class Store(Facts):
             yield "store-coarse", committed.cut, f"the recording nears its {limit}: new flows get coarser rows"
         if committed.level == Level.KNOWN:
             yield "store-full", committed.unstored, f"the recording reached its {limit}: new flows are not kept"
+
+    def _without_room(self, counters: Mapping[Counter, int]) -> Iterator[tuple[str, int, str]]:
+        """What the kernel has counted since the last epoch beside new flows, and could not keep."""
+        for counter, (kind, text) in _NO_ROOM.items():
+            count = counters.get(counter, 0) - self._bases.get(counter, 0) - self._counted(counter)
+            if count > 0:
+                yield kind, count, text
 
     def _level_of_size(self) -> Level:
         share = self.size() / self._max_size

@@ -109,7 +109,7 @@ def audit(
     asked = ConnectionOptions(cluster_context, kubeconfig) if cluster_context or kubeconfig else None
     size = parse_size(max_size)
     request = AuditRequest(place, seconds, until_cron, node, loader.value, size, bpffs, asked)
-    _finish(_recorded(prepare_audit(request), quiet), output, quiet)
+    _finish(_recorded(prepare_audit(request), quiet), place, output, quiet)
 
 
 @audit_app.command()
@@ -123,7 +123,7 @@ def status(
     from migrate.cli.audit_status import status_text
     from migrate.cli.emit import document_text, emit
 
-    done = run_status(_place(folder, None, None, recording, None).audit_db)
+    done = run_status(_place(folder, None, None, recording, None))
     emit(status_text(done) if output is options.OutputFormat.TABLE else document_text(done, output))
 
 
@@ -161,6 +161,7 @@ def replay(
 ) -> None:
     """Judge a recording again, under any revision of the policies; with --before say what two revisions differ in.
 
+    Under the folder's own translation the result also goes into audit.json there, for migrate report.
     Exit status 1 when something would be dropped (with --before: newly dropped), 4 when the recording is incomplete.
     """
     from migrate.audited import run_difference, run_judged
@@ -169,7 +170,7 @@ def replay(
 
     place = _place(folder, snapshot, policies, recording, target)
     if before is None:
-        _finish(run_judged(place), output, quiet)
+        _finish(run_judged(place), place, output, quiet)
     found = run_difference(place, before)
     emit(difference_text(found) if output is options.OutputFormat.TABLE else document_text(found, output))
     if found.newly_dropped:
@@ -265,12 +266,25 @@ def _recorded(prepared: PreparedAudit, quiet: bool) -> Audit:
     return done
 
 
-def _finish(done: Audit, output: options.OutputFormat, quiet: bool) -> NoReturn:
-    """Print a judged recording and end with its status: what is proved bad goes before incomplete."""
+def _finish(done: Audit, place: Place, output: options.OutputFormat, quiet: bool) -> NoReturn:
+    """Keep and print a judged recording, and end with its status: what is proved bad goes before incomplete.
+
+    It is printed also where it cannot be kept, which is an error then.
+    """
+    from migrate.audited import write_document
     from migrate.cli.audit_text import audit_text
     from migrate.cli.emit import document_text, emit, hint
 
+    failure: InputError | None = None
+    try:
+        written = write_document(place, done)
+        if written is not None:
+            hint(f"wrote {written}, which migrate report reads", quiet)
+    except InputError as error:
+        failure = error
     emit(audit_text(done) if output is options.OutputFormat.TABLE else document_text(done, output))
+    if failure is not None:
+        raise failure
     if done.result == "would_drop":
         hint("migrate audit suggest proposes policies for what would be dropped", quiet)
         raise typer.Exit(ExitStatus.FINDINGS)

@@ -9,6 +9,8 @@ from migrate.audit.sizes import size_text
 from migrate.audit.status import AuditStatus
 from migrate.cli.emit import plain, table_text
 
+_REPLAY = "; migrate audit replay makes it anew"
+
 
 def status_text(done: AuditStatus) -> str:
     """One fact a line."""
@@ -27,6 +29,8 @@ def _lines(done: AuditStatus) -> Iterator[str]:
     yield f"size        {size_text(done.bytes)}"
     for kind, count in sorted(done.losses.items()):
         yield f"loss        {kind}: {count:,}"
+    if done.judged:
+        yield f"audit.json  {'; '.join(done.outdated) or 'as of now'}{_REPLAY if done.outdated else ''}"
     for note in done.notes:
         yield f"note        {note}"
 

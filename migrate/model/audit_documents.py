@@ -159,6 +159,14 @@ class UnseenRule(msgspec.Struct, frozen=True, kw_only=True):
     workloads: tuple[str, ...]
 
 
+class JudgedFrom(msgspec.Struct, frozen=True, kw_only=True):
+    """What a recording was judged from; each changes with what it stands for. See `migrate.audit.fresh`."""
+
+    policies: str
+    snapshot: str
+    recording: str
+
+
 class Audit(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A recording judged under one revision of the policies.
 
@@ -172,6 +180,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     tool_version: str
     node: str
     policies: str
+    judged_from: JudgedFrom | None = None
     since: str | None
     until: str | None
     complete: bool

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from migrate.audit.fresh import outdated
 from migrate.errors import InputError
 from migrate.model.audit_documents import Audit
 from migrate.model.cluster import Cluster
@@ -51,6 +52,7 @@ class Documents:
     """What a working folder holds; None is what nobody has made. `header` or `translation` is there.
 
     `wishes` are the ways that somebody chose where several lead to the target.
+    `audit_outdated` says what has changed since the audit was judged; its input is not complete then.
     """
 
     folder: Path
@@ -61,6 +63,7 @@ class Documents:
     audit: Audit | None = None
     inputs: tuple[Input, ...] = ()
     wishes: Wishes | None = None
+    audit_outdated: tuple[str, ...] = ()
 
     def by_ref(self) -> dict[ObjectRef, RawObject]:
         """The snapshot's objects by identity."""
@@ -123,10 +126,17 @@ def read_folder(folder: Path) -> Documents:
     if verification is not None:
         made = _input(folder / VERIFICATION, "Verification", verification.tool_version, None, verification.complete)
         inputs.append(made)
-    audit = _optional(folder / AUDIT, Audit)
+    audit, changes = read_audit(folder), tuple[str, ...]()
     if audit is not None:
-        inputs.append(_input(folder / AUDIT, "Audit", audit.tool_version, audit.until, audit.complete))
-    return Documents(folder, header, objects, translation, verification, audit, tuple(inputs))
+        changes = outdated(audit, folder, folder / SNAPSHOT)
+        is_complete = audit.complete and not changes
+        inputs.append(_input(folder / AUDIT, "Audit", audit.tool_version, audit.until, is_complete))
+    return Documents(folder, header, objects, translation, verification, audit, tuple(inputs), changes)
+
+
+def read_audit(folder: Path) -> Audit | None:
+    """The result of an audit in a working folder. Raises InputError when it is there and cannot be used."""
+    return _optional(folder / AUDIT, Audit)
 
 
 def _optional(path: Path, kind: type[_Document]) -> _Document | None:

@@ -1,0 +1,84 @@
+"""Whether a document of an audit still says what a working folder holds: what it was judged from, and what is there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from migrate.audit.reading import Reading, open_recording
+from migrate.audit.recording import FILE_NAME
+from migrate.errors import InputError
+from migrate.model.audit_documents import Audit
+
+TRANSLATION = "translation.json"
+_JUDGING = (TRANSLATION, "cilium", "compat")
+_LENGTH = 12
+_CHUNK = 1 << 20
+
+
+def policies_digest(folder: Path) -> str:
+    """Changes whenever a file does that policies are read from: those of a translation, else all. Not with its place.
+
+    Raises InputError for a file that cannot be read.
+    """
+    if folder.is_file():
+        return files_digest(folder.parent, [folder])
+    if (folder / TRANSLATION).is_file():
+        return files_digest(folder, (file for name in _JUDGING for file in _files(folder / name)))
+    return files_digest(folder, _files(folder))
+
+
+def files_digest(root: Path, files: Iterable[Path]) -> str:
+    """Of the names below a folder, and the bytes, of files. Raises InputError for one that cannot be read."""
+    found = hashlib.sha256()
+    for file in files:
+        found.update(str(file.relative_to(root)).encode(errors="surrogateescape") + b"\0" + _bytes_digest(file))
+    return found.hexdigest()[:_LENGTH]
+
+
+def recording_state(reading: Reading) -> str:
+    """Changes whenever a recording has more than before."""
+    interval, sums = reading.interval(), reading.sums().values()
+    return f"{len(reading.segments())} {interval[1] if interval else 0} {sum(one.new for one in sums)}"
+
+
+def outdated(audit: Audit, folder: Path, snapshot: Path) -> tuple[str, ...]:
+    """What has changed in a working folder since its document was made, one sentence each; empty: nothing has.
+
+    A recording that is not in the folder, or is of another node, is not looked at. Raises InputError for a file that
+    cannot be read.
+    """
+    return tuple(_changes(audit, folder, snapshot))
+
+
+def _changes(audit: Audit, folder: Path, snapshot: Path) -> Iterator[str]:
+    if audit.judged_from is None:
+        yield "it does not say what it was judged from"
+        return
+    if policies_digest(folder) != audit.judged_from.policies:
+        yield "the policies have changed since"
+    if snapshot.is_file() and files_digest(snapshot.parent, [snapshot]) != audit.judged_from.snapshot:
+        yield "the snapshot is another one since"
+    if (folder / FILE_NAME).is_file():
+        with open_recording(folder / FILE_NAME) as reading:
+            if reading.node == audit.node and recording_state(reading) != audit.judged_from.recording:
+                yield "the recording has more since"
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from sorted(file for file in path.rglob("*") if file.is_file())
+    elif path.exists():
+        yield path
+
+
+def _bytes_digest(file: Path) -> bytes:
+    found = hashlib.sha256()
+    try:
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                found.update(chunk)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from error
+    return found.digest()
