@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import errno
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from migrate.audit import libbpf
+from migrate.audit import libbpf, netlink
 from migrate.audit.attach import foreign_tcx
 from migrate.audit.kernel import ProbeError
 from migrate.audit.layout import Direction
+from migrate.audit.netlink import Netlink, attributes
 
 if TYPE_CHECKING:
     from pyroute2 import IPRoute
-    from pyroute2.netlink import nlmsg
 
 _PARENT = {Direction.FROM_POD: 0xFFFFFFF2, Direction.TO_POD: 0xFFFFFFF3}
 _WAY = {Direction.FROM_POD: "ingress", Direction.TO_POD: "egress"}
@@ -23,6 +24,10 @@ _NAME = {Direction.FROM_POD: "migrate_from_pod", Direction.TO_POD: "migrate_to_p
 """Names of our filters; behind a colon follows the number of the program, which pyroute2 does not read."""
 _FIRST = 1
 _ALL_PROTOCOLS = 3  # ETH_P_ALL
+_GET_QDISC, _GET_FILTER = 38, 46
+_HEADER = struct.Struct("=B3xiIII")
+"""Of messages on traffic control: family, interface, handle, parent, and what depends on the kind."""
+_KIND, _OPTIONS, _BPF_NAME = 1, 2, 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,10 @@ class _Filter:
 
 
 class ClsactHooks:
-    """Filters of preference 1. They stay when the process dies, as the interface holds them."""
+    """Filters of preference 1. They stay when the process dies, as the interface holds them.
+
+    Reading goes past pyroute2, which takes milliseconds for each interface; the kernel lists no filters of several.
+    """
 
     name = "clsact"
 
@@ -47,6 +55,10 @@ class ClsactHooks:
         from pyroute2 import IPRoute
 
         return IPRoute()
+
+    @cached_property
+    def _kernel(self) -> Netlink:
+        return Netlink(netlink.ROUTE)
 
     def attach(self, ifindex: int, name: str) -> None:
         """Both directions; nothing happens where they are attached already. Raises ProbeError."""
@@ -99,10 +111,10 @@ class ClsactHooks:
                     self._change("replace-filter", ifindex, direction, filter_.handle)
 
     def close(self) -> None:
-        """Let go of the socket."""
-        if "_route" in self.__dict__:
-            self._route.close()
-            del self.__dict__["_route"]
+        """Let go of the sockets."""
+        for name in ("_route", "_kernel"):
+            if name in self.__dict__:
+                self.__dict__.pop(name).close()
 
     def remove(self) -> None:
         """Take all filters of ours away."""
@@ -120,10 +132,12 @@ class ClsactHooks:
 
     def _interfaces(self) -> list[int]:
         """Those with a clsact discipline."""
-        return sorted({int(found["index"]) for found in self._route.get_qdiscs() if _kind(found) == "clsact"})
+        found = self._kernel.dump(_GET_QDISC, _HEADER.pack(0, 0, 0, 0, 0))
+        return sorted({_HEADER.unpack_from(message.data)[1] for message in found if _kind(message.data) == "clsact"})
 
     def _has_clsact(self, ifindex: int) -> bool:
-        return any(_kind(found) == "clsact" for found in self._route.get_qdiscs(index=ifindex))
+        """The kernel may list those of all interfaces, whichever is asked for."""
+        return ifindex in self._interfaces()
 
     def _add_clsact(self, ifindex: int) -> None:
         if not self._has_clsact(ifindex):
@@ -151,20 +165,26 @@ class ClsactHooks:
 
     def _filters(self, ifindex: int, direction: Direction) -> list[_Filter]:
         """In the order in which they run."""
-        from pyroute2.netlink.exceptions import NetlinkError
-
         try:
-            listed = list(self._route.get_filters(index=ifindex, parent=_PARENT[direction]))
-        except NetlinkError:
+            listed = list(self._kernel.dump(_GET_FILTER, _HEADER.pack(0, ifindex, 0, _PARENT[direction], 0)))
+        except OSError:
             return []
-        return [_filter_of(message) for message in listed if message["handle"]]
+        return [found for message in listed if (found := _filter_of(message.data)).handle]
 
 
-def _filter_of(message: nlmsg) -> _Filter:
-    options = message.get_attr("TCA_OPTIONS")
-    named = _kind(message) == "bpf" and options is not None
-    return _Filter(int(message["handle"]), _kind(message), str(options.get_attr("TCA_BPF_NAME") or "") if named else "")
+def _filter_of(data: bytes) -> _Filter:
+    kind, name = _kind(data), ""
+    for found, start, end in attributes(data, _HEADER.size, len(data)):
+        if found == _OPTIONS and kind == "bpf":
+            inner = attributes(data, start, end)
+            name = next((_text(data[first:last]) for option, first, last in inner if option == _BPF_NAME), "")
+    return _Filter(_HEADER.unpack_from(data)[2], kind, name)
 
 
-def _kind(message: nlmsg) -> str:
-    return str(message.get_attr("TCA_KIND"))
+def _kind(data: bytes) -> str:
+    found = attributes(data, _HEADER.size, len(data))
+    return next((_text(data[start:end]) for kind, start, end in found if kind == _KIND), "")
+
+
+def _text(data: bytes) -> str:
+    return data.rstrip(b"\0").decode(errors="replace")

@@ -66,6 +66,7 @@ class LibbpfProbe:
     def __init__(self, loader: str, parts: _Parts, resumed: bool, notes: tuple[str, ...]) -> None:
         self._parts = parts
         self._open = True
+        self._removed = False
         self.loader = loader
         self.flows: tuple[Table, Table] = parts.maps["flows0"], parts.maps["flows1"]
         self.coarse: Table = parts.maps["coarse"]  # one table for all epochs: its rows only ever grow
@@ -138,11 +139,16 @@ class LibbpfProbe:
                 self._parts.folder.close()
 
     def remove(self) -> None:
-        """Take everything out of the kernel: links, filters, pins."""
-        self._parts.hooks.remove()
-        if self._parts.folder is not None:
-            self._parts.folder.remove()
-        self.close()
+        """Take everything out of the kernel: links, filters, pins. Once: later another may use the place."""
+        if self._removed:
+            return
+        self._removed = True
+        try:
+            self._parts.hooks.remove()
+        finally:
+            if self._parts.folder is not None:
+                self._parts.folder.remove()
+            self.close()
 
     def _close_maps(self) -> None:
         for map_ in (*self._parts.maps.values(), *(self._barrier or ())):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import migrate
 from migrate.audit import words
@@ -16,6 +16,8 @@ from migrate.audit.standing import standing
 from migrate.model.audit_documents import (
     Audit,
     AuditDifference,
+    AuditEnd,
+    ChangedDrop,
     ObservedGroup,
     Topic,
     TopicResult,
@@ -25,6 +27,7 @@ from migrate.model.cluster import Pod
 from migrate.model.flow import Direction
 from migrate.model.ruleset import Provenance
 
+_Traffic: TypeAlias = tuple[AuditEnd, AuditEnd, str, int, int, str]
 _DIRECTIONS: dict[Direction, Literal["egress", "ingress"]] = {
     Direction.EGRESS: "egress",
     Direction.INGRESS: "ingress",
@@ -119,19 +122,42 @@ def _judged_pods(replay: Replay) -> Iterator[Pod]:
 
 
 def difference(before: Audit, after: Audit) -> AuditDifference:
-    """What the second revision drops of the same recording and the first does not, and the other way round."""
-    first, second = ({_identity(group) for group in audit.would_drop} for audit in (before, after))
+    """What the second revision drops of the same recording and the first does not, the other way round, and changes."""
+    first, second = _by_traffic(before.would_drop), _by_traffic(after.would_drop)
+    changes = (_change(first[traffic], second[traffic]) for traffic in second if traffic in first)
     return AuditDifference(
         tool_version=migrate.__version__,
         node=after.node,
         before=before.policies,
         after=after.policies,
         complete=before.complete and after.complete,
-        newly_dropped=tuple(group for group in after.would_drop if _identity(group) not in first),
-        no_longer_dropped=tuple(group for group in before.would_drop if _identity(group) not in second),
+        newly_dropped=tuple(group for group in after.would_drop if _traffic(group) not in first),
+        no_longer_dropped=tuple(group for group in before.would_drop if _traffic(group) not in second),
+        changed=tuple(change for change in changes if change is not None),
     )
 
 
-def _identity(group: ObservedGroup) -> tuple[object, ...]:
+def _by_traffic(groups: Iterable[ObservedGroup]) -> dict[_Traffic, list[ObservedGroup]]:
+    found: dict[_Traffic, list[ObservedGroup]] = {}
+    for group in groups:
+        found.setdefault(_traffic(group), []).append(group)
+    return found
+
+
+def _traffic(group: ObservedGroup) -> _Traffic:
     """Which traffic a group is, whoever decides it."""
-    return (group.source, group.destination, group.protocol, group.port, group.icmp_code, group.service)
+    return group.source, group.destination, group.protocol, group.port, group.icmp_code, group.service
+
+
+def _change(before: Sequence[ObservedGroup], after: Sequence[ObservedGroup]) -> ChangedDrop | None:
+    """None where the same rules drop as many connections; where rules stand in files does not count."""
+    events, events_before = (sum(group.events for group in groups) for groups in (after, before))
+    deciders, deciders_before = ({_decider(group) for group in groups} for groups in (after, before))
+    if (events, deciders) == (events_before, deciders_before):
+        return None
+    decided = tuple(dict.fromkeys(group.decided_by for group in before))
+    return ChangedDrop(groups=tuple(after), events=events, events_before=events_before, decided_before=decided)
+
+
+def _decider(group: ObservedGroup) -> tuple[str, str | None, str | None]:
+    return group.side, group.decided_by.object, group.decided_by.rule

@@ -127,7 +127,7 @@ CREATE TABLE seen (
 CREATE TABLE loss (
   segment INTEGER NOT NULL REFERENCES segment,
   at INTEGER NOT NULL,
-  kind TEXT NOT NULL,             -- store-coarse | disk-coarse | store-full | disk-full | clock-jump | agent-died | ...
+  kind TEXT NOT NULL,             -- store-coarse | disk-full | clock-jump | agent-died | replies-lost | translations-lost | drops-lost | ...
   count INTEGER NOT NULL,
   detail TEXT NOT NULL
 );

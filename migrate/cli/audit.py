@@ -162,7 +162,8 @@ def replay(
     """Judge a recording again, under any revision of the policies; with --before say what two revisions differ in.
 
     Under the folder's own translation the result also goes into audit.json there, for migrate report.
-    Exit status 1 when something would be dropped (with --before: newly dropped), 4 when the recording is incomplete.
+    Exit status 1 when something would be dropped (with --before: newly dropped, or more of it), 4 when the recording is
+    incomplete.
     """
     from migrate.audited import run_difference, run_judged
     from migrate.cli.audit_text import difference_text
@@ -173,7 +174,7 @@ def replay(
         _finish(run_judged(place), place, output, quiet)
     found = run_difference(place, before)
     emit(difference_text(found) if output is options.OutputFormat.TABLE else document_text(found, output))
-    if found.newly_dropped:
+    if found.newly_dropped or any(change.events > change.events_before for change in found.changed):
         raise typer.Exit(ExitStatus.FINDINGS)
     raise typer.Exit(ExitStatus.FINE if found.complete else ExitStatus.INCOMPLETE)
 

@@ -9,6 +9,7 @@ from migrate.cli.emit import decided_text, plain, table_text
 from migrate.model.audit_documents import (
     Audit,
     AuditDifference,
+    ChangedDrop,
     ObservedGroup,
     PodCoverage,
     StandingConnection,
@@ -39,17 +40,35 @@ def audit_text(audit: Audit) -> str:
 
 def difference_text(found: AuditDifference) -> str:
     """What two revisions of the policies would drop, one and not the other."""
-    newly, no_longer = len(found.newly_dropped), len(found.no_longer_dropped)
+    newly, no_longer, changed = len(found.newly_dropped), len(found.no_longer_dropped), len(found.changed)
     lines = [
-        f"newly dropped: {newly} kinds of traffic, no longer dropped: {no_longer}",
+        f"newly dropped: {newly} kinds of traffic, no longer dropped: {no_longer}, dropped otherwise: {changed}",
         f"before  {found.before}",
         f"after   {found.after}",
         *_section("Newly dropped", found.newly_dropped),
         *_section("No longer dropped", found.no_longer_dropped),
+        *_changed(found.changed),
     ]
     if not found.complete:
         lines += ["", "incomplete: see what each revision says of the recording"]
     return table_text(plain(lines[0], "bold"), *(plain(line) for line in lines[1:]))
+
+
+def _changed(changes: Sequence[ChangedDrop]) -> Iterator[str]:
+    if changes:
+        yield ""
+        yield f"Dropped by both, otherwise: {_count(len(changes), 'kind')} of traffic"
+    for number, change in enumerate(changes[:_MOST], start=1):
+        group = change.groups[0]
+        ends = f"{group.source} → {group.destination} {packet_text(group)}"
+        yield from _wrapped(f"{number}. {ends}: {change.events_before:,} before, {change.events:,} now", "   ")
+        was = "; ".join(map(decided_text, change.decided_before))
+        now = "; ".join(map(decided_text, dict.fromkeys(one.decided_by for one in change.groups)))
+        yield from _wrapped(now, " " * 11, "   by      " if now == was else "   now by  ")
+        if now != was:
+            yield from _wrapped(was, " " * 11, "   was by  ")
+    if len(changes) > _MOST:
+        yield f"and {len(changes) - _MOST} more, which -o json shows"
 
 
 def connections_of(groups: Iterable[ObservedGroup]) -> int:
@@ -172,7 +191,8 @@ def _never_seen(audit: Audit) -> Iterator[str]:
     if audit.never_seen:
         yield ""
         rules = _count(len(audit.never_seen), "rule")
-        yield from _wrapped(f"Allowed and never seen: {rules}, which -o json shows. That makes none of them needless.")
+        told = f"Allowed by the policies that judge here, and never seen: {rules}, which -o json shows."
+        yield from _wrapped(f"{told} That makes none of them needless.")
 
 
 def _doubts(audit: Audit) -> Iterator[str]:

@@ -150,7 +150,10 @@ class StandingConnection(msgspec.Struct, frozen=True, kw_only=True, rename="came
 
 
 class UnseenRule(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule that allows something for watched pods, of which nothing was seen. That does not make it needless."""
+    """A rule of the policies that judge, which allows something for watched pods, of which nothing was seen.
+
+    That does not make it needless.
+    """
 
     object: str
     rule: str
@@ -205,10 +208,23 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     left_out: tuple[str, ...] = ()
 
 
+class ChangedDrop(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Traffic of which both revisions drop some, by other rules or not as many connections.
+
+    `groups` are those of the second one; `events` are the connections of all groups of either.
+    """
+
+    groups: tuple[ObservedGroup, ...]
+    events: int
+    events_before: int
+    decided_before: tuple[DecidedBy, ...]
+
+
 class AuditDifference(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One recording under two revisions of the policies.
 
-    `newly_dropped` are groups of the second one, `no_longer_dropped` of the first.
+    `newly_dropped` are groups of the second one, `no_longer_dropped` of the first. Traffic is the same where its
+    workloads, protocol, port and Service are.
     """
 
     api_version: Literal["cilium-migrate/v1alpha1"] = "cilium-migrate/v1alpha1"
@@ -220,3 +236,4 @@ class AuditDifference(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     complete: bool
     newly_dropped: tuple[ObservedGroup, ...] = ()
     no_longer_dropped: tuple[ObservedGroup, ...] = ()
+    changed: tuple[ChangedDrop, ...] = ()

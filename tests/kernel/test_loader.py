@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 
 from migrate.audit import loader
+from migrate.audit.attach import has_tcx
 from migrate.audit.compile import compile_object
 from migrate.audit.kernel import ProbeError, Sizes
 from migrate.audit.layout import Control
 from migrate.audit.libbpf_probe import open_libbpf_probe
 from migrate.audit.loader import missing_pieces, objects, open_probe
 from tests.kernel.conftest import NEVER, SMALL
+from tests.kernel.lab import Node, inside
 from tests.kernel.packets import SYN, TCP, frame4, tcp
 from tests.kernel.records import FROM, send, told
+from tests.prerequisites import require
 
 pytestmark = pytest.mark.kernel
 
@@ -31,6 +34,25 @@ try:
 except ProbeError as error:
     print(error)
 """
+
+
+@pytest.mark.parametrize("hooks", ["tcx", "clsact"])
+def test_a_probe_that_is_removed_again_leaves_the_next_one_alone(node: Node, bpffs: Path, hooks: str) -> None:
+    require(hooks != "tcx" or has_tcx(), "a kernel with TCX links")
+    veth, _ = node.add_pod(1)
+    with inside(node.name):
+        first = open_libbpf_probe(objects(), SMALL, bpffs=bpffs, hooks=hooks)
+        first.attach(veth, "veth1")
+        first.remove()
+        second = open_libbpf_probe(objects(), SMALL, bpffs=bpffs, hooks=hooks)
+        try:
+            second.attach(veth, "veth1")
+            first.remove()
+            assert second.misplaced(veth) == ""
+        finally:
+            second.remove()
+        second.remove()
+    assert list(bpffs.glob("cilium-migrate")) == []
 
 
 def _with_capabilities(*names: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from migrate.audit.made import difference, replay
 from migrate.audit.reading import open_recording
+from migrate.cli.audit_text import difference_text
 from migrate.model.audit_documents import Audit
 from tests.audit_scene import POLICIES, WEB, revision, scene
 from tests.recordings import START, Recording
@@ -208,6 +209,37 @@ def test_what_two_revisions_differ_in(recording: Recording, tmp_path: Path) -> N
     assert [str(group.source) for group in found.newly_dropped] == ["shop/Deployment/web"]
     assert [str(group.source) for group in found.no_longer_dropped] == ["shop/Deployment/free"]
     jsonschema.validate(as_json(found), json.loads(path_of("audit-difference").read_text()))
+
+
+def test_two_revisions_differ_in_what_they_drop_more_of_and_by_which_rule(recording: Recording, tmp_path: Path) -> None:
+    for number, events in ((1, 2), (200, 3)):
+        recording.flow(VETH[WEB], "from", _WEB, f"203.0.113.{number}", "TCP/443", events=events)
+    recording.flow(VETH[WEB], "from", _WEB, "198.51.100.1", "TCP/443", events=4)
+    recording.flow(VETH["shop/db-0"], "to", _FREE, _DB, "TCP/5432", events=7)
+    denied = """\
+    - fromEndpoints: [{matchLabels: {app: db}}]
+  ingressDeny:
+    - fromEndpoints: [{matchLabels: {app: free}}]
+"""
+    before = judged(recording, tmp_path)
+    narrower = POLICIES.replace("203.0.113.0/24", "203.0.113.0/25")
+    after = judged(recording, tmp_path, narrower.replace("    - fromEndpoints: [{matchLabels: {app: db}}]\n", denied))
+
+    found = difference(before, after)
+
+    assert (found.newly_dropped, found.no_longer_dropped) == ((), ())
+    told = {str(change.groups[0].destination): change for change in found.changed}
+    assert told.keys() == {"outside the cluster", "shop/StatefulSet/db"}
+    outside, db = told["outside the cluster"], told["shop/StatefulSet/db"]
+    assert (outside.events_before, outside.events, outside.groups[0].port) == (4, 7, 443)
+    assert (db.events_before, db.events) == (7, 7)
+    assert [one.rule for one in db.decided_before] == [None]
+    assert [group.decided_by.rule for group in db.groups] == ["spec.ingressDeny[0]"]
+    text = difference_text(found)
+    assert "2. shop/Deployment/web → outside the cluster TCP/443: 4 before, 7 now" in text
+    assert "now by CiliumNetworkPolicy" in " ".join(text.split())
+    jsonschema.validate(as_json(found), json.loads(path_of("audit-difference").read_text()))
+    assert difference(before, before).changed == ()
 
 
 def test_the_document_fits_its_schema_and_is_the_same_each_time(recording: Recording, tmp_path: Path) -> None:

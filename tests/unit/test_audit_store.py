@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from migrate.audit.facts import FlowEnds
-from migrate.audit.layout import Address, Direction, Translation, bytes_of
+from migrate.audit.layout import Address, Counter, Direction, Translation, bytes_of
 from migrate.audit.recording import APPLICATION_ID, SCHEMA, writer_of
 from migrate.audit.store import Level, open_store
 from migrate.audit.writing import NotWrittenError
@@ -137,6 +137,23 @@ def test_of_translations_and_drops_only_what_is_new_is_added(tmp_path: Path) -> 
     ]
     assert told(path, "SELECT port, first, last, events FROM dropped") == [(80, NOW, NOW + 9, 4)]
     assert number(path, "SELECT count(*) FROM seen") == 0
+
+
+def test_what_had_no_room_beside_the_flow_tables_is_a_loss_counted_once(tmp_path: Path) -> None:
+    path = tmp_path / "audit.db"
+    begun = dict(counters(0)) | {Counter.DROP_LOST: 100}
+    with a_store(path) as store:
+        store.set_base(begun)
+        store.commit_epoch(0, [], begun | {Counter.REPLY_LOST: 2, Counter.TRANSLATION_LOST: 1, Counter.DROP_LOST: 104})
+    with a_store(path, RESTART) as store:
+        more = begun | {Counter.REPLY_LOST: 5, Counter.TRANSLATION_LOST: 1, Counter.DROP_LOST: 104}
+        store.commit_epoch(1, [], more)
+        store.commit_epoch(2, [], more)
+    assert told(path, "SELECT kind, count FROM loss ORDER BY kind") == [
+        ("drops-lost", 4),
+        ("replies-lost", 5),
+        ("translations-lost", 1),
+    ]
 
 
 def test_a_run_goes_on_only_on_the_same_boot_with_the_same_tables(tmp_path: Path) -> None:
