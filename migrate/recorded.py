@@ -80,6 +80,7 @@ def prepare_audit(request: AuditRequest) -> PreparedAudit:
         cluster=cluster_digest(scene.cluster),
         seconds=seconds,
         policies=policies.digest,
+        services=frozenset(address for service in scene.cluster.services for address in service.addresses),
         loader=request.loader,
         max_size=request.max_size,
         bpffs=request.bpffs,

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from migrate.audit.drain import Drain
 from migrate.audit.facts import Coverage, StandingConnection
-from migrate.audit.kernel import Probe, ProbeError, Sizes
+from migrate.audit.kernel import Probe, ProbeError, Sizes, Table
 from migrate.audit.layout import Control, Counter
 from migrate.audit.store import Balance, Level, Start, Store
 from migrate.audit.writing import NotWrittenError
@@ -42,6 +42,22 @@ class Follower(Protocol):
         """The audit ends."""
 
 
+class Tracing(Protocol):
+    """Asks who opened what, while connection tracking still knows it."""
+
+    def begin(self) -> None:
+        """What stands already is not of interest."""
+
+    def look(self) -> None:
+        """At the running epoch, if it is time."""
+
+    def settle(self, number: int, table: Table) -> None:
+        """All of an epoch."""
+
+    def end(self) -> None:
+        """There are no more epochs."""
+
+
 class Stop(Protocol):
     """A threading.Event, or what looks like one."""
 
@@ -68,6 +84,7 @@ class Settings:
     start: Start
     seconds: float
     connections: Callable[[], Iterable[StandingConnection]] | None = None
+    tracing: Tracing | None = None
     capacity: int = Sizes().flows
     sampling: int = 63
     shortest_epoch: float = 10.0
@@ -158,7 +175,8 @@ class _Agent:
         self._probe = probe
         self._store = store
         self._follower = follower
-        self._drain = Drain(probe, store)
+        tracing = settings.tracing
+        self._drain = Drain(probe, store) if tracing is None else Drain(probe, store, tracing.settle)
         self._pace = _Pace()
         self._figures = _Figures()
 
@@ -171,6 +189,8 @@ class _Agent:
         self._drain.begin(goes_on)
         self._set_deadline()
         self._follower.start(self._now())
+        if self._settings.tracing is not None:
+            self._settings.tracing.begin()
         if not self._store.has_connections("start"):
             self._take_connections("start")
         self._look()
@@ -190,6 +210,8 @@ class _Agent:
         left = min(self._pace.due, self._pace.end) - time.monotonic()
         self._follower.wait(max(0.0, min(_WAKE, left)))
         self._look()
+        if self._settings.tracing is not None:
+            self._settings.tracing.look()
         if time.monotonic() >= self._pace.due or self._is_crowded():
             self._follower.check(self._now())
             self._end_epoch()
@@ -204,6 +226,8 @@ class _Agent:
             text = "new flows that were in the kernel at the end, and could not be written"
             self._figures.unwritten = self._drain.remaining()
             self._store.loss(self._now(), "disk-full", self._figures.unwritten, text)
+        if self._settings.tracing is not None:
+            self._settings.tracing.end()
         self._take_connections("end")
         self._store.end()
         self._figures.counters = self._probe.counters()

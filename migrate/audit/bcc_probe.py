@@ -75,7 +75,8 @@ def open_bcc_probe(
     """
 
     def load(pins: Path | None) -> tuple[Programs, tuple[str, ...]]:
-        note = "translated addresses are not seen in the kernel: the loader bcc cannot call its conntrack"
+        why = "the loader bcc cannot call its conntrack, which is asked by netlink"
+        note = f"translated addresses are not seen in the kernel: {why}"
         return _load(sources, bcc_text(sources, sizes, pins), pythons), (note,)
 
     return assemble("bcc", load, sizes, extras, bpffs, hooks)

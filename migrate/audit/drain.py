@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from migrate.audit.flow_rows import Record
 from migrate.audit.kernel import Probe, Table
@@ -19,13 +19,19 @@ _IFINDEX = slice(32, 36)
 
 
 class Drain:
-    """Moves the records of a probe to a store. `begin` comes first."""
+    """Moves the records of a probe to a store. `begin` comes first.
 
-    def __init__(self, probe: Probe, store: Store) -> None:
+    `before_writing` is called with the number and the table of an epoch while its records are still in the kernel.
+    """
+
+    def __init__(
+        self, probe: Probe, store: Store, before_writing: Callable[[int, Table], None] = lambda number, table: None
+    ) -> None:
         self.cost = 0.0
         """Seconds of a CPU that the last epoch took."""
         self._probe = probe
         self._store = store
+        self._before_writing = before_writing
         self._is_settled = True
         self._created = 0
         self._gone: frozenset[int] = frozenset()
@@ -107,6 +113,7 @@ class Drain:
         sequence = self._sequence() - 1
         committed = Committed()
         if sequence >= 0 and not self._store.is_committed(sequence):
+            self._before_writing(sequence, self._probe.flows[sequence & 1])
             committed = self._store.commit_epoch(
                 sequence,
                 _Records(self._probe.flows[sequence & 1]),

@@ -223,7 +223,7 @@ def _load_best(objects: Path, sizes: Sizes, pins: Path | None, extras: bool) -> 
         try:
             return _load(objects / "ct.bpf.o", sizes, pins), note
         except ProbeError as error:
-            note = (f"translated addresses are not seen in the kernel: {error}",)
+            note = (f"translated addresses are not seen in the kernel, but asked for by netlink: {error}",)
     return _load(objects / "probe.bpf.o", sizes, pins), note
 
 

@@ -15,13 +15,15 @@ from migrate.audit.conntrack import Connection
 from migrate.audit.follower import Follower
 from migrate.audit.kernel import Probe, Sizes
 from migrate.audit.known_pods import KnownPods
-from migrate.audit.layout import LAYOUT
+from migrate.audit.layout import LAYOUT, Address
 from migrate.audit.loader import open_probe
 from migrate.audit.pins import BPFFS
 from migrate.audit.reading import Reading, open_recording
 from migrate.audit.recording import About
 from migrate.audit.status import recorded_seconds
 from migrate.audit.store import DEFAULT_MAX_SIZE, Start, Store, open_store
+from migrate.audit.tracing import Tracing
+from migrate.audit.veths import own_addresses
 from migrate.errors import InputError
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -33,8 +35,8 @@ _FINISHED = "finished"
 class RecordingPlan:
     """What to record, and where. `seconds` are of the whole recording: a run that goes on takes what is left of it.
 
-    `policies` is a digest of those that judge at the start. `bpffs` None: nothing is pinned, so nothing goes on after
-    a kill.
+    `policies` is a digest of those that judge at the start, `services` are the addresses of Services. `bpffs` None:
+    nothing is pinned, so nothing goes on after a kill.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class RecordingPlan:
     cluster: str
     seconds: int
     policies: str = ""
+    services: frozenset[Address] = frozenset()
     loader: str = "libbpf"
     max_size: int = DEFAULT_MAX_SIZE
     bpffs: Path | None = BPFFS
@@ -112,10 +115,12 @@ def _run(
     probe = open_probe(sizes, plan.loader, bpffs=plan.bpffs)
     try:
         follower = Follower(probe, store, pods)
+        tracing = Tracing(probe, store, own_addresses, plan.services)
         settings = Settings(
             start=_start(probe),
             seconds=seconds,
             connections=_standing,
+            tracing=tracing,
             capacity=sizes.flows,
             shortest_epoch=plan.shortest_epoch,
         )

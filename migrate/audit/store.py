@@ -27,7 +27,7 @@ from migrate.audit.flow_rows import (
     grown,
     grown_translations,
 )
-from migrate.audit.layout import Counter, Direction, FlowKey, FlowValue
+from migrate.audit.layout import Address, Counter, Direction, FlowKey, FlowValue
 from migrate.audit.recording import About, FileLock, free_bytes, open_file
 from migrate.audit.writing import SYSTEM_CLOCK, Clock, NotWrittenError, Statement
 from migrate.errors import InputError
@@ -211,6 +211,12 @@ class Store(Facts):
     def unseen(self, coarse: Iterable[Record]) -> Iterator[Record]:
         """What the kernel's coarse table has more than what was written of it."""
         return grown(coarse, self._seen.get("coarse", {}))
+
+    def trace(
+        self, ifindex: int, seen: FlowEnds, original: FlowEnds, backend: tuple[Address, int] | None = None
+    ) -> None:
+        """The true ends of one connection of an interface that is there now."""
+        self.translated(self._veth_at(ifindex, self.clock.realtime()), seen, original, backend)
 
     def set_base(self, counters: Mapping[Counter, int]) -> None:
         """What the kernel's counters are where the run begins; later values are told from there."""

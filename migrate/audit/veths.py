@@ -185,6 +185,16 @@ class HostLinks:
         return found
 
 
+def own_addresses() -> frozenset[Address]:
+    """The addresses of this network namespace, without those that only hold on one link or for itself."""
+    found: list[Address] = []
+    with Netlink(netlink.ROUTE) as kernel:
+        for family in (_V4, _V6):
+            for message in kernel.dump(_GET_ADDRESS, _ADDRESS_HEADER.pack(family, 0, 0, 0, 0)):
+                found += _addresses(message, _ADDRESS_HEADER.unpack_from(message.data)[4])
+    return frozenset(found)
+
+
 def _event(message: Message) -> Event | None:
     if message.kind in (_NEW_LINK, _DELETE_LINK) and message.data[0] != _BRIDGE:
         link = _link(message.data)

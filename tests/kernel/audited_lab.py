@@ -20,6 +20,7 @@ from tests.kernel.kube_lab import Lab
 
 NODE_NAME = "node-1"
 PATIENCE = 120.0
+OTHER_POLICIES = ("--policies", "policies")
 _LOOK_AGAIN_SECONDS = 0.1
 
 
@@ -114,7 +115,7 @@ class Auditing(Audited):
     """`migrate audit` as a process in the network namespace of the lab's node."""
 
     def __init__(self, lab: Lab, folder: Path, bpffs: Path, duration: str, *more: str) -> None:
-        arguments = ("--dir", ".", "--policies", "policies", "--node", NODE_NAME, "--bpffs", str(bpffs), *more)
+        arguments = ("--dir", ".", "--node", NODE_NAME, "--bpffs", str(bpffs), *(more or OTHER_POLICIES))
         command = (*PROGRAM, "audit", "--duration", duration, *arguments)
         process = subprocess.Popen(
             ["nsenter", f"--net=/run/netns/{lab.node}", *command],
@@ -129,7 +130,7 @@ class Auditing(Audited):
 
 @contextmanager
 def auditing(lab: Lab, folder: Path, bpffs: Path, duration: str, *more: str) -> Iterator[Auditing]:
-    """An audit that ends with the test at the latest; `more` are options of the command."""
+    """An audit that ends with the test at the latest. `more` arguments are in place of those that name policies/."""
     made = Auditing(lab, folder, bpffs, duration, *more)
     try:
         yield made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +20,14 @@ from tests.prerequisites import require
 
 NEVER = 2**63
 SMALL = Sizes(flows=4096, coarse=512, connections=4096)
+NO_BCC = "BCC for the system's Python (Debian: python3-bpfcc)"
 OpenProbe = Callable[..., LibbpfProbe]
+
+
+def has_bcc() -> bool:
+    """Whether the system's Python has BCC."""
+    asked = subprocess.run(["/usr/bin/python3", "-I", "-c", "import bcc"], capture_output=True, check=False)
+    return asked.returncode == 0
 
 
 @pytest.fixture(autouse=True)

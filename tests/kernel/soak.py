@@ -15,7 +15,7 @@ from migrate.audit.attach import foreign_tcx
 from migrate.audit.layout import Direction
 from migrate.audit.reading import Loss, Sums, open_recording
 from migrate.model.raw import Json
-from tests.kernel.audited_lab import auditing, policy, working_folder
+from tests.kernel.audited_lab import OTHER_POLICIES, auditing, policy, working_folder
 from tests.kernel.kube_lab import Lab
 from tests.kernel.lab import inside, run
 from tests.kernel.traffic import Key, Mix
@@ -55,7 +55,7 @@ def soak(folder: Path, bpffs: Path, wanted: int, seconds: int, sample: Sampler =
     """
     with Lab() as lab, Mix(lab, wanted) as mix:
         working_folder(folder, lab, [policy("b", "b", _B_FROM_PODS)])
-        with auditing(lab, folder, bpffs, _LONG, "--quiet") as audit:
+        with auditing(lab, folder, bpffs, _LONG, *OTHER_POLICIES, "--quiet") as audit:
             audit.wait_until_watching(PODS)
             mix.run(seconds, lambda: sample(audit.process.pid))
             audit.signal(signal.SIGTERM)

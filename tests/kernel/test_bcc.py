@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from migrate.audit.libbpf import object_info
 from migrate.audit.libbpf_probe import LibbpfProbe, open_libbpf_probe
 from migrate.audit.loader import objects, sources
 from tests.kernel import packets as made
-from tests.kernel.conftest import NEVER, SMALL
+from tests.kernel.conftest import NEVER, NO_BCC, SMALL, has_bcc
 from tests.kernel.packets import ACK, ICMP, ICMPV6, RST, SCTP, SYN, TCP, UDP, frame4, frame6
 from tests.kernel.records import FROM, TO, check_sum, rows, send, told
 from tests.prerequisites import require
@@ -49,8 +48,7 @@ _TRAFFIC = [
 
 @pytest.fixture(autouse=True)
 def _needs_bcc() -> None:
-    asked = subprocess.run(["/usr/bin/python3", "-I", "-c", "import bcc"], capture_output=True, check=False)
-    require(asked.returncode == 0, "BCC for the system's Python (Debian: python3-bpfcc)")
+    require(has_bcc(), NO_BCC)
 
 
 @contextmanager

@@ -288,7 +288,7 @@ def test_without_conntrack_s_object_the_probe_records_and_says_so(tmp_path: Path
         assert probe.translations is None
         assert probe.drops is None
         assert [note.split(":")[0] for note in probe.notes] == [
-            "translated addresses are not seen in the kernel",
+            "translated addresses are not seen in the kernel, but asked for by netlink",
             "what netfilter drops today is not seen",
         ]
     finally:

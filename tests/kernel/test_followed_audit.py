@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from migrate.audit import conntrack
-from migrate.audit.agent import Progress, Settings, run_agent
-from migrate.audit.follower import Follower, Pace
 from migrate.audit.layout import bytes_of
-from migrate.audit.libbpf_probe import LibbpfProbe
-from migrate.audit.store import open_store
 from migrate.audit.veths import PodName
+from tests.kernel.agent import Audit
 from tests.kernel.conftest import OpenProbe
-from tests.kernel.following import KnownPods
 from tests.kernel.kube_lab import BACKEND_PORT, NODE, SERVICE, SERVICE_PORT, Answer, Lab
 from tests.kernel.lab import inside
-from tests.unit.audit_records import ABOUT, START, told
+from tests.unit.audit_records import told
 
 pytestmark = pytest.mark.kernel
 
@@ -37,52 +30,6 @@ def lab() -> Iterator[Lab]:
     with Lab() as made:
         made.serve("b", BACKEND_PORT)
         yield made
-
-
-class Audit:
-    """An audit that runs in this thread, while `work` runs in another and then ends it."""
-
-    def __init__(self, lab: Lab, probe: LibbpfProbe, recording: Path) -> None:
-        self.lab = lab
-        self.pods = KnownPods()
-        self.pods.tell(lab)
-        self._probe = probe
-        self._recording = recording
-        self._stop = threading.Event()
-        self._failures: list[Exception] = []
-        self._follower: Follower | None = None
-
-    def run(self, work: Callable[[Audit], None]) -> Progress:
-        """What it came to."""
-        store = open_store(self._recording, ABOUT)
-        worker = threading.Thread(target=self._work, args=(work,))
-        try:
-            with inside(self.lab.node):
-                self._follower = Follower(self._probe, store, self.pods, pace=Pace(links_per_second=1000))
-                worker.start()
-                settings = Settings(START, 3600, connections=conntrack.dump, shortest_epoch=0.2)
-                last = run_agent(settings, self._probe, store, self._follower, lambda _: None, self._stop)
-        finally:
-            worker.join()
-            store.close()
-        for failure in self._failures:
-            raise failure
-        return last
-
-    def watch(self, count: int) -> None:
-        """Until so many veths are watched."""
-        while self._follower is None or self._follower.watched != count:
-            time.sleep(0.02)
-
-    def _work(self, work: Callable[[Audit], None]) -> None:
-        try:
-            work(self)
-        except Exception as failure:  # noqa: BLE001 - told in the other thread
-            self._failures.append(failure)
-        finally:
-            self._stop.set()
-            if self._follower is not None:
-                self._follower.wake()
 
 
 def _traffic(audit: Audit) -> None:

@@ -15,7 +15,7 @@ from migrate.audit.kernel import ProbeError, Sizes
 from migrate.audit.layout import Control
 from migrate.audit.libbpf_probe import open_libbpf_probe
 from migrate.audit.loader import missing_pieces, objects, open_probe
-from tests.kernel.conftest import NEVER, SMALL
+from tests.kernel.conftest import NEVER, NO_BCC, SMALL, has_bcc
 from tests.kernel.lab import Node, inside
 from tests.kernel.packets import SYN, TCP, frame4, tcp
 from tests.kernel.records import FROM, send, told
@@ -25,11 +25,12 @@ pytestmark = pytest.mark.kernel
 
 _ROOT = Path(__file__).parents[2]
 _LOAD = """
+import sys
 from migrate.audit.kernel import ProbeError
 from tests.kernel.conftest import SMALL
 from migrate.audit.loader import open_probe
 try:
-    open_probe(SMALL, bpffs=None).remove()
+    open_probe(SMALL, sys.argv[1], bpffs=None).remove()
     print("loaded")
 except ProbeError as error:
     print(error)
@@ -55,15 +56,17 @@ def test_a_probe_that_is_removed_again_leaves_the_next_one_alone(node: Node, bpf
     assert list(bpffs.glob("cilium-migrate")) == []
 
 
-def _with_capabilities(*names: str) -> str:
+def _with_capabilities(*names: str, loader: str = "libbpf") -> str:
     """What a process says that loads the probe with only these capabilities."""
     kept = ",".join(["-all", *(f"+{name}" for name in names)])
-    command = ["setpriv", f"--bounding-set={kept}", f"--inh-caps={kept}", sys.executable, "-c", _LOAD]
+    command = ["setpriv", f"--bounding-set={kept}", f"--inh-caps={kept}", sys.executable, "-c", _LOAD, loader]
     return subprocess.run(command, cwd=_ROOT, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_three_capabilities_are_enough() -> None:
-    assert _with_capabilities("bpf", "net_admin", "perfmon") == "loaded"
+@pytest.mark.parametrize("loader", ["libbpf", "bcc"])
+def test_three_capabilities_are_enough(loader: str) -> None:
+    require(loader != "bcc" or has_bcc(), NO_BCC)
+    assert _with_capabilities("bpf", "net_admin", "perfmon", loader=loader) == "loaded"
 
 
 def test_the_administrator_s_capability_includes_two() -> None:
