@@ -1,6 +1,7 @@
 """Writes the JSON schemas of the documents into reports/schemas.
 
-After a change of migrate/model/documents.py, audit_documents.py or plan_documents.py: python -m tests.update_schemas
+After a change of migrate/model/documents.py, audit_documents.py, plan_documents.py or migrate/report/document.py:
+python -m tests.update_schemas
 """
 
 from pathlib import Path
@@ -12,6 +13,7 @@ from migrate.audit.suggested import AuditSuggestions
 from migrate.model.audit_documents import Audit, AuditDifference
 from migrate.model.documents import Explanation, Lint, Simulation, SnapshotHeader, Translation, Verification
 from migrate.model.plan_documents import Plan, PlanCheck
+from tests.report.schema import report_schema
 
 FOLDER = Path(__file__).parents[1] / "reports/schemas"
 DOCUMENTS = {
@@ -44,3 +46,5 @@ def schema_text(name: str) -> str:
 if __name__ == "__main__":
     for document in DOCUMENTS:
         path_of(document).write_text(schema_text(document), encoding="utf-8")
+    text = msgspec.json.format(msgspec.json.encode(report_schema()), indent=2).decode() + "\n"
+    path_of("report").write_text(text, encoding="utf-8")

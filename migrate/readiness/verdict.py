@@ -8,14 +8,16 @@ from typing import Literal
 
 import msgspec
 
-from migrate.model.documents import SnapshotHeader, Translation
+from migrate.model.audit_documents import Audit
+from migrate.model.documents import SnapshotHeader, Translation, Verification
 from migrate.model.finding import Finding, Severity
-from migrate.readiness import deadlines
+from migrate.readiness import deadlines, traffic
 from migrate.readiness.checks import all_checks
 from migrate.readiness.deadlines import AppliedDeadline
 from migrate.readiness.documents import Documents
 from migrate.readiness.evaluate import Unchecked, evaluate
 from migrate.readiness.rules import Rule, severity_of
+from migrate.translate.accepted import accepted_as
 
 State = Literal["blocked", "incomplete", "decide_first", "no_blocker_found"]
 
@@ -57,38 +59,45 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     deadlines: tuple[AppliedDeadline, ...]
     not_measured: tuple[str, ...]
     unchecked: tuple[Unchecked, ...] = ()
+    accepted: tuple[FindingGroup, ...] = ()
 
     @property
     def groups(self) -> tuple[FindingGroup, ...]:
-        """All findings, the gravest first."""
+        """All findings that nobody has accepted, the gravest first."""
         return self.blockers + self.warnings + self.infos
 
 
 def judge(documents: Documents, rules: Mapping[str, Rule], today: date) -> Verdict:
-    """The verdict over the documents that are there, on a day."""
-    header, translation = documents.header, documents.translation
+    """The verdict over the documents that are there, on a day. Accepted findings no longer stand in the way."""
+    header, translation, audit = documents.header, documents.translation, documents.audit
     applied = deadlines.applying(header.facts if header else (), today)
     evaluation = evaluate(documents, today, all_checks())
     found = [*_findings(header, translation), *deadlines.findings(applied), *evaluation.findings]
-    groups = _grouped(found, rules)
+    taken = set(translation.accepted) if translation else set()
+    groups = _grouped((finding for finding in found if accepted_as(finding) not in taken), rules)
     blockers, warnings, infos = (
         tuple(group for group in groups if group.severity is severity) for severity in Severity
     )
-    holes = tuple(_holes(header, translation))
+    holes = (*_holes(header, translation), *_undecided(documents.verification), *traffic.audit_holes(audit))
     state = _state(bool(blockers), bool(holes), bool(warnings))
-    not_measured = (*holes, *_never_measured(header, translation))
+    not_measured = (*holes, *_never_measured(header, translation, audit))
     return Verdict(
         state=state,
-        sentence=_sentence(
-            state, blockers, warnings, len(holes), proved=translation is not None and not _unproved(translation)
-        ),
+        sentence=f"{_sentence(state, blockers, warnings, len(holes))} {_basis(translation, audit)}",
         blockers=blockers,
         warnings=warnings,
         infos=infos,
         deadlines=applied,
         not_measured=not_measured,
         unchecked=evaluation.unchecked,
+        accepted=_grouped((finding for finding in found if accepted_as(finding) in taken), rules),
     )
+
+
+def _undecided(verification: Verification | None) -> Iterator[str]:
+    if verification is not None and (verification.result == "undecided" or not verification.complete):
+        why = "; ".join(verification.left_out[:2]) or "it says so of itself"
+        yield f"The comparison of all flows is not decided: {why}."
 
 
 def _findings(header: SnapshotHeader | None, translation: Translation | None) -> Iterator[Finding]:
@@ -119,21 +128,30 @@ def _state(blocked: bool, incomplete: bool, warned: bool) -> State:
     return "decide_first" if warned else "no_blocker_found"
 
 
-def _sentence(
-    state: State, blockers: tuple[FindingGroup, ...], warnings: tuple[FindingGroup, ...], holes: int, *, proved: bool
-) -> str:
-    unmeasured = "no live traffic was audited and no node was inspected"
-    unproved = f"{unmeasured[0].upper()}{unmeasured[1:]}" if proved else f"Not every policy was proved, {unmeasured}"
+def _sentence(state: State, blockers: tuple[FindingGroup, ...], warnings: tuple[FindingGroup, ...], holes: int) -> str:
     match state:
         case "blocked":
-            return f"Do not switch over: {_amount(blockers, 'blocker')} must be resolved first. {unproved}."
+            return f"Do not switch over: {_amount(blockers, 'blocker')} must be resolved first."
         case "incomplete":
             lacking = "1 part" if holes == 1 else f"{holes} parts"
-            return f"No blocker was found, but {lacking} of the picture could not be read. {unproved}."
+            return f"No blocker was found, but {lacking} of the picture could not be read."
         case "decide_first":
-            return f"No blocker was found; {_amount(warnings, 'warning')} need a decision. {unproved}."
+            return f"No blocker was found; {_amount(warnings, 'warning')} need a decision."
         case "no_blocker_found":
-            return f"No blocker and no warning was found in what was read. {unproved}."
+            return "No blocker and no warning was found in what was read."
+
+
+def _basis(translation: Translation | None, audit: Audit | None) -> str:
+    """What stands behind the verdict and what does not, in one sentence."""
+    proved = translation is not None and not _unproved(translation)
+    if audit is None:
+        parts = ["no live traffic was audited", "no node was inspected"]
+    else:
+        node = f" on {audit.node}" if audit.node else ""
+        parts = [f"live traffic was audited{node} {traffic.span_text(audit)}", "no rules of a node were inspected"]
+    parts.insert(0, "every policy was proved" if proved else "not every policy was proved")
+    text = f"{parts[0]}, {parts[1]} and {parts[2]}."
+    return text[0].upper() + text[1:]
 
 
 def _amount(groups: tuple[FindingGroup, ...], noun: str) -> str:
@@ -158,12 +176,14 @@ def _holes(header: SnapshotHeader | None, translation: Translation | None) -> It
         yield "A part of the policies: the translation says that it is incomplete."
 
 
-def _never_measured(header: SnapshotHeader | None, translation: Translation | None) -> Iterator[str]:
+def _never_measured(
+    header: SnapshotHeader | None, translation: Translation | None, audit: Audit | None
+) -> Iterator[str]:
     """What no stage has looked at, however complete the documents are."""
     unproved = _unproved(translation)
     if unproved and translation is not None:
         yield f"Proof: {unproved} of {len(translation.results)} results were not compared flow by flow."
-    yield "Live traffic: no audit was made, so whether a connection that is in use would be dropped is unknown."
+    yield traffic.beyond_audit(audit)
     yield "Node state: iptables, ipsets, nftables and HNS were not read; what is enforced may differ from the policies."
     if header is None:
         return

@@ -6,7 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from migrate.model.documents import Fact, KindCount
+from migrate.model.audit_documents import Audit
+from migrate.model.documents import AcceptedFinding, Cause, Fact, KindCount, Owner, Verification
 from migrate.model.finding import Finding
 from migrate.model.refs import Location, ObjectRef
 from migrate.readiness.documents import Input
@@ -27,13 +28,35 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_un
     """A part of the report: strict, so that the schema names every field."""
 
 
+class EvidenceLine(_Part, frozen=True, kw_only=True):
+    """One thing that the verdict rests on, or lacks.
+
+    "there": it was looked at whole. "partial": a part is missing. "missing": nobody looked. "against": it was looked
+    at and speaks against the cutover.
+    """
+
+    topic: str
+    state: Literal["there", "partial", "missing", "against"]
+    text: str
+
+
+class Step(_Part, frozen=True, kw_only=True):
+    """One thing to do first; `about` is the id of a finding, or empty. `anchor` is where the page says more."""
+
+    title: str
+    detail: str
+    about: str
+    anchor: str
+
+
 class Answer(_Part, frozen=True, kw_only=True):
-    """May we cut over: `word` is the short answer, `sentence` the whole one, `rests_on` what it stands on."""
+    """May we cut over: `word` is the short answer, `sentence` the whole one, `first` what to do first."""
 
     state: State
     word: str
     sentence: str
-    rests_on: tuple[str, ...]
+    evidence: tuple[EvidenceLine, ...]
+    first: tuple[Step, ...]
 
 
 class Deadline(_Part, frozen=True, kw_only=True):
@@ -64,9 +87,13 @@ class Tally(_Part, frozen=True, kw_only=True):
 
 
 class Summary(_Part, frozen=True, kw_only=True):
-    """The report in numbers. `pods` and `pods_selected` are None when no pods were read."""
+    """The report in numbers. Findings that somebody accepted are in `accepted` only.
+
+    `pods` and `pods_selected` are None when no pods were read.
+    """
 
     policies: int
+    accepted: int
     standings: dict[Standing, int]
     findings: Tally
     namespaces: int
@@ -86,7 +113,11 @@ class NamespaceRow(_Part, frozen=True, kw_only=True):
 
 
 class PolicyRow(_Part, frozen=True, kw_only=True):
-    """One source object. `files` are relative to the working folder; `in_snapshot` is None without a snapshot."""
+    """One source object. Files are relative to the working folder; `in_snapshot` is None without a snapshot.
+
+    `files` are what Cilium would get, `plain` NetworkPolicies for the time of the cutover, `suggested` proposals that
+    nobody has taken yet, and `staged` what a staged policy would mean, which is for questions only.
+    """
 
     source: ObjectRef
     at: Location | None
@@ -94,6 +125,11 @@ class PolicyRow(_Part, frozen=True, kw_only=True):
     proof: Literal["none", "witness", "snapshot"]
     assumptions: tuple[str, ...]
     files: tuple[str, ...]
+    plain: tuple[str, ...]
+    suggested: tuple[str, ...]
+    staged: tuple[str, ...]
+    owner: Owner | None
+    original: Literal["stays", "after_cutover", "with_old_engine", "decided"]
     findings: tuple[Finding, ...]
     worst: Level | None
     in_snapshot: bool | None
@@ -102,13 +138,14 @@ class PolicyRow(_Part, frozen=True, kw_only=True):
 class FindingGroup(_Part, frozen=True, kw_only=True):
     """All findings of one id and severity, with what the id means.
 
-    `known` is False for an id without a rule.
+    `known` is False for an id without a rule. `accepted`: somebody takes them as they are.
     """
 
     id: str
     title: str
     severity: Level
     known: bool
+    accepted: bool
     why: str
     do: str
     evidence: str | None
@@ -125,6 +162,19 @@ class UncheckedRule(_Part, frozen=True, kw_only=True):
     lacks: tuple[str, ...]
 
 
+class NodeRow(_Part, frozen=True, kw_only=True):
+    """A node of the snapshot. `pods` counts those that run on it, `audited` whether the audit watched it."""
+
+    name: str
+    pool: str
+    os: str
+    image: str
+    kernel: str
+    kubelet: str
+    pods: int
+    audited: bool
+
+
 class Inventory(_Part, frozen=True, kw_only=True):
     """What the snapshot says about the cluster."""
 
@@ -137,7 +187,9 @@ class Report(_Part, frozen=True, kw_only=True):
 
     `cluster` is the kubeconfig context or path that was scanned, `generated` the time of the report (RFC 3339).
     `complete` is False when a document says so of itself. Policies are in the order of attention they need,
-    namespaces by name, findings by severity and id.
+    namespaces by name, findings by severity and id, accepted ones last. `scope` names the namespaces that it speaks
+    of, None for all. `against_today` are flows that the engine of today admits and that the translation changes.
+    `unchecked` are the rules that lack an input.
     """
 
     api_version: Literal["cilium-migrate/v1alpha1"] = "cilium-migrate/v1alpha1"
@@ -148,6 +200,7 @@ class Report(_Part, frozen=True, kw_only=True):
     engines: tuple[str, ...]
     target: str | None
     networkpolicy: str | None
+    scope: tuple[str, ...] | None
     complete: bool
     answer: Answer
     deadlines: tuple[Deadline, ...]
@@ -155,6 +208,11 @@ class Report(_Part, frozen=True, kw_only=True):
     namespaces: tuple[NamespaceRow, ...]
     policies: tuple[PolicyRow, ...]
     findings: tuple[FindingGroup, ...]
+    accepted: tuple[AcceptedFinding, ...]
+    against_today: tuple[Cause, ...]
+    verification: Verification | None
+    audit: Audit | None
+    nodes: tuple[NodeRow, ...]
     inventory: Inventory
     unmeasured: tuple[str, ...]
     unchecked: tuple[UncheckedRule, ...]

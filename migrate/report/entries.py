@@ -93,7 +93,7 @@ def policy_entry(number: int, row: PolicyRow, pair: Pair, levels: Levels) -> Pol
         note=_note(row, levels),
         meaning=words.STANDING_MEANINGS[row.standing] + proof + more,
         assumptions=row.assumptions,
-        findings=tuple(_line(finding, levels(finding)) for finding in row.findings[:_FINDINGS_OF_A_POLICY]),
+        findings=tuple(_line(finding, levels) for finding in row.findings[:_FINDINGS_OF_A_POLICY]),
         source=pair.source,
         results=pair.results,
     )
@@ -104,9 +104,9 @@ def anchor(number: int) -> str:
     return f"policy-{number + 1}"
 
 
-def group_anchor(identity: str, level: Level) -> str:
+def group_anchor(identity: str, level: Level, *, accepted: bool = False) -> str:
     """The address of the findings of one id and severity within the page."""
-    return f"finding-{identity}-{level}"
+    return f"finding-{identity}-{'accepted' if accepted else level}"
 
 
 def place(ref: ObjectRef) -> str:
@@ -115,8 +115,10 @@ def place(ref: ObjectRef) -> str:
 
 
 def _note(row: PolicyRow, levels: Levels) -> str:
-    counts = Counter(levels(finding) for finding in row.findings)
+    counts = Counter(levels(finding) for finding in row.findings if not levels.is_accepted(finding))
     there = [_count(counts[level], words.LEVEL_TITLES[level].lower()) for level in LEVELS if counts[level]]
+    if accepted := sum(map(levels.is_accepted, row.findings)):
+        there.append(f"{accepted} accepted")
     return ", ".join(there) or "no findings"
 
 
@@ -124,12 +126,13 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 or noun == 'info' else 's'}"
 
 
-def _line(finding: Finding, level: Level) -> FindingLine:
+def _line(finding: Finding, levels: Levels) -> FindingLine:
+    level, accepted = levels(finding), levels.is_accepted(finding)
     return FindingLine(
         id=finding.id,
-        anchor=group_anchor(finding.id, level),
-        level=level,
-        title=words.LEVEL_TITLES[level],
+        anchor=group_anchor(finding.id, level, accepted=accepted),
+        level="info" if accepted else level,
+        title=f"Accepted {level}" if accepted else words.LEVEL_TITLES[level],
         field=finding.field or "",
         at=str(finding.at or ""),
         detail=finding.detail,

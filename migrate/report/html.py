@@ -32,7 +32,6 @@ from migrate.report.tables import PAGE, Shown, Words, first_page, script_data
 from migrate.resources import data
 
 PLACES = 25
-_BLOCKERS_FIRST = 3
 _CODE = re.compile(r"`([^`]+)`")
 _SECTIONS = (
     ("verdict", "Verdict"),
@@ -59,15 +58,6 @@ class _Group:
     places: Shown[tuple[str, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing to do first; `anchor` leads to more about it."""
-
-    title: str
-    detail: str
-    anchor: str
-
-
 def render_html(report: Report, pairs: PairReader, levels: Levels) -> bytes:
     """The page. The same report and folder give the same bytes. Raises InputError for a result that is unreadable."""
     css, script = _asset("report.css"), _asset("report.js")
@@ -79,7 +69,6 @@ def render_html(report: Report, pairs: PairReader, levels: Levels) -> bytes:
         css=css,
         script=script,
         sections=_SECTIONS,
-        first_steps=first_steps(report),
         snapshot_age=_snapshot_age(report),
         bar=results_bar(report.summary.standings),
         timeline=timeline(report.deadlines, date.fromisoformat(report.generated[:10])),
@@ -105,7 +94,7 @@ def _rows(report: Report, pairs: PairReader, levels: Levels) -> dict[str, object
         "policies": Shown(shown, first_page(report.policies, ("policy", "policies")).status),
         "namespaces": first_page(namespaces, ("row", "rows")),
         "groups": groups,
-        "blockers": [group for group in groups if group.group.severity == "blocker"],
+        "blockers": [group for group in groups if group.group.severity == "blocker" and not group.group.accepted],
         "data": script_data(rest),
     }
 
@@ -114,30 +103,11 @@ def _group(group: FindingGroup, anchors: dict[ObjectRef, str]) -> _Group:
     cells = tuple(place_cells(finding, anchors) for finding in group.findings)
     return _Group(
         group,
-        group_anchor(group.id, group.severity),
+        group_anchor(group.id, group.severity, accepted=group.accepted),
         affected(group),
         cells,
         first_page(cells, ("place", "places"), PLACES),
     )
-
-
-def first_steps(report: Report) -> tuple[Step, ...]:
-    """What to do first: the gravest findings, then what is missing, then what has to be decided."""
-    steps = [
-        Step(group.title, group.do, group_anchor(group.id, group.severity))
-        for group in report.findings
-        if group.severity == "blocker"
-    ][:_BLOCKERS_FIRST]
-    if report.target is None:
-        steps.append(Step("Translate the policies", "Run `migrate translate`.", "unmeasured"))
-    if not report.complete:
-        steps.append(Step("Read what could not be read", "Then make the documents again.", "unmeasured"))
-    warnings = [group for group in report.findings if group.severity == "warning"]
-    if warnings:
-        where = group_anchor(warnings[0].id, "warning")
-        steps.append(Step("Decide on the warnings", f"{report.summary.findings.warning} in all.", where))
-    steps.append(Step("Close the gaps in the evidence", "What nobody measured may still break.", "unmeasured"))
-    return tuple(steps)
 
 
 def _titled(gap: str) -> tuple[str, str]:

@@ -38,8 +38,9 @@ class MadeReport:
 def make_report(folder: Path, rules: Mapping[str, Rule], now: datetime) -> MadeReport:
     """The report on a working folder as of `now`. Raises InputError when the folder holds no document."""
     documents = read_folder(folder)
+    report = build_view(documents, rules, now)
     return MadeReport(
-        report=build_view(documents, rules, now),
+        report=report,
         pairs=PairReader(documents.folder, documents.by_ref()),
-        levels=Levels(rules),
+        levels=Levels(rules, frozenset(report.accepted)),
     )

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from migrate.model.cluster import Cluster
-from migrate.model.documents import Result, Translation, TranslationResult
+from migrate.model.documents import AcceptedFinding, EmittedObject, Result, Translation, TranslationResult
 from migrate.model.finding import Finding
 from migrate.model.raw import RawObject
 from migrate.readiness.rules import Rule, severity_of
 from migrate.report import words
 from migrate.report.document import LEVELS, STANDINGS, Level, NamespaceRow, PolicyRow, Standing, Tally
+from migrate.translate.accepted import accepted_as
 
 _POLICY_KINDS = frozenset(
     {
@@ -41,9 +42,14 @@ class Levels:
     """The severity of each finding, as the report writes it."""
 
     rules: Mapping[str, Rule]
+    accepted: frozenset[AcceptedFinding] = frozenset()
 
     def __call__(self, finding: Finding) -> Level:
         return words.LEVELS[severity_of(finding, self.rules)]
+
+    def is_accepted(self, finding: Finding) -> bool:
+        """Whether somebody takes the finding as it is."""
+        return accepted_as(finding) in self.accepted
 
 
 def policy_rows(
@@ -62,6 +68,11 @@ def policy_rows(
             proof="none",
             assumptions=(),
             files=(),
+            plain=(),
+            suggested=(),
+            staged=(),
+            owner=None,
+            original="decided",
             findings=(),
             worst=None,
             in_snapshot=True,
@@ -73,18 +84,27 @@ def policy_rows(
 
 
 def _translated(result: TranslationResult, in_snapshot: bool | None, levels: Levels) -> PolicyRow:
-    there = {levels(finding) for finding in result.findings}
+    there = {levels(finding) for finding in result.findings if not levels.is_accepted(finding)}
     return PolicyRow(
         source=result.source,
         at=result.at,
         standing=_STANDING[result.result],
         proof=result.proof,
         assumptions=result.assumptions,
-        files=tuple(emitted.file for emitted in result.objects),
+        files=_files(result.objects),
+        plain=_files(result.plain),
+        suggested=_files(result.suggested),
+        staged=_files(result.staged),
+        owner=result.owner,
+        original=result.original,
         findings=tuple(sorted(result.findings, key=lambda f: (LEVELS.index(levels(f)), f.sort_key()))),
         worst=next((level for level in LEVELS if level in there), None),
         in_snapshot=in_snapshot,
     )
+
+
+def _files(objects: tuple[EmittedObject, ...]) -> tuple[str, ...]:
+    return tuple(emitted.file for emitted in objects)
 
 
 def _attention(row: PolicyRow) -> tuple[int, int, str, str, str, str]:
@@ -112,7 +132,7 @@ def namespace_rows(
     for row in policies:
         counts.setdefault(row.source.namespace, _Counts()).standings[row.standing] += 1
     for finding in findings:
-        counts.setdefault(_place(finding), _Counts()).findings[levels(finding)] += 1
+        counts.setdefault(place_of(finding), _Counts()).findings[levels(finding)] += 1
     for pod in cluster.pods:
         counts.setdefault(pod.namespace, _Counts()).pods += 1
     return tuple(
@@ -128,7 +148,8 @@ def namespace_rows(
     )
 
 
-def _place(finding: Finding) -> str | None:
+def place_of(finding: Finding) -> str | None:
+    """The namespace that a finding is about; None for the cluster as a whole."""
     subject = finding.subject
     if subject is None:
         return None

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePath
 
 import migrate
-from migrate.model.documents import SnapshotHeader, Translation
+from migrate.model.documents import Cause, SnapshotHeader, Translation
 from migrate.readiness import verdict
 from migrate.readiness.deadlines import AppliedDeadline
 from migrate.readiness.documents import Documents
 from migrate.readiness.evaluate import Unchecked
 from migrate.readiness.rules import Rule
 from migrate.report import words
+from migrate.report.answer import evidence, first_steps
 from migrate.report.coverage import selected_pods
 from migrate.report.document import (
     Answer,
@@ -28,6 +29,7 @@ from migrate.report.document import (
     Tally,
     UncheckedRule,
 )
+from migrate.report.nodes import node_rows
 from migrate.report.policies import Levels, namespace_rows, policy_rows, standings
 from migrate.scan.inventory import AZURE_KIND
 from migrate.sources.cluster import read_cluster
@@ -47,13 +49,15 @@ def build_view(documents: Documents, rules: Mapping[str, Rule], now: datetime) -
     header, translation = documents.header, documents.translation
     moment = now.astimezone(UTC)
     judged = verdict.judge(documents, rules, moment.date())
-    levels = Levels(rules)
+    accepted = translation.accepted if translation else ()
+    levels = Levels(rules, frozenset(accepted))
     policies = policy_rows(documents.objects, translation, has_snapshot=header is not None, levels=levels)
     complete = all(document.complete for document in documents.inputs)
     cluster = read_cluster(documents.objects, complete=complete)
     selected = selected_pods(cluster, documents.objects) if cluster.pods else None
     found = [finding for group in judged.groups for finding in group.findings]
     namespaces = namespace_rows(policies, found, cluster, selected, levels)
+    groups = (*(_group(each) for each in judged.groups), *(_group(each, accepted=True) for each in judged.accepted))
     return Report(
         tool_version=migrate.__version__,
         generated=moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -61,13 +65,25 @@ def build_view(documents: Documents, rules: Mapping[str, Rule], now: datetime) -
         engines=translation.engines if translation else _active_engines(header),
         target=translation.target if translation else None,
         networkpolicy=translation.networkpolicy if translation else None,
+        scope=None,
         complete=complete,
-        answer=_answer(judged, header, translation),
+        answer=Answer(
+            state=judged.state,
+            word=words.STATE_ANSWERS[judged.state],
+            sentence=judged.sentence,
+            evidence=tuple(evidence(documents)),
+            first=tuple(first_steps(documents, groups, complete=complete)),
+        ),
         deadlines=tuple(_deadline(each) for each in judged.deadlines),
         summary=_summary(policies, namespaces, judged, selected),
         namespaces=namespaces,
         policies=policies,
-        findings=tuple(_group(group) for group in judged.groups),
+        findings=groups,
+        accepted=accepted,
+        against_today=_against_today(translation),
+        verification=documents.verification,
+        audit=documents.audit,
+        nodes=node_rows(documents),
         inventory=Inventory(facts=header.facts if header else (), kinds=header.kinds if header else ()),
         unmeasured=judged.not_measured,
         unchecked=tuple(_unchecked(rule, rules) for rule in judged.unchecked),
@@ -75,31 +91,15 @@ def build_view(documents: Documents, rules: Mapping[str, Rule], now: datetime) -
     )
 
 
+def _against_today(translation: Translation | None) -> tuple[Cause, ...]:
+    if translation is None or translation.against_today is None:
+        return ()
+    return translation.against_today.cilium
+
+
 def _active_engines(header: SnapshotHeader | None) -> tuple[str, ...]:
     facts = header.facts if header else ()
     return tuple(sorted({fact.value for fact in facts if fact.topic == "engine" and fact.state == "active"}))
-
-
-def _answer(judged: verdict.Verdict, header: SnapshotHeader | None, translation: Translation | None) -> Answer:
-    return Answer(
-        state=judged.state,
-        word=words.STATE_ANSWERS[judged.state],
-        sentence=judged.sentence,
-        rests_on=tuple(_rests_on(header, translation)),
-    )
-
-
-def _rests_on(header: SnapshotHeader | None, translation: Translation | None) -> Iterator[str]:
-    """What was read, in one sentence a document."""
-    if header is not None:
-        read = [kind for kind in header.kinds if kind.status == "read"]
-        made = f"taken {header.taken}" if header.taken else "made from files of unknown age"
-        yield f"A snapshot {made}: {sum(kind.count for kind in read)} objects of {len(read)} kinds."
-    if translation is not None:
-        proved = sum(result.proof != "none" for result in translation.results)
-        shown = f"{proved} of them proved" if proved else "none of them proved"
-        yield f"A translation for {translation.target}: {len(translation.results)} results, {shown}."
-    yield "The rules and deadlines that ship with this version, each with its source and date."
 
 
 def _deadline(applied: AppliedDeadline) -> Deadline:
@@ -129,6 +129,7 @@ def _summary(
 ) -> Summary:
     return Summary(
         policies=len(policies),
+        accepted=sum(len(group.findings) for group in judged.accepted),
         standings=standings(Counter(row.standing for row in policies)),
         findings=Tally(
             blocker=sum(len(group.findings) for group in judged.blockers),
@@ -146,13 +147,14 @@ def _unchecked(rule: Unchecked, rules: Mapping[str, Rule]) -> UncheckedRule:
     return UncheckedRule(id=rule.id, title=known.title if known else rule.id, lacks=rule.lacks)
 
 
-def _group(group: verdict.FindingGroup) -> FindingGroup:
+def _group(group: verdict.FindingGroup, *, accepted: bool = False) -> FindingGroup:
     rule = group.rule
     return FindingGroup(
         id=group.id,
         title=group.title,
         severity=words.LEVELS[group.severity],
         known=rule is not None,
+        accepted=accepted,
         why=rule.why.strip() if rule else "The document was written by another version of migrate.",
         do=rule.do.strip() if rule else "Make the report with the version that wrote the document.",
         evidence=rule.evidence if rule else None,

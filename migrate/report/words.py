@@ -16,6 +16,17 @@ STATE_ANSWERS: Mapping[State, str] = MappingProxyType(
     }
 )
 
+EVIDENCE_SIGNS: Mapping[str, str] = MappingProxyType({"there": "✓", "partial": "◐", "missing": "?", "against": "✗"})
+
+EVIDENCE_STATES: Mapping[str, str] = MappingProxyType(
+    {
+        "there": "looked at",
+        "partial": "only a part",
+        "missing": "nobody looked",
+        "against": "speaks against the cutover",
+    }
+)
+
 STANDING_TITLES: Mapping[Standing, str] = MappingProxyType(
     {
         "kept": "Kept",

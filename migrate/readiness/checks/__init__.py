@@ -6,6 +6,7 @@ from migrate.readiness.checks import (
     address_plan,
     cluster,
     cutover,
+    live_traffic,
     nodes,
     policies,
     services,
@@ -21,6 +22,6 @@ def all_checks() -> tuple[Check, ...]:
     """All checks, in the order of their ids."""
     modules = (
         *(cluster.CHECKS, upgrades.CHECKS, address_plan.CHECKS, services.CHECKS),
-        *(policies.CHECKS, traffic.CHECKS, windows.CHECKS, workloads.CHECKS, nodes.CHECKS, cutover.CHECKS),
+        *(policies.CHECKS, traffic.CHECKS, live_traffic.CHECKS, windows.CHECKS, workloads.CHECKS, nodes.CHECKS, cutover.CHECKS),
     )
     return tuple(sorted((check for checks in modules for check in checks), key=lambda check: check.id))
