@@ -42,6 +42,7 @@ layers: $(INSTALLED) ## no module imports a higher layer
 
 prerequisites: $(INSTALLED)
 	@.ci/install-browser
+	@.ci/install-axe
 	@.ci/install-network-tools
 	@.ci/install-emulator
 	@$(BIN)/python -m tests.engine_binaries --has-go || $(PIP) install --require-hashes -r requirements-go.txt

@@ -18,11 +18,43 @@
     return node;
   }
 
+  // The picture of the hours, as Python draws it: bars for what was seen, boxes where nobody watched.
+  function hoursPicture(letters, step) {
+    const part = (name, className, path, fill, stroke) => {
+      const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+      for (const [key, value] of Object.entries({ class: className, d: path, fill, stroke })) {
+        if (value) node.setAttribute(key, value);
+      }
+      return node;
+    };
+    let bars = "";
+    let gaps = "";
+    for (const { 0: run, index } of letters.matchAll(/x+|[1-9]/g)) {
+      const high = 2 * run;
+      if (run[0] !== "x") bars += `M${index * 4} 18v-${high}h3v${high}z`;
+      else gaps += `M${index * 4} 1h${run.length * 4 - 1}v16h-${run.length * 4 - 1}z`;
+    }
+    const svg = part("svg", "hours");
+    const width = letters.length * 4;
+    svg.setAttribute("viewBox", `0 0 ${width} 18`);
+    svg.setAttribute("width", width);
+    svg.setAttribute("height", 18);
+    svg.setAttribute("role", "img");
+    const seen = letters.replace(/[x0]/g, "").length;
+    const missing = letters.split("x").length - 1;
+    const unit = step === "1" ? "hours" : `spans of ${step} hours`;
+    const gap = missing ? `, ${missing} not watched all the time` : "";
+    svg.setAttribute("aria-label", `seen in ${seen} of ${letters.length} ${unit}${gap}`);
+    svg.append(part("path", "gap", gaps, "none", "#8b95a3"), part("path", "seen", bars, "#b3261e"));
+    return svg;
+  }
+
   // A row that Python did not render, after the first row that it did: same cells, other words.
-  function tableRow(row, first) {
+  function tableRow(row, first, step) {
     const node = first.cloneNode(true);
     [...node.children].forEach((cell, column) => {
       const text = say(row[column]);
+      if ("hours" in cell.dataset) return cell.replaceChildren(hoursPicture(text, step));
       (cell.querySelector("code") || cell).textContent = text;
       if (cell.classList.contains("number")) cell.classList.toggle("zero", text === "0" || text === "–");
     });
@@ -31,10 +63,15 @@
     return node;
   }
 
-  function figure([caption, lines]) {
-    const pre = make("pre", "", make("code", "", lines.map(say).join("\n")));
+  // A line whose first letter is * says something that the other side does not.
+  function figure([caption, lines], side) {
+    const code = make("code", "");
+    for (const line of lines.map(say)) {
+      code.append(line[0] === "*" ? make("mark", side, line.slice(1)) : line.slice(1), "\n");
+    }
+    const pre = make("pre", "", code);
     pre.tabIndex = 0;
-    pre.setAttribute("role", "region");
+    pre.setAttribute("role", "group");
     pre.setAttribute("aria-label", say(caption));
     return make("figure", "", make("figcaption", "", say(caption)), pre);
   }
@@ -46,7 +83,8 @@
     return make("li", "finding " + level, head, make("p", "", detail), make("p", "soft small", effect));
   }
 
-  function policyRow([anchor, standing, level, title, name, kind, note, meaning, rests, findings, source, results]) {
+  function policyRow(row) {
+    const [anchor, standing, level, title, name, kind, note, meaning, rests, beside, findings, source, results] = row;
     const summary = make("summary", "", make("span", "chip standing " + say(standing), say(title)));
     summary.append(" ", make("span", "name", say(name)), " ", make("span", "kind", say(kind)));
     summary.append(" ", make("span", "push", say(note)));
@@ -55,9 +93,10 @@
       const items = rests.map((item) => make("li", "", say(item)));
       body.append(make("div", "rests", make("h3", "", "Rests on"), make("ul", "", ...items)));
     }
+    if (beside.length) body.append(make("ul", "beside small soft", ...beside.map((item) => make("li", "", say(item)))));
     if (findings.length) body.append(make("ul", "list", ...findings.map(finding)));
-    const right = make("div", "", ...results.map(figure));
-    body.append(make("div", "pair", make("div", "", figure(source)), right));
+    const right = make("div", "", ...results.map((text) => figure(text, "new")));
+    body.append(make("div", "pair", make("div", "", figure(source, "gone")), right));
     const node = make("details", "item card", summary, body);
     node.id = say(anchor);
     return node;
@@ -74,7 +113,7 @@
       const first = this.items.length && this.items[0].node.cloneNode(true);
       for (const row of lists[root.dataset.list] || []) {
         const keys = this.isTable ? {} : { id: say(row[0]), standing: say(row[1]), level: say(row[2]) };
-        this.items.push({ row, build: () => (this.isTable ? tableRow(row, first) : policyRow(row)), ...keys });
+        this.items.push({ row, build: () => (this.isTable ? tableRow(row, first, root.dataset.step) : policyRow(row)), ...keys });
       }
       this.shown = this.items;
       this.start = 0;
@@ -183,7 +222,7 @@
     if (!document.getElementById(id)) all.forEach((list) => list.reveal(id));
     const target = document.getElementById(id);
     if (!target) return;
-    if (target.tagName === "DETAILS") target.open = true;
+    for (let node = target; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
     target.scrollIntoView();
   }
   addEventListener("hashchange", follow);

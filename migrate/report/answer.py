@@ -118,7 +118,7 @@ def first_steps(documents: Documents, groups: Sequence[FindingGroup], *, complet
 
 
 def _about(group: FindingGroup) -> Step:
-    anchor = group_anchor(group.id, group.severity)
+    anchor = "traffic" if group.id == "AUD-WOULD-DROP" else group_anchor(group.id, group.severity)
     return Step(title=group.title, detail=_first_sentence(group.do), about=group.id, anchor=anchor)
 
 

@@ -9,6 +9,7 @@ import msgspec
 from migrate.model.audit_documents import Audit
 from migrate.model.documents import AcceptedFinding, Cause, Fact, KindCount, Owner, Verification
 from migrate.model.finding import Finding
+from migrate.model.plan_documents import Plan
 from migrate.model.refs import Location, ObjectRef
 from migrate.readiness.documents import Input
 from migrate.readiness.verdict import State
@@ -212,6 +213,7 @@ class Report(_Part, frozen=True, kw_only=True):
     against_today: tuple[Cause, ...]
     verification: Verification | None
     audit: Audit | None
+    plan: Plan | None
     nodes: tuple[NodeRow, ...]
     inventory: Inventory
     unmeasured: tuple[str, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from migrate.model.finding import Effect, Finding
@@ -52,6 +53,7 @@ class PolicyEntry:
     note: str
     meaning: str
     assumptions: tuple[str, ...]
+    beside: tuple[str, ...]
     findings: tuple[FindingLine, ...]
     source: Text
     results: tuple[Text, ...]
@@ -68,6 +70,7 @@ class PolicyEntry:
             self.note,
             self.meaning,
             self.assumptions,
+            self.beside,
             tuple(line.words() for line in self.findings),
             _text_words(self.source),
             tuple(_text_words(text) for text in self.results),
@@ -75,7 +78,8 @@ class PolicyEntry:
 
 
 def _text_words(text: Text) -> Words:
-    return (text.caption, tuple(text.text.splitlines()))
+    """Each line after a sign that says whether it is marked."""
+    return (text.caption, tuple(f"{'*' if marked else ' '}{line}" for marked, line in text.lines))
 
 
 def policy_entry(number: int, row: PolicyRow, pair: Pair, levels: Levels) -> PolicyEntry:
@@ -93,10 +97,26 @@ def policy_entry(number: int, row: PolicyRow, pair: Pair, levels: Levels) -> Pol
         note=_note(row, levels),
         meaning=words.STANDING_MEANINGS[row.standing] + proof + more,
         assumptions=row.assumptions,
+        beside=tuple(_beside(row)),
         findings=tuple(_line(finding, levels) for finding in row.findings[:_FINDINGS_OF_A_POLICY]),
         source=pair.source,
         results=pair.results,
     )
+
+
+def _beside(row: PolicyRow) -> Iterator[str]:
+    """What else there is to know of a policy: proposals, files for other times, and who keeps the source."""
+    if row.suggested:
+        yield f"Proposed, and taken by nobody yet: {', '.join(row.suggested)}."
+    if row.staged:
+        yield f"What the staged policy would mean, for questions only: {', '.join(row.staged)}."
+    if row.plain:
+        yield f"For the time of the cutover: {', '.join(row.plain)}."
+    if row.owner is not None:
+        back = words.RETURN_TITLES[row.owner.returns]
+        yield f"Kept by {row.owner.kind} {row.owner.name} ({row.owner.evidence}); {back}: {row.owner.change}."
+    if row.standing != "not_translated":
+        yield f"The source object {words.ORIGINAL_TITLES[row.original]}."
 
 
 def anchor(number: int) -> str:

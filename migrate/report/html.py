@@ -14,7 +14,9 @@ import jinja2
 from markupsafe import Markup, escape
 
 from migrate.model.refs import ObjectRef
+from migrate.readiness.traffic import coverage_text, loss_text, span_text
 from migrate.report import words
+from migrate.report.comparison import causes_of, changed_pairs, matrix_view
 from migrate.report.document import FindingGroup, Report
 from migrate.report.entries import (
     NAMESPACE_COLUMNS,
@@ -27,8 +29,9 @@ from migrate.report.entries import (
 )
 from migrate.report.policies import Levels
 from migrate.report.source_view import PairReader
-from migrate.report.svg import results_bar, timeline
+from migrate.report.svg import changed_connections, results_bar, timeline
 from migrate.report.tables import PAGE, Shown, Words, first_page, script_data
+from migrate.report.traffic_rows import DROPS, TrafficView, drop_picture, traffic_view
 from migrate.resources import data
 
 PLACES = 25
@@ -37,11 +40,16 @@ _SECTIONS = (
     ("verdict", "Verdict"),
     ("deadlines", "Deadlines"),
     ("blockers", "Blockers"),
+    ("changes", "Changed connections"),
+    ("traffic", "Live traffic"),
+    ("coverage", "Coverage"),
     ("results", "Results"),
     ("namespaces", "Namespaces"),
     ("policies", "Policies"),
+    ("runbook", "Runbook"),
     ("findings", "All findings"),
     ("unmeasured", "Not measured"),
+    ("nodes", "Nodes"),
     ("inventory", "Inventory"),
     ("inputs", "Made from"),
 )
@@ -62,24 +70,49 @@ def render_html(report: Report, pairs: PairReader, levels: Levels) -> bytes:
     """The page. The same report and folder give the same bytes. Raises InputError for a result that is unreadable."""
     css, script = _asset("report.css"), _asset("report.js")
     page = _environment().get_template("report.html.j2")
+    causes, changed = causes_of(report), changed_pairs(report)
+    traffic = traffic_view(report.audit) if report.audit else None
     return page.render(
         report=report,
         words=words,
         content_policy=_content_policy(css, script),
         css=css,
         script=script,
-        sections=_SECTIONS,
+        sections=[pair for pair in _SECTIONS if pair[0] not in _absent(report)],
+        causes=causes,
+        matrix=matrix_view(report, causes),
+        changed=changed,
+        changes_picture=changed_connections(changed),
+        change_titles=words.CHANGE_TITLES,
+        traffic=traffic,
+        coverage_words=coverage_text(report.audit) if report.audit else "",
+        loss_words=loss_text(report.audit) if report.audit else "",
+        span_words=span_text(report.audit) if report.audit else "",
+        drop_picture=drop_picture,
         snapshot_age=_snapshot_age(report),
         bar=results_bar(report.summary.standings),
         timeline=timeline(report.deadlines, date.fromisoformat(report.generated[:10])),
         namespace_columns=NAMESPACE_COLUMNS,
         gaps=[_titled(gap) for gap in report.unmeasured],
         proved=sum(row.proof != "none" for row in report.policies),
-        **_rows(report, pairs, levels),
+        **_rows(report, pairs, levels, traffic),
     ).encode()
 
 
-def _rows(report: Report, pairs: PairReader, levels: Levels) -> dict[str, object]:
+def _absent(report: Report) -> frozenset[str]:
+    """Sections that have nothing to say."""
+    return frozenset(
+        name
+        for name, there in (
+            ("coverage", report.audit is not None),
+            ("nodes", bool(report.nodes)),
+            ("runbook", report.plan is not None),
+        )
+        if not there
+    )
+
+
+def _rows(report: Report, pairs: PairReader, levels: Levels, traffic: TrafficView | None) -> dict[str, object]:
     """Everything that comes in rows: first pages for the template, the rest as data for the script."""
     entries = (policy_entry(n, row, pairs.read(row), levels) for n, row in enumerate(report.policies))
     shown = tuple(islice(entries, PAGE))
@@ -87,6 +120,8 @@ def _rows(report: Report, pairs: PairReader, levels: Levels) -> dict[str, object
     anchors = {row.source: anchor(number) for number, row in enumerate(report.policies)}
     groups = [_group(group, anchors) for group in report.findings]
     rest: dict[str, Iterable[Words]] = {g.anchor: g.cells[PLACES:] for g in groups}
+    if traffic is not None:
+        rest["drops"] = traffic.cells[DROPS:]
     rest |= {"namespaces": namespaces[PAGE:], "policies": (entry.words() for entry in entries)}
     return {
         "page": PAGE,

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from migrate.errors import InputError
+from migrate.model.plan_documents import Plan
 from migrate.readiness.documents import read_folder
 from migrate.readiness.rules import Rule
 from migrate.report.document import Report
@@ -16,6 +18,8 @@ from migrate.report.html import render_html
 from migrate.report.policies import Levels
 from migrate.report.source_view import PairReader
 from migrate.report.view import build_view
+
+PLAN = "plan.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +42,22 @@ class MadeReport:
 def make_report(folder: Path, rules: Mapping[str, Rule], now: datetime) -> MadeReport:
     """The report on a working folder as of `now`. Raises InputError when the folder holds no document."""
     documents = read_folder(folder)
-    report = build_view(documents, rules, now)
+    report = build_view(documents, rules, now, _plan(folder))
     return MadeReport(
         report=report,
         pairs=PairReader(documents.folder, documents.by_ref()),
         levels=Levels(rules, frozenset(report.accepted)),
     )
+
+
+def _plan(folder: Path) -> Plan | None:
+    """The runbook in the working folder, if `migrate plan` was run. Raises InputError when it cannot be used."""
+    path = folder / PLAN
+    if not path.is_file():
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Plan)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is no plan of this version: {error}; run `migrate plan` again") from error

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from migrate.errors import InputError
@@ -14,6 +15,9 @@ from migrate.yaml_out import dump
 
 _BOOKKEEPING = ("managedFields", "uid", "resourceVersion", "generation", "creationTimestamp", "selfLink")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_SCALAR = re.compile(r"\s*(?:- )*(?:(?P<key>[^:\s]+|'[^']+'|\"[^\"]+\"): )?(?P<value>[^\s#{\[].*)$")
+_PREFIXES = ("any:", "k8s:", "io.cilium.k8s.namespace.labels.")
+_STRUCTURE = frozenset({"true", "false", "Ingress", "Egress"})
 _NO_RESULT = {
     "kept": "Nothing is written: the policy stays in the cluster.",
     "unsupported": "Nothing was written.",
@@ -23,10 +27,16 @@ _NO_RESULT = {
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A caption and the text under it."""
+    """A caption and the text under it. `marked` are lines, from 0, that say something the other side does not."""
 
     caption: str
     text: str
+    marked: frozenset[int] = frozenset()
+
+    @property
+    def lines(self) -> tuple[tuple[bool, str], ...]:
+        """Each line, and whether it is marked."""
+        return tuple((number in self.marked, line) for number, line in enumerate(self.text.splitlines()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +58,7 @@ class PairReader:
         """Both sides; what is missing on one says so in its place."""
         results = tuple(Text(file, self._file(file)) for file in row.files)
         nothing = Text("Result", _NO_RESULT.get(row.standing, "No file is named for it."))
-        return Pair(self._source(row), results or (nothing,))
+        return _compared(self._source(row), results) if results else Pair(self._source(row), (nothing,))
 
     def _source(self, row: PolicyRow) -> Text:
         raw = self.objects.get(row.source)
@@ -69,6 +79,43 @@ class PairReader:
             raise InputError(
                 f"{self.folder}: {name!r} cannot be read: {error}; run `migrate translate` again"
             ) from error
+
+
+def _compared(source: Text, results: tuple[Text, ...]) -> Pair:
+    """Both sides with what only one of them says marked: values below `spec`, whatever their keys are called."""
+    left, right = dict(_values(source.text)), [dict(_values(result.text)) for result in results]
+    known_left = set(left.values())
+    known_right = {value for values in right for value in values.values()}
+    return Pair(
+        replace(source, marked=frozenset(line for line, value in left.items() if value not in known_right)),
+        tuple(
+            replace(result, marked=frozenset(line for line, value in values.items() if value not in known_left))
+            for result, values in zip(results, right, strict=True)
+        ),
+    )
+
+
+def _values(text: str) -> Iterator[tuple[int, str]]:
+    """The values below `spec` with their lines. Label keys count as values, without the prefix that Cilium gives."""
+    inside = False
+    for number, line in enumerate(text.splitlines()):
+        if line and not line.startswith((" ", "#", "-")):
+            inside = line.startswith("spec")
+            continue
+        found = _SCALAR.match(line) if inside and not line.endswith(":") else None
+        if found is None or found.group("value") in _STRUCTURE:
+            continue
+        key = _plain(found.group("key") or "")
+        label = f"{key}=" if "/" in key or "." in key else ""
+        yield number, label + _plain(found.group("value"))
+
+
+def _plain(text: str) -> str:
+    """A key or value without quotes and the prefixes that Cilium gives to labels."""
+    bare = text.strip("'\"")
+    for prefix in _PREFIXES:
+        bare = bare.removeprefix(prefix)
+    return bare
 
 
 def source_text(raw: RawObject) -> str:

@@ -5,14 +5,16 @@ Colours are classes of the style sheet; each shape also has a plain attribute fo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 from markupsafe import Markup
 
+from migrate.report.comparison import ChangedPair
 from migrate.report.document import Deadline, Standing
-from migrate.report.words import STANDING_TITLES
+from migrate.report.words import CHANGE_TITLES, STANDING_TITLES
 
 _WIDTH = 960
 _MARGIN = 12
@@ -35,6 +37,17 @@ _SEGMENT = Markup(
 )
 _LINE = Markup('<line class="{}" x1="{:.1f}" y1="{}" x2="{:.1f}" y2="{}" stroke="{}"/>')
 _TEXT = Markup('<text class="{}" x="{:.1f}" y="{}" text-anchor="{}">{}</text>')
+_MOST_PAIRS = 40
+_SIDE = 260
+_NAME_LENGTH = 36
+_CHANGE_STROKES: Mapping[str, str] = {"lost": "#b3261e", "new": "#0b5cab", "both": "#8a5300"}
+_WAY = Markup(
+    '<line class="way {}" x1="{}" y1="{}" x2="{}" y2="{}" stroke="{}" stroke-width="2"><title>{}</title></line>'
+)
+_SIGN = Markup(
+    '<g class="mark {0}"><circle cx="{1:.1f}" cy="{2:.1f}" r="9" fill="#fff" stroke="{3}"/>'
+    '<text x="{1:.1f}" y="{4:.1f}" text-anchor="middle">{5}</text></g>'
+)
 _DOT = Markup('<circle class="{}" cx="{:.1f}" cy="{}" r="5" fill="{}"><title>{}</title></circle>')
 
 
@@ -99,6 +112,51 @@ def _mark(deadline: Deadline, left: float, top: int) -> Iterable[Markup]:
     yield _LINE.format(name, left, _AXIS, left, top, fill)
     yield _DOT.format(name, left, top, fill, f"{deadline.date} {title}")
     yield _TEXT.format("", left + side, top + 4, _anchor(left), label)
+
+
+def changed_connections(pairs: Sequence[ChangedPair]) -> Markup:
+    """Who loses or gains a way to whom: only what changed, from the left to the right. Empty without changes."""
+    drawn = pairs[:_MOST_PAIRS]
+    if not drawn:
+        return Markup()
+    sources, destinations = _rows(pair.source for pair in drawn), _rows(pair.destination for pair in drawn)
+    height = _ROW * max(len(sources), len(destinations)) + 44
+    parts = [
+        _TEXT.format("faint", _SIDE, 16, "end", "from"),
+        _TEXT.format("faint", _WIDTH - _SIDE, 16, "start", "to"),
+    ]
+    parts += [_TEXT.format("", _SIDE - 10, top + 4, "end", _short(name)) for name, top in sources.items()]
+    parts += [
+        _TEXT.format("", _WIDTH - _SIDE + 10, top + 4, "start", _short(name)) for name, top in destinations.items()
+    ]
+    for pair, share in zip(drawn, _shares(drawn), strict=True):
+        parts += _connection(pair, sources[pair.source], destinations[pair.destination], share)
+    words = "; ".join(f"{pair.source} to {pair.destination}: {CHANGE_TITLES[pair.change]}" for pair in drawn)
+    return _svg("ways", height, "Changed connections", f"{words}.", parts)
+
+
+def _rows(names: Iterable[str]) -> dict[str, int]:
+    """Where each name stands, from top to bottom."""
+    return {name: 40 + _ROW * row for row, name in enumerate(sorted(set(names)))}
+
+
+def _connection(pair: ChangedPair, top: int, bottom: int, share: float) -> Iterable[Markup]:
+    """A line with its sign a share of the way."""
+    left, right = _SIDE, _WIDTH - _SIDE
+    sign_left, sign_top = left + (right - left) * share, top + (bottom - top) * share
+    label = f"{pair.source} to {pair.destination}: {CHANGE_TITLES[pair.change]}"
+    yield _WAY.format(pair.change, left, top, right, bottom, _CHANGE_STROKES[pair.change], label)
+    yield _SIGN.format(pair.change, sign_left, sign_top, _CHANGE_STROKES[pair.change], sign_top + 5, pair.sign)
+
+
+def _shares(pairs: Sequence[ChangedPair]) -> list[float]:
+    """Where signs stand on their lines: at the end where fewer lines meet, so that they do not cover each other."""
+    leaving, arriving = Counter(pair.source for pair in pairs), Counter(pair.destination for pair in pairs)
+    return [0.06 if leaving[pair.source] <= arriving[pair.destination] else 0.94 for pair in pairs]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 1]}…"
 
 
 def _anchor(left: float) -> str:

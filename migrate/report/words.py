@@ -16,6 +16,28 @@ STATE_ANSWERS: Mapping[State, str] = MappingProxyType(
     }
 )
 
+RETURN_TITLES: Mapping[str, str] = MappingProxyType(
+    {
+        "at_once": "a change made past it is undone at once, so change it there",
+        "at_deploy": "a change made past it is undone with the next release, so change it there",
+        "never": "a change made past it stays; its own place is",
+        "unknown": "whether a change made past it stays is not known; its own place is",
+    }
+)
+
+ORIGINAL_TITLES: Mapping[str, str] = MappingProxyType(
+    {
+        "stays": "stays: Cilium reads it as it is",
+        "after_cutover": "goes after the cutover: until then the old engine needs it",
+        "with_old_engine": "goes with the old engine: Cilium does not read it",
+        "decided": "has to be decided about: nothing was written in its place",
+    }
+)
+
+CHANGE_TITLES: Mapping[str, str] = MappingProxyType(
+    {"lost": "something is lost", "new": "something new is possible", "both": "something is lost and something is new"}
+)
+
 EVIDENCE_SIGNS: Mapping[str, str] = MappingProxyType({"there": "✓", "partial": "◐", "missing": "?", "against": "✗"})
 
 EVIDENCE_STATES: Mapping[str, str] = MappingProxyType(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from migrate.workflow import run_report
 from tests.prerequisites import require
 from tests.report.browser import start_browser
 from tests.report.sample import REALISTIC, Folder
+from tests.report.whole import whole_folder
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 MakePage = Callable[[Folder], Path]
@@ -39,6 +41,24 @@ def realistic_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     page = place / "report.html"
     page.write_bytes(run_report(place, NOW).html())
     return page
+
+
+@pytest.fixture(scope="session")
+def whole_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report on the sample cluster with every document, made by the stages."""
+    place = whole_folder(tmp_path_factory.mktemp("whole"))
+    page = place / "report.html"
+    page.write_bytes(run_report(place, NOW).html())
+    return page
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The script of axe-core, which .ci/install-axe puts into the cache."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    found = sorted((base / "cilium-migrate").glob("axe-core-*/axe.min.js"))
+    require(bool(found), "axe-core (.ci/install-axe)")
+    return found[-1].read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

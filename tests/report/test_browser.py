@@ -20,7 +20,7 @@ from tests.report.conftest import MakePage
 pytestmark = pytest.mark.browser
 
 SECTIONS = (
-    *("verdict", "deadlines", "blockers", "results", "namespaces"),
+    *("verdict", "deadlines", "blockers", "changes", "traffic", "results", "namespaces"),
     *("policies", "findings", "unmeasured", "inventory", "inputs"),
 )
 HOSTILE = '</script><script>document.title="taken"</script><img src=x onerror=alert(1)>'
@@ -198,10 +198,67 @@ def luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize("width", [390, 768, 1280])
-def test_page_never_scrolls_sideways(browser: Chrome, realistic_page: Path, width: int) -> None:
-    open_page(browser, realistic_page, width=width)
+@pytest.mark.parametrize("which", ["realistic_page", "whole_page"])
+def test_page_never_scrolls_sideways(browser: Chrome, which: str, width: int, request: pytest.FixtureRequest) -> None:
+    open_page(browser, request.getfixturevalue(which), width=width)
     browser.execute_script("document.querySelectorAll('details').forEach((one) => (one.open = true))")
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("which", ["realistic_page", "whole_page"])
+def test_axe_finds_nothing(browser: Chrome, which: str, scheme: str, axe: str, request: pytest.FixtureRequest) -> None:
+    open_page(browser, request.getfixturevalue(which), scheme=scheme)
+    browser.execute_script("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+    assert axe_problems(browser, axe) == []
+
+
+def axe_problems(browser: Chrome, axe: str) -> list[str]:
+    """What axe-core says of the page, one line for each place."""
+    browser.execute_cdp_cmd("Runtime.evaluate", {"expression": axe})
+    found: list[str] = browser.execute_async_script(
+        """
+        const done = arguments[arguments.length - 1];
+        axe.run(document).then(
+          (found) => done(found.violations.flatMap((one) => one.nodes.map((node) => `${one.id}: ${node.html}`))),
+          (error) => done([String(error)]),
+        );
+        """
+    )
+    return found
+
+
+def test_page_with_every_document_is_clean_and_asks_for_nothing(browser: Chrome, whole_page: Path) -> None:
+    open_page(browser, whole_page)
+    assert requests(browser) == [whole_page.as_uri()]
+    assert console(browser) == []
+    for section in (*SECTIONS, "coverage", "nodes"):
+        assert browser.find_element(By.ID, section).is_displayed(), section
+
+
+def test_first_screen_answers_before_anything_else(browser: Chrome, whole_page: Path) -> None:
+    open_page(browser, whole_page)
+    verdict = browser.find_element(By.ID, "verdict")
+    assert verdict.rect["y"] + verdict.rect["height"] <= 900
+    assert verdict.find_element(By.CSS_SELECTOR, "ol a").text == "Traffic that passes today would be dropped by Cilium"
+
+
+def test_changed_cell_leads_to_its_causes(browser: Chrome, whole_page: Path) -> None:
+    open_page(browser, whole_page)
+    cell = browser.find_element(By.CSS_SELECTOR, ".matrix td.new a")
+    cell.send_keys(Keys.ENTER)
+    pair = browser.find_element(By.ID, (cell.get_attribute("href") or "").partition("#")[2])
+    assert pair.get_attribute("open") is not None
+    pair.find_element(By.CSS_SELECTOR, "li a").send_keys(Keys.ENTER)
+    assert browser.find_element(By.CSS_SELECTOR, "details:target").get_attribute("open") is not None
+
+
+def test_would_be_drops_are_found_by_keyboard(browser: Chrome, whole_page: Path) -> None:
+    open_page(browser, whole_page)
+    tab_to(browser, "#traffic input")
+    browser.switch_to.active_element.send_keys("staging")
+    rows = browser.find_elements(By.CSS_SELECTOR, ".drops tbody tr")
+    assert [row.find_element(By.TAG_NAME, "th").text for row in rows] == ["staging/Deployment/load-test"]
 
 
 def test_page_prints(browser: Chrome, realistic_page: Path) -> None:
@@ -211,8 +268,9 @@ def test_page_prints(browser: Chrome, realistic_page: Path) -> None:
     assert printed.count(b"/Type /Page\n") >= 3
 
 
-def test_structure_helps_those_who_do_not_see_it(browser: Chrome, realistic_page: Path) -> None:
-    open_page(browser, realistic_page)
+@pytest.mark.parametrize("which", ["realistic_page", "whole_page"])
+def test_structure_helps_those_who_do_not_see_it(browser: Chrome, which: str, request: pytest.FixtureRequest) -> None:
+    open_page(browser, request.getfixturevalue(which))
     problems = browser.execute_script(
         """
         const all = (css) => [...document.querySelectorAll(css)];
@@ -227,7 +285,8 @@ def test_structure_helps_those_who_do_not_see_it(browser: Chrome, realistic_page
         for (const head of all("th")) if (!head.scope) bad.push("th without scope: " + head.textContent);
         for (const input of all("input, select")) if (!input.labels.length) bad.push("control without label");
         for (const picture of all("svg")) {
-          if (!picture.querySelector("title") || !picture.querySelector("desc")) bad.push("picture without words");
+          const words = picture.querySelector("title") && picture.querySelector("desc");
+          if (!words && !picture.ariaLabel) bad.push("picture without words");
         }
         const ids = all("[id]").map((one) => one.id);
         if (new Set(ids).size !== ids.length) bad.push("an id stands twice");
