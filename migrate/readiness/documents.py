@@ -131,7 +131,7 @@ def read_folder(folder: Path) -> Documents:
         changes = outdated(audit, folder, folder / SNAPSHOT)
         is_complete = audit.complete and not changes
         inputs.append(_input(folder / AUDIT, "Audit", audit.tool_version, audit.until, is_complete))
-    return Documents(folder, header, objects, translation, verification, audit, tuple(inputs), changes)
+    return Documents(folder, header, objects, translation, verification, audit, tuple(inputs), audit_outdated=changes)
 
 
 def read_audit(folder: Path) -> Audit | None:

@@ -12,6 +12,7 @@ from migrate.readiness.checks import (
     services,
     traffic,
     upgrades,
+    values,
     windows,
     workloads,
 )
@@ -21,7 +22,7 @@ from migrate.readiness.evaluate import Check
 def all_checks() -> tuple[Check, ...]:
     """All checks, in the order of their ids."""
     modules = (
-        *(cluster.CHECKS, upgrades.CHECKS, address_plan.CHECKS, services.CHECKS),
-        *(policies.CHECKS, traffic.CHECKS, live_traffic.CHECKS, windows.CHECKS, workloads.CHECKS, nodes.CHECKS, cutover.CHECKS),
+        *(cluster, upgrades, address_plan, services, policies, traffic),
+        *(windows, workloads, nodes, live_traffic, cutover, values),
     )
-    return tuple(sorted((check for checks in modules for check in checks), key=lambda check: check.id))
+    return tuple(sorted((check for module in modules for check in module.CHECKS), key=lambda check: check.id))
