@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ _REASON, _BEGIN, _END = 0, 1, 2
 _TRACEPOINT = "kfree_skb"
 _SYMBOLS = Path("/proc/kallsyms")
 _PLACE = "nf_hook_slow"
+_ADDRESS = 16
+"""Hexadecimal digits of a place in the kernel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +113,18 @@ def _attach_by_place(loaded: BpfObject, settings: Map, name: str) -> int:
 
 def _place(wanted: str) -> tuple[int, int]:
     """Where a function of the kernel begins and ends. Raises ProbeError."""
-    symbols = [line.split()[:3] for line in _SYMBOLS.read_text().splitlines()] if _SYMBOLS.exists() else []
-    begin = next((int(address, 16) for address, _, name in symbols if name == wanted), 0)
-    if not begin:
+    begin = next((line[:_ADDRESS] for line in _symbols() if line.split()[2:3] == [wanted]), "")
+    if not begin.strip("0"):
         raise ProbeError(f"{_SYMBOLS} does not say where {wanted} is; it takes root to read, or CAP_SYSLOG")
-    return begin, min(place for address, _, _ in symbols if (place := int(address, 16)) > begin)
+    end = min(address for line in _symbols() if (address := line[:_ADDRESS]) > begin)
+    return int(begin, 16), int(end, 16)
+
+
+def _symbols() -> Iterator[str]:
+    """Line by line: there are a hundred thousand and more. Addresses are as long as each other."""
+    if _SYMBOLS.exists():
+        with _SYMBOLS.open() as lines:
+            yield from lines
 
 
 def _index(number: int) -> bytes:

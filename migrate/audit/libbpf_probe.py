@@ -19,6 +19,7 @@ from migrate.audit.kernel import ProbeError, Sizes, Table
 from migrate.audit.layout import Control, Counter, Direction
 from migrate.audit.libbpf import BpfObject, KernelRefusalError, Map
 from migrate.audit.pins import BPFFS, PinFolder, is_bpffs, open_folder
+from migrate.audit.rights import is_administrator
 
 TABLES = ("flows0", "flows1", "coarse")
 MAPS = (*TABLES, "connections", "stats", "ctl")
@@ -27,6 +28,10 @@ _HOOKS = ("tcx", "clsact")
 # Older kernels allocate such entries in the way of the packet.
 _FLEXIBLE_TABLES_SINCE = (6, 1)
 _CHARGED_TO_CGROUPS_SINCE = (5, 11)
+_OFFERS_CONNTRACK_SINCE = (6, 1)
+BTF = Path("/sys/kernel/btf/vmlinux")
+"""The types of the kernel's own structs."""
+_NO_BTF = f"the kernel has no BTF ({BTF})"
 
 
 class Programs(Protocol):
@@ -223,8 +228,21 @@ def _load_best(objects: Path, sizes: Sizes, pins: Path | None, extras: bool) -> 
         try:
             return _load(objects / "ct.bpf.o", sizes, pins), note
         except ProbeError as error:
-            note = (f"translated addresses are not seen in the kernel, but asked for by netlink: {error}",)
+            why = _why_no_functions(str(error))
+            note = (f"translated addresses are not seen in the kernel: {why}; conntrack is asked by netlink instead",)
     return _load(objects / "probe.bpf.o", sizes, pins), note
+
+
+def _why_no_functions(error: str) -> str:
+    if not BTF.exists():
+        return _NO_BTF
+    if "not found in kernel or module BTFs" not in error:
+        return error
+    if libbpf.kernel_version() < _OFFERS_CONNTRACK_SINCE:
+        return f"kernel {os.uname().release} has no functions for it (they need 6.1 or newer)"
+    if not is_administrator():
+        return "the kernel shows the functions of its module nf_conntrack to CAP_SYS_ADMIN only"
+    return "the kernel has no functions for it; is its module nf_conntrack loaded?"
 
 
 def _load(path: Path, sizes: Sizes, pins: Path | None) -> BpfObject:
@@ -267,7 +285,7 @@ def _open_drops(objects: Path, maps: Mapping[str, Map], pins: Path | None) -> tu
     try:
         return open_drops(objects, maps, pins), ()
     except ProbeError as error:
-        return None, (f"what netfilter drops today is not seen: {error}",)
+        return None, (f"what netfilter drops today is not seen: {error if BTF.exists() else _NO_BTF}",)
 
 
 def _set_sizes(loaded: BpfObject, sizes: Sizes) -> None:

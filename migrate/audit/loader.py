@@ -11,16 +11,13 @@ from migrate.audit.attach import has_tcx
 from migrate.audit.bcc_probe import open_bcc_probe
 from migrate.audit.compile import CompileError, build_objects
 from migrate.audit.kernel import Probe, ProbeError, Sizes
-from migrate.audit.libbpf_probe import open_libbpf_probe
+from migrate.audit.libbpf_probe import BTF, open_libbpf_probe
 from migrate.audit.pins import BPFFS, is_bpffs
+from migrate.audit.rights import missing_capabilities
 from migrate.resources import data
 
 LOADERS = ("libbpf", "bcc")
-_CAPABILITIES = {"CAP_BPF": 39, "CAP_NET_ADMIN": 12, "CAP_PERFMON": 38}
-_SYS_ADMIN = 21
-"""Includes CAP_BPF and CAP_PERFMON."""
 _OLDEST = (5, 10)
-_BTF = Path("/sys/kernel/btf/vmlinux")
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
 
 
@@ -78,13 +75,9 @@ def missing_pieces(bpffs: Path | None = BPFFS) -> list[Piece]:
 
 
 def _missing_rights() -> list[Piece]:
-    status = Path("/proc/self/status").read_text()
-    (effective,) = (int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:"))
-    implied = {"CAP_BPF", "CAP_PERFMON"} if effective >> _SYS_ADMIN & 1 else set()
     return [
         Piece(name, True, f"no {name}: run it as root or give it CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")
-        for name, bit in _CAPABILITIES.items()
-        if not effective >> bit & 1 and name not in implied
+        for name in missing_capabilities()
     ]
 
 
@@ -100,8 +93,8 @@ def _missing_in_kernel() -> list[Piece]:
     found, release = [], os.uname().release
     if libbpf.kernel_version() < _OLDEST:
         found.append(Piece("kernel", True, f"kernel {release} is too old: the probe needs 5.10 or newer"))
-    if not _BTF.exists():
-        text = f"no BTF ({_BTF}): translated addresses and today's drops are not seen in the kernel"
+    if not BTF.exists():
+        text = f"no BTF ({BTF}): translated addresses and today's drops are not seen in the kernel"
         found.append(Piece("BTF", False, text))
     if _LOCKDOWN.exists() and "[confidentiality]" in _LOCKDOWN.read_text():
         found.append(
