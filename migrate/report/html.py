@@ -94,6 +94,7 @@ def render_html(report: Report, pairs: PairReader, levels: Levels) -> bytes:
         timeline=timeline(report.deadlines, date.fromisoformat(report.generated[:10])),
         namespace_columns=NAMESPACE_COLUMNS,
         gaps=[_titled(gap) for gap in report.unmeasured],
+        unchecked=_by_lack(report),
         proved=sum(row.proof != "none" for row in report.policies),
         **_rows(report, pairs, levels, traffic),
     ).encode()
@@ -110,6 +111,15 @@ def _absent(report: Report) -> frozenset[str]:
         )
         if not there
     )
+
+
+def _by_lack(report: Report) -> list[tuple[str, list[str]]]:
+    """What rules lack, each with the ids of those rules, what most of them lack first."""
+    found: dict[str, list[str]] = {}
+    for rule in report.unchecked:
+        for lack in rule.lacks:
+            found.setdefault(lack, []).append(rule.id)
+    return sorted(found.items(), key=lambda entry: (-len(entry[1]), entry[0]))
 
 
 def _rows(report: Report, pairs: PairReader, levels: Levels, traffic: TrafficView | None) -> dict[str, object]:
