@@ -35,6 +35,7 @@ NODE = "---\n{{apiVersion: v1, kind: Node, metadata: {{name: n{0}, labels: {{kub
 NODES = "".join(NODE.format(number) for number in range(248))
 PODS = "".join(POD.format(number) for number in range(20_001))
 CALICO: Mapping[str, Json] = {"networkProfile": {"networkPolicy": "calico"}}
+GONE = "AKSAzureLinux-V2gen2-202510.19.0"
 LTS: Mapping[str, Json] = {"supportPlan": "AKSLongTermSupport"}
 
 
@@ -138,6 +139,11 @@ def version(text: str | None, **more: Json) -> dict[str, Json]:
             ),
             ["gone since 2026-03-31"],
             id="Azure Linux 2",
+        ),
+        pytest.param(
+            Row("CLU-OS-IMAGE-GONE", azure={"agentPoolProfiles": pools({}, {"count": 0, "nodeImageVersion": GONE})}),
+            ["AKSAzureLinux-V2gen2-202510.19.0"],
+            id="a pool without nodes",
         ),
         pytest.param(Row("CLU-NPM-SCALE", NODES), ["251 nodes, and NPM is made for 250"], id="one node too many"),
         pytest.param(Row("CLU-NPM-SCALE", KILLED), ["azure-npm-x2"], id="NPM out of memory"),

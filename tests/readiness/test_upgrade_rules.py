@@ -170,6 +170,10 @@ def test_found(row: Row, said: str, tmp_path: Path) -> None:
         pytest.param(Row(BUDGET, budget("maxUnavailable: 1")), id="one may be away"),
         pytest.param(Row(BUDGET, budget('maxUnavailable: "1%"')), id="a part of one is one"),
         pytest.param(Row(BUDGET, budget("minAvailable: 1")), id="one of two is needed"),
+        pytest.param(
+            Row(BUDGET, budget("minAvailable: 2") + "---\n" + DEPLOYMENT.replace("replicas: 2", "replicas: 3")),
+            id="a third replica is wanted and does not run yet",
+        ),
         pytest.param(Row(BUDGET, budget('minAvailable: "50%"')), id="half of two is needed"),
         pytest.param(
             Row(BUDGET, budget("minAvailable: 5, selector: {matchLabels: {app: gone}}")), id="a budget over no pods"

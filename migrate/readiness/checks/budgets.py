@@ -42,7 +42,7 @@ def check_budgets(documents: Documents, today: date) -> Iterator[Finding | Missi
         pods = _pods(raw, documents)
         if pods is None and not asked:
             yield Missing(f"the pods of {raw.ref}: `kubectl get pods -A -o yaml`")
-        elif pods and (why := _why(raw, pods)):
+        elif pods and (why := _why(raw, _wanted(raw, pods, documents))):
             detail = f"{why}, so none of {counted(pods, 'pod')} may be evicted; a drain gives up after "
             detail += f"{limits().drain_timeout_minutes.value} minutes"
             yield Finding(id="CLU-PDB-BLOCKS-DRAIN", detail=detail, subject=raw.ref, field=_field(raw))
@@ -78,9 +78,22 @@ def _pods(raw: RawObject, documents: Documents) -> int | None:
     expected = number(raw, "status", "expectedPods")
     if expected is not None:
         return expected
-    wanted = [template for template in _templates(documents) if template.namespace == namespace]
     known = any(documents.was_read(kind) for kind in _WORKLOADS)
-    return sum(template.replicas for template in wanted if matches(selector, template)) if known else None
+    return _replicas(raw, selector, documents) if known else None
+
+
+def _wanted(raw: RawObject, pods: int, documents: Documents) -> int:
+    """How many pods there should be under a budget: by its controller, else what runs and what workloads ask for."""
+    expected, selector = number(raw, "status", "expectedPods"), _selector(raw)
+    if expected or selector is None:
+        return expected or pods
+    return max(pods, _replicas(raw, selector, documents))
+
+
+def _replicas(raw: RawObject, selector: Selector, documents: Documents) -> int:
+    namespace = raw.ref.namespace or "default"
+    found = [template for template in _templates(documents) if template.namespace == namespace]
+    return sum(template.replicas for template in found if matches(selector, template))
 
 
 def _templates(documents: Documents) -> Iterator[_Template]:

@@ -209,8 +209,8 @@ def check_npm_scale(documents: Documents, today: date) -> Iterator[Finding | Mis
     """More nodes or pods than NPM is made for, or an NPM that ran out of memory."""
     nodes, pods = len(documents.by_kind.get("Node", ())), len(documents.by_kind.get("Pod", ()))
     cluster = managed_cluster(documents)
+    nodes = max(nodes, (cluster.nodes() or 0) if cluster is not None else 0)
     if not documents.was_read("Node"):
-        nodes = (cluster.nodes() or 0) if cluster is not None else 0
         yield Missing("objects of kind Node, which were not read")
     for number, limit, what in ((nodes, limits().npm_nodes, "node"), (pods, limits().npm_pods, "pod")):
         if number > limit.value:

@@ -109,7 +109,10 @@ def _images(inventory: Inventory) -> list[Fact]:
         return []
     nodes = [(node, ("metadata", "labels", IMAGE_LABEL)) for node in inventory.all("Node")]
     pools = [(raw, (*path, "nodeImageVersion")) for raw, path in azure_pools(inventory)]
-    return _per_value("node-image", nodes) if nodes else _per_value("node-image", pools, "node pool")
+    running = grouped(nodes)
+    others = [(raw, path) for raw, path in pools if text(raw, *path) not in running]
+    found = _per_value("node-image", nodes) if running else []
+    return [*found, *_per_value("node-image", others, "node pool")] if others or not found else found
 
 
 def _windows(inventory: Inventory) -> list[Fact]:
