@@ -22,7 +22,7 @@ WRITTEN = ("cilium", "compat")
 
 def future_objects(folder: Path, document: Translation, policies: Sequence[RawObject]) -> list[RawObject]:
     """The objects that Cilium will read: those written, Cilium's own of today, and NetworkPolicies that stay."""
-    folders = [str(folder / name) for name in WRITTEN if (folder / name).is_dir()]
+    folders = [str(folder / name) for name in WRITTEN if any((folder / name).rglob("*.yaml"))]
     written = read_files(folders, None).objects if folders else ()
     return [*written, *remaining(document, policies)]
 

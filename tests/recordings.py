@@ -137,7 +137,8 @@ def packed(address: str) -> bytes:
 
 
 def protocol_and_port(text: str) -> tuple[int, int]:
-    """Numbers from TCP/443; ICMP/8 is a type, with code 0."""
+    """Numbers from TCP/443 or 47/0; ICMP/8 is a type, with code 0."""
     name, _, port = text.partition("/")
     number = int(port or 0)
-    return PROTOCOL_NUMBERS[name], number << 8 if name.startswith("ICMP") else number
+    protocol = int(name) if name.isdigit() else PROTOCOL_NUMBERS[name]
+    return protocol, number << 8 if name.startswith("ICMP") else number

@@ -24,7 +24,7 @@ from migrate.model.audit_documents import (
     UnseenRule,
 )
 from migrate.model.cluster import Pod
-from migrate.model.flow import Direction
+from migrate.model.flow import ICMP, ICMPV6, TCP, UDP, Direction
 from migrate.model.ruleset import Provenance
 
 _Traffic: TypeAlias = tuple[AuditEnd, AuditEnd, str, int, int, str]
@@ -32,6 +32,8 @@ _DIRECTIONS: dict[Direction, Literal["egress", "ingress"]] = {
     Direction.EGRESS: "egress",
     Direction.INGRESS: "ingress",
 }
+_CARRIED = (TCP, UDP, ICMP, ICMPV6)
+"""Protocols that Cilium carries for every pod, if policies let it."""
 
 
 def replay(reading: Reading, revision: Revision, scene: Scene) -> Audit:
@@ -73,6 +75,7 @@ def audit_of(replay: Replay) -> Audit:
         never_seen=_never_seen(replay),
         ambiguous=grouped(line for line in new if line.verdict == "unknown"),
         not_judged=grouped(others),
+        other_protocols=grouped(line for line in new if line.asked.packet.protocol not in _CARRIED),
         assumptions=tuple(f"{pod}: {said}" for pod, said in sorted(replay.world.assumptions.items())),
         left_out=doubts,
     )

@@ -174,8 +174,9 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A recording judged under one revision of the policies.
 
     `complete` is False where something was not watched, lost, or not judged by all that may decide (`incomplete` says
-    what). `assumptions`: pods that ran and are not in the snapshot, with whose labels they were judged. "Not seen" is
-    never "safe".
+    what). `other_protocols` is traffic of others than TCP, UDP and ICMP, whatever the verdict: whether Cilium carries
+    it is no matter of policies. `assumptions`: pods that ran and are not in the snapshot, with whose labels they were
+    judged. "Not seen" is never "safe".
     """
 
     api_version: Literal["cilium-migrate/v1alpha1"] = "cilium-migrate/v1alpha1"
@@ -204,6 +205,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     never_seen: tuple[UnseenRule, ...] = ()
     ambiguous: tuple[ObservedGroup, ...] = ()
     not_judged: tuple[ObservedGroup, ...] = ()
+    other_protocols: tuple[ObservedGroup, ...] = ()
     assumptions: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 

@@ -93,8 +93,8 @@ def _gap(documents: Documents, today: date) -> Iterator[Finding | Missing]:
     policies = sum(is_policy(raw.ref) for raw in documents.objects)
     if route.path in ("unknown", "already-cilium") or not route.engine or not policies:
         return
-    times = f", {route.reimages} times all nodes anew" if route.reimages > 1 else ""
-    detail = f"{route.title}: {_unenforced(route)}{times}; {counted(policies, 'policy')} enforce nothing until then"
+    times = f"; all nodes are made anew {route.reimages} times" if route.reimages > 1 else ""
+    detail = f"{route.title}: {_unenforced(route)}{times} ({counted(policies, 'policy')} in the cluster)"
     yield Finding(id="CUT-ENFORCEMENT-GAP", detail=detail, effect=Effect.UNKNOWN)
 
 

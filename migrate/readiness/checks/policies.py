@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 
 import msgspec
 
+from migrate.model.audit_documents import Audit
 from migrate.model.documents import Result
 from migrate.model.finding import Effect, Finding
 from migrate.model.raw import RawObject
@@ -15,7 +16,7 @@ from migrate.readiness import limits
 from migrate.readiness.documents import Documents
 from migrate.readiness.evaluate import Check, Missing, Need
 from migrate.readiness.seen import for_aks, may_run, minor, network_policies, peers, runs, target
-from migrate.scan.inventory.look import counted, label
+from migrate.scan.inventory.look import counted, dig, items, label
 from migrate.sources import calico, cilium
 from migrate.sources.kubernetes import BlockPeer, NetworkPolicy, PodPeer
 from migrate.translate.kinds import is_policy
@@ -27,6 +28,7 @@ _CILIUM = (cilium.CNP, cilium.CCNP)
 _CALICO_READ = ("GlobalNetworkPolicy", "NetworkPolicy")
 _BUILT_IN_TIERS = ("default", "kube-admin", "kube-baseline", "adminnetworkpolicy", "baselineadminnetworkpolicy")
 _MADE_BY = "projectcalico.org/created-by"
+_SCTP = "SCTP"
 _NAMED_PROTOCOLS = ("TCP", "UDP", "SCTP", "ICMP", "ICMPv6", "1", "6", "17", "58", "132")
 _ASK_AZURE = "whether Advanced Container Networking Services is on: `az aks show -o json`, given with --az-json"
 
@@ -117,10 +119,33 @@ def _other_protocols(documents: Documents, today: date) -> Iterator[Finding | Mi
     if documents.audit is None:
         yield Missing(f"traffic of other protocols that is in use: {Need.AUDIT.value}")
         return
-    for group in documents.audit.would_drop:
-        if group.protocol not in _NAMED_PROTOCOLS:
+    yield from _in_use(documents.audit, "POL-OTHER-PROTO", lambda protocol: protocol != _SCTP)
+
+
+def _in_use(audit: Audit, identity: str, wanted: Callable[[str], bool]) -> Iterator[Finding]:
+    """What was recorded of protocols that Cilium does not carry."""
+    for group in audit.other_protocols:
+        if wanted(group.protocol):
             detail = f"{group.source} → {group.destination} uses {group.protocol} ({group.events} times recorded)"
-            yield Finding(id="POL-OTHER-PROTO", detail=detail, effect=Effect.NARROWS)
+            yield Finding(id=identity, detail=detail, effect=Effect.NARROWS)
+
+
+def _sctp(documents: Documents, today: date) -> Iterator[Finding | Missing]:
+    """SCTP that is no matter of a policy: of Services, of containers, and in use."""
+    if target(documents).sctp:
+        return
+    for raw in documents.by_kind.get("Service", ()):
+        if any(dig(port, "protocol") == _SCTP for port in items(dig(raw.data, "spec", "ports"))):
+            yield _about(raw, "POL-SCTP", "the Service has an SCTP port, which the target drops", Effect.NARROWS)
+    for raw in documents.by_kind.get("Pod", ()):
+        containers = items(dig(raw.data, "spec", "containers"))
+        ports = (port for container in containers for port in items(dig(container, "ports")))
+        if not dig(raw.data, "spec", "hostNetwork") and any(dig(port, "protocol") == _SCTP for port in ports):
+            yield _about(raw, "POL-SCTP", "a container has an SCTP port, which the target drops", Effect.NARROWS)
+    if documents.audit is None:
+        yield Missing(f"SCTP that is in use without being declared: {Need.AUDIT.value}")
+    else:
+        yield from _in_use(documents.audit, "POL-SCTP", lambda protocol: protocol == _SCTP)
 
 
 def _names(documents: Documents, today: date) -> Iterator[Finding | Missing]:
@@ -236,6 +261,7 @@ CHECKS = (
     Check("POL-CALICO-NATIVE", _calico_native, concerns=_on_calico),
     Check("POL-NS-NEGATIVE-WORLD", _world_by_negation, kinds=_POLICIES),
     Check("POL-OTHER-PROTO", _other_protocols),
+    Check("POL-SCTP", _sctp, kinds=("Pod", "Service")),
     Check("POL-FQDN", _names, needs=_FUTURE),
     Check("POL-L7", _layer_seven, needs=_FUTURE),
     Check("POL-ADMISSION-VAP", _admission, needs=_FUTURE, concerns=for_aks),
