@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from migrate.compared import VerifyRequest
-    from migrate.model.documents import Explanation, Lint, Simulation, Verification
+    from migrate.model.documents import Explanation, Lint, Simulation, Translation, Verification
     from migrate.model.finding import Finding, Severity
-    from migrate.model.plan_documents import Plan
+    from migrate.model.plan_documents import Plan, PlanCheck
     from migrate.model.raw import RawObject
     from migrate.readiness.route import Wishes
     from migrate.readiness.rules import Rule
@@ -56,6 +57,44 @@ def run_plan(folder: Path, now: datetime, wishes: Wishes) -> tuple[Plan, str]:
     made = plan(documents, now, wishes)
     write_files(folder, plan_files(documents, made))
     return made, runbook(made)
+
+
+def run_plan_check(
+    folder: Path,
+    inputs: ScanInputs,
+    fresh: Path | None,
+    now: datetime,
+    *,
+    stdin: BinaryIO | None = None,
+    progress: Progress,
+) -> PlanCheck:
+    """Compare a fresh snapshot (a file, or None for a scan of the inputs now) with what was proved and audited.
+
+    Raises InputError and ClusterError as reading does. The folder stays as it is.
+    """
+    from tempfile import TemporaryDirectory
+
+    from migrate.rechecked import Recheck, rechecked, scan_beside
+
+    with TemporaryDirectory(prefix="migrate-check-") as place:
+        taken = fresh or scan_beside(folder, Path(place), inputs, now, stdin, progress)
+        return rechecked(Recheck(folder, taken, partial(_translated_again, progress=progress)), now)
+
+
+def _translated_again(fresh: Path, before: Translation, progress: Progress) -> Outcome:
+    """The translation of another snapshot, made as an earlier one was."""
+    from migrate.rechecked import forms_of
+    from migrate.scan.taking import ScanInputs
+
+    request = TranslateRequest(
+        snapshot=fresh,
+        inputs=ScanInputs(),
+        target=before.target,
+        networkpolicy=before.networkpolicy,
+        forms=forms_of(before),
+        verify=any(result.proof != "none" for result in before.results),
+    )
+    return run_translate(request, "", progress=progress).outcome
 
 
 def run_scan(
