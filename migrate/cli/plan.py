@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from migrate.model.plan_documents import PlanCheck
     from migrate.scan.taking import ScanInputs
 
-RUNBOOK = "runbook.md"
+RUNBOOK, DOCUMENT = "runbook.md", "plan.json"
 
 
 class PlanFormat(Enum):
@@ -62,7 +62,7 @@ def plan(
 ) -> None:
     """Write the cutover runbook: conditions, commands in order, what is open meanwhile, the way back of each step.
 
-    Beside it go a backup of the old policies and the scripts that it names. Nothing of it is ever run by migrate.
+    Beside it go plan.json for the report, a backup of the old policies and the scripts. migrate never runs any of it.
     Exit status 4 when the plan rests on something that is not known. With --check 1 when something that was proved
     or audited no longer holds, 4 when the fresh scan is not complete.
     """
@@ -86,10 +86,12 @@ def _refuse(given: dict[str, object], why: str) -> None:
 
 def _write(folder: Path, output: PlanFormat, output_file: Path | None, *, overlay: bool, through_none: bool) -> None:
     from migrate.cli.emit import document_text
+    from migrate.files import write_atomic
     from migrate.readiness.route import Wishes
     from migrate.workflow import run_plan
 
     made, runbook = run_plan(folder, options.now(), Wishes(overlay, through_none))
+    write_atomic(folder / DOCUMENT, document_text(made, options.OutputFormat.JSON).encode())
     text = runbook if output is PlanFormat.MARKDOWN else document_text(made, options.OutputFormat.JSON)
     place = output_file or (folder / RUNBOOK if output is PlanFormat.MARKDOWN else None)
     _put(text, place)

@@ -23,7 +23,13 @@ from migrate.readiness.documents import SNAPSHOT, Documents
 from migrate.readiness.plan_after import after_checks, clean_up_steps, removals, restarts
 from migrate.readiness.plan_apply import apply_step, gates, prepare_steps
 from migrate.readiness.plan_azure_steps import change_steps, late_steps
-from migrate.readiness.plan_beside_steps import GUIDE, beside_preconditions, beside_steps, remove_old
+from migrate.readiness.plan_beside_steps import (
+    GUIDE,
+    beside_preconditions,
+    beside_steps,
+    beside_variables,
+    remove_old,
+)
 from migrate.readiness.plan_data import durations, terraform_source
 from migrate.readiness.plan_exposure import exposure_of
 from migrate.readiness.plan_files import plan_files
@@ -31,14 +37,13 @@ from migrate.readiness.plan_pools import Pool, pools_of, reimage_duration
 from migrate.readiness.plan_preconditions import azure_preconditions, common_preconditions, pod_network
 from migrate.readiness.plan_windows import windows_of
 from migrate.readiness.route import Route, Wishes, route_of
+from migrate.readiness.values import helm_values
 from migrate.scan.inventory.look import text
-
-_TUNNEL_PORT = "8473"
 
 
 def plan(documents: Documents, now: datetime, wishes: Wishes | None = None) -> Plan:
     """The plan on whatever documents there are; `now` stands in it as the time of its making."""
-    route = route_of(documents, wishes)
+    route = route_of(documents, wishes or documents.wishes)
     exposure = exposure_of(documents) if route.path in ("aks", "dual-overlay") else None
     made = _base(documents, now, route, exposure)
     if route.path in ("aks", "dual-overlay"):
@@ -105,7 +110,7 @@ def _steps(documents: Documents, route: Route, duration: Duration | None) -> tup
     clean_up = clean_up_steps(documents, route, removals(documents))
     if route.path == "aks":
         return (*prepare, *change_steps(documents, route, duration), apply, *clean_up, *late_steps(documents))
-    beside, nodes, enforce = beside_steps()
+    beside, nodes, enforce = beside_steps(helm_values(documents))
     kinds = [step for step in clean_up if step.id == "remove-calico-kinds"]
     others = [step for step in clean_up if step not in kinds]
     return (*prepare, beside, apply, nodes, enforce, *others, remove_old(route), *kinds)
@@ -133,9 +138,7 @@ def _variables(documents: Documents, route: Route) -> Iterator[Variable]:
             meaning = "pod network of the overlay" + (": the one of today" if given else ", unused anywhere else")
             yield _variable("POD_CIDR", given or "", meaning)
     else:
-        yield _variable("POD_CIDR", "", "new pod network for Cilium, unused anywhere else")
-        yield _variable("TUNNEL_PORT", _TUNNEL_PORT, "VXLAN port of Cilium, used by no other overlay")
-        yield _variable("CILIUM_VERSION", "", f"version of the chart; translated for {_target(documents)}")
+        yield from beside_variables(helm_values(documents), _target(documents))
 
 
 def _variable(name: str, value: str, meaning: str) -> Variable:

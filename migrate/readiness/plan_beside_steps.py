@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from migrate.model.plan_documents import PlanStep, Precondition, Rollback, Statement
-from migrate.readiness.plan_shell import run
+from collections.abc import Iterator
+
+from migrate.model.plan_documents import PlanStep, Precondition, Rollback, Statement, Variable
+from migrate.readiness.plan_shell import quoted, run
 from migrate.readiness.route import Route
+from migrate.readiness.values import HelmValues
+from migrate.readiness.values_said import Stage
+from migrate.readiness.values_text import objects_text, values_text
+from migrate.scan.inventory.look import dig
 
 FOLDER = "dual-overlay"
 GUIDE = Statement(
@@ -13,11 +19,46 @@ GUIDE = Statement(
     says="a second overlay, CiliumNodeConfig by label, node by node, policy enforcement off until the end",
 )
 _CHART = 'cilium cilium/cilium --version "$CILIUM_VERSION" --namespace kube-system'
-_LABEL = "io.cilium.migration/cilium-default"
+_NODE_CONFIG, _BGP = f"{FOLDER}/node-config.yaml", f"{FOLDER}/bgp.yaml"
+_VALUES = {stage: f"{FOLDER}/values-{stage.value}.yaml" for stage in Stage}
 _AUTODETECTION = (
     "kubectl patch installations.operator.tigera.io default --type=merge --patch "
     '\'{"spec":{"calicoNetwork":{"nodeAddressAutodetectionV4":{"firstFound":false,"kubernetes":"NodeInternalIP"}}}}\''
 )
+
+
+def beside_files(values: HelmValues) -> Iterator[tuple[str, str]]:
+    """The files of the two overlays with their paths in the working folder."""
+    for stage, path in _VALUES.items():
+        yield path, values_text(values, stage)
+    yield _NODE_CONFIG, objects_text(values.node_config)
+    if values.bgp:
+        yield _BGP, objects_text(values.bgp)
+
+
+def beside_variables(values: HelmValues, target: str) -> Iterator[Variable]:
+    """What the commands and checks of this way name."""
+    known = {value.key: value.value for value in values.of(Stage.MIGRATION)}
+    networks = [
+        network
+        for family in ("clusterPoolIPv4PodCIDRList", "clusterPoolIPv6PodCIDRList")
+        if isinstance(found := known.get(f"ipam.operator.{family}"), tuple)
+        for network in found
+    ]
+    meaning = f"pod network of Cilium; {_VALUES[Stage.MIGRATION]} has it"
+    yield Variable(name="POD_CIDR", value=",".join(networks) or None, meaning=meaning)
+    checked = ", ".join(values.versions)
+    meaning = f"version of Cilium's chart; values were checked for {checked}, policies translated for {target}"
+    yield Variable(name="CILIUM_VERSION", value=None, meaning=meaning)
+
+
+def _label(values: HelmValues) -> str:
+    """The label, as key=value, that hands a node to Cilium."""
+    for manifest in values.node_config:
+        labels = dig(manifest, "spec", "nodeSelector", "matchLabels")
+        if isinstance(labels, dict):
+            return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+    return ""
 
 
 def beside_preconditions(route: Route) -> tuple[Precondition, ...]:
@@ -39,8 +80,8 @@ def beside_preconditions(route: Route) -> tuple[Precondition, ...]:
             id="tunnel-port",
             title="A tunnel port or protocol that the old overlay does not use",
             state="check",
-            commands=(run('echo "$TUNNEL_PORT"', "not 4789 or 8472 where the old network uses VXLAN on it"),),
-            otherwise="choose another port, or Geneve",
+            commands=(run(f"grep -E '^tunnel' {_VALUES[Stage.MIGRATION]}", "a port that nothing on the nodes uses"),),
+            otherwise="choose another port there, or Geneve",
         ),
         Precondition(
             id="reboot",
@@ -72,9 +113,10 @@ def _autodetection() -> Precondition:
     )
 
 
-def beside_steps() -> tuple[PlanStep, PlanStep, PlanStep]:
+def beside_steps(values: HelmValues) -> tuple[PlanStep, PlanStep, PlanStep]:
     """The steps that change the cluster, in order."""
-    return (_beside(), _nodes(), _enforce())
+    label = _label(values)
+    return (_beside(values), _nodes(label), _enforce(label, bgp=bool(values.bgp)))
 
 
 def remove_old(route: Route) -> PlanStep:
@@ -103,7 +145,8 @@ def remove_old(route: Route) -> PlanStep:
     )
 
 
-def _beside() -> PlanStep:
+def _beside(values: HelmValues) -> PlanStep:
+    ids = sorted({finding.id for finding in values.findings})
     return PlanStep(
         id="cilium-beside",
         phase="change",
@@ -111,24 +154,23 @@ def _beside() -> PlanStep:
         why="Its overlay stands before any pod uses it; nothing changes for pods yet.",
         commands=(
             run("helm repo add cilium https://helm.cilium.io/"),
-            run(
-                f"helm upgrade --install {_CHART} --values {FOLDER}/values-migration.yaml "
-                '--set "ipam.operator.clusterPoolIPv4PodCIDRList={$POD_CIDR}" --set "tunnelPort=$TUNNEL_PORT"'
-            ),
+            run(f"helm upgrade --install {_CHART} --values {_VALUES[Stage.MIGRATION]}"),
             run("kubectl -n kube-system rollout status daemonset/cilium --timeout=15m", "successfully rolled out"),
             run("kubectl explain ciliumnodeconfig --api-version=cilium.io/v2", "the kind is described"),
-            run(f"kubectl apply --server-side -f {FOLDER}/node-config.yaml"),
+            run(f"kubectl apply --server-side -f {_NODE_CONFIG}"),
         ),
         notes=(
-            "Values that your cluster needs besides (MTU, masquerade, kube-proxy replacement) go into a further file.",
+            f"The values carry today's data plane over; each stands below its reason. Read first what {FOLDER}/ names.",
         ),
         rollback=Rollback(
             possible=True, how="take it away again", commands=(run("helm uninstall cilium --namespace kube-system"),)
         ),
+        rules=tuple(ids),
     )
 
 
-def _nodes() -> PlanStep:
+def _nodes(label: str) -> PlanStep:
+    key = label.partition("=")[0]
     return PlanStep(
         id="nodes",
         phase="change",
@@ -138,7 +180,7 @@ def _nodes() -> PlanStep:
             run("NODE=  # a node that is not moved yet; control plane nodes last", "the name of a node"),
             run('kubectl cordon "$NODE"'),
             run('kubectl drain "$NODE" --ignore-daemonsets --delete-emptydir-data --timeout=30m', "drained"),
-            run(f'kubectl label node "$NODE" --overwrite {_LABEL}=true'),
+            run(f'kubectl label node "$NODE" --overwrite {quoted(label)}'),
             run('kubectl -n kube-system delete pod --field-selector "spec.nodeName=$NODE" --selector k8s-app=cilium'),
             run("kubectl -n kube-system rollout status daemonset/cilium --timeout=15m", "successfully rolled out"),
             run("# reboot the machine of $NODE here, by the means you have", "the node is Ready again"),
@@ -159,7 +201,7 @@ def _nodes() -> PlanStep:
             possible=True,
             how="the same for a node that moved, with the label taken away",
             commands=(
-                run(f'kubectl cordon "$NODE" && kubectl label node "$NODE" {_LABEL}-'),
+                run(f'kubectl cordon "$NODE" && kubectl label node "$NODE" {quoted(key)}-'),
                 run(
                     'kubectl -n kube-system delete pod --field-selector "spec.nodeName=$NODE" --selector k8s-app=cilium'
                 ),
@@ -173,28 +215,25 @@ def _nodes() -> PlanStep:
     )
 
 
-def _enforce() -> PlanStep:
+def _enforce(label: str, *, bgp: bool) -> PlanStep:
+    key, _, value = label.partition("=")
+    peers = [run(f"kubectl apply --server-side -f {_BGP}")] if bgp else []
     return PlanStep(
         id="enforce",
         phase="change",
         title="Let Cilium enforce, and take it as the only network",
         why="All pods are Cilium's now. Policies are there already, so enforcement begins with them.",
         commands=(
-            run(
-                f'kubectl get nodes --selector "{_LABEL}!=true" --output name',
-                "nothing: every node moved",
-            ),
+            run(f"kubectl get nodes --selector {quoted(f'{key}!={value}')} --output name", "nothing: every node moved"),
             run(
                 "kubectl get pods --all-namespaces --output wide",
                 "every pod has an address of $POD_CIDR or of its node",
             ),
-            run(
-                f"helm upgrade {_CHART} --reuse-values --set operator.unmanagedPodWatcher.restart=true "
-                "--set cni.customConf=false --set policyEnforcementMode=default"
-            ),
+            run(f"helm upgrade {_CHART} --values {_VALUES[Stage.FINAL]}"),
+            *peers,
             run("kubectl -n kube-system rollout restart daemonset/cilium"),
             run("kubectl -n kube-system rollout status daemonset/cilium --timeout=15m", "successfully rolled out"),
-            run("kubectl delete -n kube-system ciliumnodeconfig cilium-default"),
+            run(f"kubectl delete -f {_NODE_CONFIG}", "the final values say the same for every node"),
         ),
         rollback=Rollback(
             possible=True,

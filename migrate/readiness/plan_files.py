@@ -15,8 +15,8 @@ from migrate.model.raw import Json, RawObject
 from migrate.readiness.documents import Documents
 from migrate.readiness.plan_after import REMOVE
 from migrate.readiness.plan_apply import APPLY, BACKUP, RESTORE, applied_folders, needed_kinds
-from migrate.readiness.plan_beside_steps import FOLDER
-from migrate.resources import data
+from migrate.readiness.plan_beside_steps import beside_files
+from migrate.readiness.values import helm_values
 from migrate.translate.kinds import is_policy
 
 _SERVER_FIELDS = frozenset(
@@ -52,10 +52,7 @@ def plan_files(documents: Documents, made: Plan) -> tuple[PlanFile, ...]:
     if made.route.path in ("aks", "dual-overlay"):
         found += _scripts(documents, made)
     if made.route.path == "dual-overlay":
-        found += [
-            PlanFile(f"{FOLDER}/{name}", _NEVER + (data("rules") / FOLDER / name).read_text(encoding="utf-8"))
-            for name in ("node-config.yaml", "values-migration.yaml")
-        ]
+        found += [PlanFile(path, f"{_NEVER}{text}") for path, text in beside_files(helm_values(documents))]
     return tuple(sorted(found, key=lambda file: file.path))
 
 
