@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 import msgspec
+import yaml
 
 import migrate
 from migrate.compared import VerifyRequest, compared
@@ -17,6 +18,7 @@ from migrate.model.documents import Cause, Result, Translation, TranslationResul
 from migrate.model.finding import Finding, Severity
 from migrate.model.forms import Forms
 from migrate.model.plan_documents import ChangedObject, PlanCheck, StaleProof
+from migrate.model.raw import RawObject
 from migrate.readiness.documents import Documents, read_folder
 from migrate.readiness.plan_changes import changed_workloads, changes
 from migrate.readiness.route import route_of
@@ -152,15 +154,15 @@ def _translation(asked: Recheck, old: Translation, found: Sequence[ChangedObject
     if weaker:
         yield _stale("the translation's claims", "broken", "they no longer hold as they were proved", weaker)
     texts = {(each.kind, each.object) for each in found if each.change == "changed"}
-    others = sorted(str(mine.source) for mine, now in both if _decided_otherwise(mine, now, texts))
-    if others:
-        yield _stale("what was decided about gaps", "broken", "other flows change than those that were seen", others)
+    gaps = sorted(str(one.source) for one, now in both if _decided_otherwise(one, now, texts))
+    if gaps:
+        yield _stale("what was decided about gaps", "broken", "other flows change than those that were seen", gaps)
     findings = sorted(_added(old, new))
     if findings:
         yield _stale("the translation's findings", "broken", "there are new ones", findings)
-    files = _other_files(output.earlier_files(asked.folder), {file.path: file.text for file in outcome.files})
-    if files:
-        yield _stale("the written objects", "broken", "today's policies and cluster would make others", files)
+    others = _others(output.earlier_files(asked.folder), {file.path: file.text for file in outcome.files})
+    if others:
+        yield _stale("the written objects", "broken", "today's policies and cluster would make others", others)
 
 
 def _weaker(old: TranslationResult, new: TranslationResult) -> str:
@@ -196,15 +198,23 @@ def _all(translation: Translation) -> Iterator[Finding]:
         yield from result.findings
 
 
-def _other_files(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    """Files whose objects differ; suggestions are nobody's to apply."""
-    paths = {path for path in old.keys() | new.keys() if not path.startswith(("suggested/", "staged/"))}
-    return sorted(path for path in paths if _object(old.get(path)) != _object(new.get(path)))
+def _others(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """Objects to apply that differ; files may be called otherwise, after the files that were read."""
+    mine, fresh = _objects(old), _objects(new)
+    differing = [key for key in mine.keys() | fresh.keys() if mine.get(key) != fresh.get(key)]
+    return sorted(f"{kind} {namespace}/{name} in {folder}/" for folder, kind, namespace, name in differing)
 
 
-def _object(text: str | None) -> list[str] | None:
-    """A file without its comments, which name places that may differ."""
-    return None if text is None else [line for line in text.splitlines() if not line.startswith("#")]
+def _objects(files: Mapping[str, str]) -> dict[tuple[str, ...], object]:
+    """The objects of the files by folder, kind, namespace and name. Suggestions are nobody's to apply."""
+    found: dict[tuple[str, ...], object] = {}
+    for path, text in files.items():
+        folder = path.partition("/")[0]
+        if folder in ("cilium", "compat", "networkpolicy") and not path.endswith("/kustomization.yaml"):
+            for document in yaml.load_all(text, Loader=yaml.CSafeLoader):
+                ref = RawObject(document).ref
+                found[folder, ref.kind, ref.namespace or "", ref.name] = document
+    return found
 
 
 def _verification(asked: Recheck, old: Verification) -> Iterator[StaleProof]:
