@@ -20,6 +20,7 @@ from migrate.cli.explain import explain
 from migrate.cli.explain_rule import explain_rule
 from migrate.cli.lint import lint
 from migrate.cli.plan import plan
+from migrate.cli.redact import redact
 from migrate.cli.report import report
 from migrate.cli.rules import rules
 from migrate.cli.scan import scan
@@ -64,6 +65,7 @@ app.add_typer(audit_app, name="audit")
 app.command()(plan)
 app.command()(report)
 app.command()(values)
+app.command()(redact)
 app.command()(rules)
 app.command()(demo)
 app.command("explain-rule")(explain_rule)

@@ -64,6 +64,7 @@ class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     server_version: str | None = None
     namespaces: tuple[str, ...] | None = None
     complete: bool = True
+    redacted: bool | msgspec.UnsetType = msgspec.UNSET
     kinds: tuple[KindCount, ...] = ()
     facts: tuple[Fact, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -162,6 +163,7 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
     accepted: tuple[AcceptedFinding, ...] = ()
     engines: tuple[str, ...] = ()
     complete: bool = True
+    redacted: bool | msgspec.UnsetType = msgspec.UNSET
     results: tuple[TranslationResult, ...] = ()
     objects: tuple[EmittedObject, ...] = ()
     files: tuple[str, ...] = ()
@@ -327,6 +329,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     newly_denied_pairs: int = 0
     newly_allowed_pairs: int = 0
     left_out: tuple[str, ...] = ()
+    redacted: bool | msgspec.UnsetType = msgspec.UNSET
     witness: WitnessProof | None = None
     matrix: Matrix | None = None
     inputs: str = ""
