@@ -23,7 +23,7 @@ from migrate.scan.inventory.programs import programs
 _CONSONANTS, _VOWELS = "bdfghjklmnprstvz", "aiou"
 _SIDE = "default."
 """Calico orders policies by names that begin so, or with a namespace: a pseudonym stays on its side of it."""
-_WORD = re.compile(r"[A-Za-z]+")
+_WORD = re.compile(r"[^\W\d_]+")
 _CRDS = ("calico/crd.projectcalico.org", "cilium/1.20", "network-policy-api")
 
 
@@ -126,7 +126,7 @@ class Names:
                 return prefix + self.label_key(key.removeprefix(prefix))
         if self._vocabulary.keeps_label(key):
             return self._within_prefix(key)
-        return self.name(key)
+        return f"{_unseen_prefix(key)}{self.name(key)}"
 
     def field(self, key: str) -> str:
         """The name of a field: as it is when an API has it."""
@@ -163,6 +163,14 @@ class Names:
         return "".join(letters)
 
 
+def _unseen_prefix(key: str) -> str:
+    """What makes Cilium leave a label out of identities as it leaves out this one; empty for most."""
+    if "beta.kubernetes.io" in key:
+        return "beta.kubernetes.io/"
+    return "k8s.io/" if key.startswith(_UNSEEN) else ""
+
+
+_UNSEEN = ("io.kubernetes", "kubernetes.io", "k8s.io", "controller-uid", "pod-template-", "annotation")
 _PUBLIC_LABELS = frozenset(
     (
         *("name", "instance", "version", "component", "part-of", "managed-by", "chart", "os", "arch", "hostname"),

@@ -51,6 +51,7 @@ _POLICIES = re.compile(
     r"(Staged)?(Global|Kubernetes)?NetworkPolicy|Cilium\w*NetworkPolicy|\w*(Admin|Cluster)NetworkPolicy|Tier"
 )
 _NUMBER = re.compile(r"\d+(\.\d+)?([:-]\d+)?(ns|us|ms|s|m|h|%)?|(\d+[hms])+|\d+(:\d+){1,2}")
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
 _ADDRESS = re.compile(r"[0-9A-Fa-f:.]+(/\d{1,3})?")
 _WITH_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):(\d+)")
 _KEY = r"[a-zA-Z0-9_./-]+"
@@ -72,9 +73,8 @@ class Redactor:
 
     def object(self, raw: RawObject) -> RawObject:
         """The object with pseudonyms, as if it came from a cluster: files are not named."""
-        data = {
-            key: self._any(key, value) for key, value in raw.data.items() if key not in ("metadata", "data", "kind")
-        }
+        rest = {key: value for key, value in raw.data.items() if key not in ("metadata", "data", "kind")}
+        data = {self.names.field(key): self._any(key, value) for key, value in rest.items()}
         data["apiVersion"] = _public_version(raw.ref.api_version) or self.names.name(raw.ref.api_version)
         data["kind"] = raw.ref.kind
         data["metadata"] = self._metadata(raw)
@@ -119,7 +119,7 @@ class Redactor:
         return name if kept else self.names.ranked(name)
 
     def _owner(self, owner: Mapping[str, Json], labels: Json) -> Json:
-        made = {key: self._any(key, value) for key, value in owner.items() if key != "name"}
+        made = {self.names.field(key): self._any(key, value) for key, value in owner.items() if key != "name"}
         name = owner.get("name")
         unique = labels.get("pod-template-hash") if isinstance(labels, dict) else None
         if isinstance(name, str) and isinstance(unique, str) and unique and name.endswith(f"-{unique}"):
@@ -167,12 +167,17 @@ class Redactor:
 
     def _requirement(self, value: Mapping[str, Json]) -> Json:
         """A label requirement or a taint's toleration: its key is a label's."""
-        made = {name: self._any(name, item) for name, item in value.items() if name not in ("key", "values")}
+        others = {name: item for name, item in value.items() if name not in ("key", "values")}
+        made = {self.names.field(name): self._any(name, item) for name, item in others.items()}
         key, values = value["key"], value.get("values")
         made["key"] = self.names.label_key(key) if isinstance(key, str) else key
         if isinstance(values, list):
-            made["values"] = [self.scalar(item) if isinstance(item, str) else item for item in values]
+            made["values"] = [self._required(item) if isinstance(item, str) else item for item in values]
         return made
+
+    def _required(self, text: str) -> str:
+        """A value of a requirement; one that no label can have stays one, since NPM refuses it."""
+        return self.scalar(text) if _LABEL_VALUE.fullmatch(text) else f"{self.names.name(text)} odd"
 
     def _leaf(self, key: str, text: str) -> str:
         if key in _SELECTOR_TEXTS:
@@ -194,7 +199,12 @@ class Redactor:
         return text if _NUMBER.fullmatch(text) else self.scalar(text)
 
     def selector(self, text: str) -> str:
-        """A selector of Calico's. Parts of values become the set of today's values that have them."""
+        """A selector of Calico's. Parts of values become the set of today's values that have them.
+
+        Text that is no selector at all is replaced as a whole.
+        """
+        if any(char.isalnum() for char in _TERM.sub("", text)):
+            return self.names.name(text)
         return _TERM.sub(self._term, text)
 
     def _term(self, found: re.Match[str]) -> str:
