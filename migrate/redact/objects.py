@@ -18,6 +18,7 @@ from migrate.model.documents import API_VERSION
 from migrate.model.raw import Json, RawObject
 from migrate.redact.addresses import AddressMap
 from migrate.redact.names import Names
+from migrate.scan.inventory import AZURE_KIND
 from migrate.scan.kinds import KINDS
 from migrate.sources.calico import GROUPS
 
@@ -106,6 +107,8 @@ class Redactor:
         return made
 
     def _object_name(self, raw: RawObject) -> str:
+        if raw.ref.kind == AZURE_KIND:
+            return f"redacted {self.names.name(raw.ref.name)}"
         if not _POLICIES.fullmatch(raw.ref.kind):
             return self.names.name(raw.ref.name)
         tier, dot, rest = raw.ref.name.partition(".")
