@@ -14,7 +14,7 @@ from migrate.model.addresses import Address
 from migrate.model.cluster import Cluster, Pod
 from migrate.model.documents import DecidedBy
 from migrate.model.flow import Direction, End, EndKind, Flow, Packet, Word
-from migrate.model.ruleset import Action, HostEngine, Place, Provenance, Rule, carries, holds
+from migrate.model.ruleset import Action, Chain, HostEngine, Place, Provenance, Rule, carries, holds
 from migrate.verify.compile import Compiled, Forms, read_engine, read_named_ports
 from migrate.verify.ends import Ends
 from migrate.verify.engines import Built
@@ -64,7 +64,7 @@ class Judge:
     def __init__(self, revision: Revision, cluster: Cluster) -> None:
         engine = revision.built.engine
         self.revision = revision
-        self.simulator = Simulator(engine, cluster, hosts=True)
+        self.simulator = Simulator(engine, cluster, hosts=True, known=self._chain)
         reads, packets = Reads(), PacketReads()
         read_engine(engine, reads, packets)
         read_named_ports(cluster.pods, reads, packets)
@@ -110,6 +110,11 @@ class Judge:
         if end.api_server or end.address in self._owned:
             return None
         return self._piece(end.address.version, int(end.address))
+
+    def _chain(self, pod: Pod, direction: Direction) -> Chain | None:
+        """That of its class."""
+        place = self._pods.get((id(pod), 4)) or self._pods.get((id(pod), 6))
+        return None if place is None else self.compiled.chain(place[0], direction)
 
     def bounds(self) -> Iterator[int]:
         """Where pieces of the outside begin, as numbers of IPv6 addresses."""

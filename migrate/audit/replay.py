@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Literal, TypeAlias
 
 from migrate.audit.judge import Future, Judge, Outcome, Revision, combined
@@ -113,7 +114,7 @@ class Replay:
         """All lines, after reading all records."""
         with collector_off(), self.reading.unchanging():
             self._count_opened()
-            for _ in (*self._unanswered(), *self._only_dropped()):
+            for _ in chain(self._unanswered(), self._only_dropped()):
                 pass
         return self.lines
 

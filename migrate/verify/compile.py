@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeAlias
 
 from migrate.model.cluster import Pod
@@ -111,11 +112,23 @@ class Compiled:
         self._plans: dict[tuple[Direction, tuple[int, ...]], _Plan] = {}
         self._exempt = {direction: self._ends.holding(predicate) for direction, predicate in engine.exempt.items()}
         self._selected = self._select()
-        self.classes = tuple(self._class_forms(index) for index in range(len(space.pod_classes)))
+        self._form_of: dict[tuple[int, bool], int] = {}
+
+    @cached_property
+    def classes(self) -> tuple[ClassForms, ...]:
+        """The forms of all classes."""
+        return tuple(
+            ClassForms(self.form(index, Direction.INGRESS), self.form(index, Direction.EGRESS))
+            for index in range(len(self._space.pod_classes))
+        )
 
     def form(self, index: int, direction: Direction) -> int:
-        """The number of a class's form."""
-        return self.classes[index].ingress if direction is Direction.INGRESS else self.classes[index].egress
+        """The number of a class's form, which is worked out when it is asked for."""
+        key = (index, direction is Direction.INGRESS)
+        found = self._form_of.get(key)
+        if found is None:
+            found = self._form_of[key] = self._work_out_form(index, direction)
+        return found
 
     def pieces(self, index: int, direction: Direction) -> Form:
         """The form itself of a class."""
@@ -124,6 +137,10 @@ class Compiled:
     def policies(self, index: int, direction: Direction) -> tuple[int, ...]:
         """The policies that select a class for a direction."""
         return self._selected[direction][index]
+
+    def chain(self, index: int, direction: Direction) -> Chain:
+        """The chain of a class."""
+        return self._plan(direction, self._selected[direction][index]).chain
 
     def reach(self, rule: Rule, index: int, direction: Direction) -> list[tuple[int, int]]:
         """A rule of a class's chain as pairs of atoms and ends; what it asks of the class's own end is left out."""
@@ -139,9 +156,6 @@ class Compiled:
                 for direction in subject.directions:
                     chosen[direction][first[end]].append(index)
         return {direction: [tuple(indexes) for indexes in lists] for direction, lists in chosen.items()}
-
-    def _class_forms(self, index: int) -> ClassForms:
-        return ClassForms(self._work_out_form(index, Direction.INGRESS), self._work_out_form(index, Direction.EGRESS))
 
     def _work_out_form(self, index: int, direction: Direction) -> int:
         pod_class, policies = self._space.pod_classes[index], self._selected[direction][index]

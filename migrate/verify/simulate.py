@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from migrate.model.cluster import Cluster, Pod
 from migrate.model.flow import Direction, EndKind, Flow, Word
@@ -30,14 +32,21 @@ class Answer:
         return "deny" if Word.DENY in (self.egress, self.ingress) else "allow"
 
 
+KnownChains: TypeAlias = Callable[[Pod, Direction], Chain | None]
+
+
 class Simulator:
     """Asks one engine about flows of one cluster; chains are worked out once per set of policies.
 
-    `hosts`: with what the engine does on nodes, if it does something there.
+    `hosts`: with what the engine does on nodes, if it does something there. `known` gives chains of pods
+    that are there already, or None.
     """
 
-    def __init__(self, engine: Engine, cluster: Cluster, *, hosts: bool = False) -> None:
+    def __init__(
+        self, engine: Engine, cluster: Cluster, *, hosts: bool = False, known: KnownChains = lambda pod, direction: None
+    ) -> None:
         self._engine = engine
+        self._known = known
         self._nodes = NodeSides(engine, cluster) if hosts else None
         self._exempt = engine.exempt
         self._subjects = Subjects(engine.subjects)
@@ -67,6 +76,9 @@ class Simulator:
 
     def chain(self, pod: Pod, direction: Direction) -> Chain:
         """The chain of a pod in one direction."""
+        known = self._known(pod, direction)
+        if known is not None:
+            return known
         selecting = self.selecting(pod, direction)
         found = self._chains.get((direction, selecting))
         if found is None:

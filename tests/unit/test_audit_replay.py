@@ -19,12 +19,23 @@ _NODE, _OTHER_NODE, _CLIENT = "10.0.0.1", "10.0.0.2", "198.51.100.7"
 
 
 def lines(folder: Path, *fills: Fill) -> list[Line]:
-    """The lines of a recording that some functions fill."""
+    """The lines of a recording that some functions fill; record by record they come to the same."""
     recording = Recording(folder / "audit.db")
     for fill in fills:
         fill(recording)
     with open_recording(recording.close()) as reading:
-        return Replay(reading, revision(folder), scene()).run()
+        whole, singly = (Replay(reading, revision(folder), scene()) for _ in range(2))
+        found = whole.run()
+        told = [(row, line) for row, line in singly.rows()]
+    assert [counted(line) for line in found] == [counted(line) for line in dict.fromkeys(line for _, line in told)]
+    assert sum(line.records for line in found) == len(told)
+    return found
+
+
+def counted(line: Line) -> tuple[object, ...]:
+    """Everything that a line says."""
+    sums = (line.records, line.events, line.answered, line.refused, line.first, line.last)
+    return (*sums, line.hours, line.addresses, line.verdict, line.today, line.kind, line.outgoing, line.outcome)
 
 
 def sent(pod: str, source: str, destination: str, port: str, **more: int) -> Fill:
