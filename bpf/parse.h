@@ -28,8 +28,8 @@
 #define TCP_ACK	0x10
 
 struct packet {
-	u8 source[16];
-	u8 destination[16];
+	u8 source[16] __attribute__((aligned(8)));
+	u8 destination[16] __attribute__((aligned(8)));
 	u16 source_port;	/* ICMP echo: the identifier */
 	u16 port;		/* ICMP: type << 8 | code, an echo reply has that of its request */
 	u8 protocol;
