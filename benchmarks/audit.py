@@ -8,18 +8,22 @@ from __future__ import annotations
 import resource
 import tempfile
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from migrate.audit.compile import compile_object
 from migrate.audit.kernel import Sizes
 from migrate.audit.layout import Control, Direction
 from migrate.audit.libbpf import BpfObject, Map, run_program
-from migrate.audit.libbpf_probe import open_libbpf_probe
+from migrate.audit.libbpf_probe import LibbpfProbe, open_libbpf_probe
 from migrate.audit.loader import objects
 from tests.kernel import packets as made
 
-_REPEAT = 300_000
+_REPEAT, _ROUNDS = 20_000, 60
+_SAMPLED, _NOT_SAMPLED = 63, 2**64 - 1
 _EMPTY = (
     'char LICENSE[] __attribute__((section("license"), used)) = "GPL v2";\n'
     '__attribute__((section("tc"), used)) int empty(void *packet) { return packet ? -1 : 0; }\n'
@@ -32,19 +36,37 @@ _PACKETS = {
 }
 
 
-def _best(program: int, packet: bytes) -> int:
-    """Nanoseconds of one run, the best of four rounds."""
-    return min(run_program(program, packet, _REPEAT)[2] for _ in range(4))
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """Nanoseconds of one run in many rounds, in which all programs take turns."""
+
+    name: str
+    rounds: tuple[int, ...]
 
 
-def _floor() -> int:
+def _figures(probe: LibbpfProbe, empty: int) -> list[Figure]:
+    """The empty program first."""
+    program = probe.program(Direction.FROM_POD)
+    runs = [("an empty program", empty, _PACKETS["UDP"], _SAMPLED)]
+    runs += [(name, program, packet, _SAMPLED) for name, packet in _PACKETS.items()]
+    runs.append(("established TCP, not sampled", program, _PACKETS["established TCP"], _NOT_SAMPLED))
+    rounds: dict[str, list[int]] = {name: [] for name, *_ in runs}
+    for _ in range(_ROUNDS):
+        for name, run, packet, sampling in runs:
+            probe.set_control(Control.SAMPLING, sampling)
+            rounds[name].append(run_program(run, packet, _REPEAT)[2])
+    return [Figure(name, tuple(found)) for name, found in rounds.items()]
+
+
+@contextmanager
+def _empty_program() -> Iterator[int]:
     with tempfile.TemporaryDirectory(prefix="migrate-") as folder:
         source = Path(folder) / "empty.bpf.c"
         source.write_text(_EMPTY)
         compile_object(source, source.with_suffix(".o"))
         with closing(BpfObject(source.with_suffix(".o"))) as loaded:
             loaded.load()
-            return _best(loaded.program("empty"), _PACKETS["UDP"])
+            yield loaded.program("empty")
 
 
 def _locked(map_: Map) -> int:
@@ -61,15 +83,16 @@ def print_all() -> None:
     loaded = time.monotonic() - started
     try:
         probe.set_control(Control.DEADLINE, 2**63)
-        probe.set_control(Control.SAMPLING, 63)
         names = ("flows0", "flows1", "coarse", "connections", "stats", "ctl")
         memory = sum(map(_locked, probe.maps(*names))) / 2**20
         resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"loaded in {loaded:.2f} s; maps {memory:.1f} MiB (empty), process at most {resident:.1f} MiB")
-        floor = _floor()
-        print(f"{'an empty program':24}{floor:>6} ns")
-        for name, packet in _PACKETS.items():
-            spent = _best(probe.program(Direction.FROM_POD), packet)
-            print(f"{name:24}{spent:>6} ns, {spent - floor} over it")
+        with _empty_program() as empty:
+            figures = _figures(probe, empty)
+        print(f"{f'ns, of {_ROUNDS} rounds in turn':32}{'least':>8}{'over it':>9}{'median':>9}{'over it':>9}")
+        least, middle = min(figures[0].rounds), median(figures[0].rounds)
+        for figure in figures:
+            low, half = min(figure.rounds), median(figure.rounds)
+            print(f"{figure.name:32}{low:>8}{low - least:>9}{half:>9.0f}{half - middle:>9.0f}")
     finally:
         probe.remove()
