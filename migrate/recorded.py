@@ -117,7 +117,7 @@ def _pods(prepared: PreparedAudit) -> Iterator[KnownPods]:
     if prepared.cluster is None:
         yield prepared.pods
         return
-    watched = WatchedPods(connect(prepared.cluster), prepared.pods)
+    watched = WatchedPods(connect(prepared.cluster))
     watched.start()
     try:
         yield watched

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from migrate.audit.flow_rows import HOUR
-from migrate.audit.layout import Address, bytes_of
+from migrate.audit.layout import Address, address_of, bytes_of
 from migrate.audit.writing import Statement, Value, Writing
 
 
@@ -189,6 +189,11 @@ class Facts(Writing):
         """An address is somebody's no more."""
         query = "UPDATE owner SET until = max(since, ?) WHERE address = ? AND uid = ? AND until IS NULL"
         self._write(query, until, bytes_of(address), uid)
+
+    def open_owners(self) -> frozenset[tuple[Address, str]]:
+        """The addresses that pods have, with the pods' uids."""
+        rows = self._rows("SELECT address, uid FROM owner WHERE kind = 'pod' AND until IS NULL")
+        return frozenset((address_of(address), str(uid)) for address, uid in rows if isinstance(address, bytes))
 
     def connections(self, moment: str, connections: Iterable[StandingConnection]) -> None:
         """The connections that stood at a moment: start or end."""

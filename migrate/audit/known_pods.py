@@ -17,8 +17,17 @@ class Owners(Protocol):
     def loss(self, at: int, kind: str, count: int, detail: str) -> None: ...
 
 
+class OpenOwners(Owners, Protocol):
+    """Also who has an address by what was recorded before."""
+
+    def open_owners(self) -> frozenset[tuple[Address, str]]: ...
+
+
 class KnownPods(Pods, Protocol):
     """Pods that may come and go."""
+
+    def resume(self, store: OpenOwners, heard: int) -> None:
+        """Go on with a recording that was last written at `heard`, in nanoseconds since 1970."""
 
     def tell(self, store: Owners) -> None:
         """Put into the recording what was learnt since the last time."""
@@ -38,6 +47,9 @@ class SnapshotPods:
     def pod_at(self, address: Address) -> PodName | None:
         """The pod that has this address for itself."""
         return self._by_address.get(address)
+
+    def resume(self, store: OpenOwners, heard: int) -> None:
+        """Nothing was ever learnt."""
 
     def tell(self, store: Owners) -> None:
         """Nothing is ever learnt: a replay has the snapshot itself."""

@@ -120,8 +120,17 @@ class Naming:
                 if not named.addresses:
                     self._accept_source(named, taken)
                 self._name(named)
+        self._correct()
         oldest = time.monotonic() - _REMEMBER_SECONDS
         self._ended = [named for named in self._ended if named.pod is None and (named.ended or 0) > oldest]
+
+    def _correct(self) -> None:
+        """A pod may get the address of one that is only going: who has it in the end is behind the newest veth."""
+        claimed: set[Address] = set()
+        for named in sorted(self._living.values(), key=lambda named: -named.number):
+            if named.pod is not None and not claimed & named.addresses.keys():
+                self._name(named)
+            claimed |= named.addresses.keys()
 
     def look_up_connections(self) -> bool:
         """Go on for a moment with finding the connections of pods that are new here; False: there is nothing to do."""
@@ -171,11 +180,11 @@ class Naming:
                 return
 
     def _name(self, named: Named) -> None:
-        if named.pod is not None:
-            return
         for address, found_by in sorted(named.addresses.items(), key=lambda item: _RANK.index(item[1])):
             pod = self._pods.pod_at(address)
             if pod is not None:
+                if pod == named.pod:
+                    return
                 named.pod = pod
                 self._store.name_veth(named.number, pod.namespace, pod.name, pod.uid, found_by)
                 return

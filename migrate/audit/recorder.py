@@ -96,7 +96,9 @@ def record(plan: RecordingPlan, pods: KnownPods, progress: Callable[[Progress], 
     store = open_store(plan.path, about, plan.max_size)
     try:
         with open_recording(plan.path) as reading:
-            before = _ended(reading)
+            before, interval = _ended(reading), reading.interval()
+        if interval is not None:
+            pods.resume(store, interval[1])
         store.note("wanted_seconds", str(plan.seconds))
         store.note("policies", plan.policies)
         store.note(_FINISHED, "")

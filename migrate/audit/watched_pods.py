@@ -8,16 +8,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Literal, TypeAlias
 from urllib.parse import quote
 
 import msgspec
 
-from migrate.audit.known_pods import Owners
+from migrate.audit.known_pods import OpenOwners, Owners
 from migrate.audit.layout import Address
-from migrate.audit.veths import PodName, Pods
+from migrate.audit.veths import PodName
 from migrate.model.addresses import parse_address
 from migrate.scan.connection import Connection, RequestError
 from migrate.sources.cluster import FINISHED
@@ -28,6 +28,9 @@ _WATCH_SECONDS = 60
 """Shorter than what a connection may be silent for."""
 _AGAIN_SECONDS = 5.0
 _GONE = 410
+_UNCERTAIN = (
+    "addresses that got or lost their pod while no agent ran: when is not known, and until then both may have had it"
+)
 
 
 class _Meta(msgspec.Struct, frozen=True, rename="camel"):
@@ -86,16 +89,16 @@ _Key: TypeAlias = tuple[Address, str]
 
 
 class WatchedPods:
-    """All pods of a cluster by the API, in front of those of its snapshot."""
+    """All pods of a cluster by the API. Those of its snapshot that the API does not list are gone."""
 
-    def __init__(self, connection: Connection, snapshot: Pods, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, connection: Connection, clock: Callable[[], int] = time.time_ns) -> None:
         self._connection = connection
-        self._snapshot = snapshot
         self._clock = clock
         self._changes: SimpleQueue[_Change] = SimpleQueue()
+        self._first: list[_Change] = []
         self._known: dict[_Key, PodName] = {}
         self._by_address: dict[Address, PodName] = {}
-        self._is_listed = False
+        self._heard = 0
         self._ended = threading.Event()
 
     def start(self) -> None:
@@ -108,12 +111,34 @@ class WatchedPods:
 
     def pod_at(self, address: Address) -> PodName | None:
         """The pod that has this address for itself."""
-        return self._by_address.get(address) or self._snapshot.pod_at(address)
+        return self._by_address.get(address)
+
+    def resume(self, store: OpenOwners, heard: int) -> None:
+        """Go on with a recording that was last written at `heard`: who came or went since did so at an unknown time.
+
+        Within that time both who had an address before and who has it now count as its owners.
+        """
+        before = store.open_owners()
+        listed, others = set[_Key](), list[_Change]()
+        while not self._changes.empty():
+            change = self._changes.get_nowait()
+            if change.kind == "own" and not change.at and change.address is not None:
+                listed.add((change.address, change.pod.uid))
+                change = replace(change, at=heard) if before else change
+            others.append(change)
+        vanished = before - listed
+        now = self._clock()
+        for address, uid in vanished:
+            store.disown(address, uid, now)
+        changed = len(vanished) + len(listed - before) if before else 0
+        if changed:
+            store.loss(now, "owners-uncertain", changed, _UNCERTAIN)
+        self._first = others
 
     def tell(self, store: Owners) -> None:
         """Put into the recording what was learnt since the last time."""
-        while not self._changes.empty():
-            change = self._changes.get_nowait()
+        while self._first or not self._changes.empty():
+            change = self._first.pop(0) if self._first else self._changes.get_nowait()
             if change.address is None:
                 store.loss(change.at, "pods-not-told", 1, change.text)
             elif change.kind == "own":
@@ -133,9 +158,12 @@ class WatchedPods:
                 version = ""
 
     def _list(self) -> str:
-        """All pods; who is not among them any more has gone. Returns from where to watch."""
+        """All pods; who is not among them any more has gone. Returns from where to watch.
+
+        Who is new may have come at any time since the server was last heard of.
+        """
         seen: set[_Key] = set()
-        since = self._clock() if self._is_listed else 0
+        since, began = self._heard, self._clock()
         version = ""
         for page in self._pages():
             for pod in page.items:
@@ -143,7 +171,7 @@ class WatchedPods:
             version = page.metadata.resource_version
         for key in self._known.keys() - seen:
             self._disown(key)
-        self._is_listed = True
+        self._heard = began
         return version
 
     def _pages(self) -> Iterator[_List]:
@@ -162,6 +190,7 @@ class WatchedPods:
         for line in self._connection.lines(f"{_PODS}?{query}"):
             if self._ended.is_set():
                 break
+            self._heard = self._clock()
             event = msgspec.json.decode(line, type=_Event)
             if event.type == "ERROR":
                 return ""

@@ -10,10 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
-from migrate.audit.known_pods import SnapshotPods
 from migrate.audit.layout import Address
 from migrate.audit.watched_pods import WatchedPods
-from migrate.model.cluster import Cluster
 from migrate.scan.connection import ConnectionOptions, RequestError, connect
 from tests.api_server import ApiServer
 from tests.apiserver.admin import Client, wait_until
@@ -67,7 +65,7 @@ def namespace(admin: Client) -> str:
 
 @pytest.fixture
 def pods(api_server: ApiServer) -> Iterator[WatchedPods]:
-    made = WatchedPods(connect(ConnectionOptions(kubeconfig=str(api_server.admin))), SnapshotPods(Cluster()))
+    made = WatchedPods(connect(ConnectionOptions(kubeconfig=str(api_server.admin))))
     yield made
     made.close()
 
@@ -143,6 +141,6 @@ def test_a_pod_on_the_hosts_network_has_no_address_for_itself(admin: Client, nam
 
 
 def test_who_may_not_list_pods_is_told_at_the_start(api_server: ApiServer) -> None:
-    pods = WatchedPods(connect(ConnectionOptions(kubeconfig=str(api_server.nobody))), SnapshotPods(Cluster()))
+    pods = WatchedPods(connect(ConnectionOptions(kubeconfig=str(api_server.nobody))))
     with pytest.raises(RequestError, match="cannot list resource"):
         pods.start()

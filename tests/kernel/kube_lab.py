@@ -112,11 +112,15 @@ class Lab:
         """The network namespace of a place."""
         return self._token if place == NODE else f"{self._token}-{place}"
 
-    def add_pod(self, name: str, *, bridged: bool = False) -> Pod:
-        """A new pod: routed, or on the node's bridge. Its veth comes up last, as with the usual plugins."""
+    def add_pod(self, name: str, *, bridged: bool = False, number: int | None = None) -> Pod:
+        """A new pod: routed, or on the node's bridge. Its veth comes up last, as with the usual plugins.
+
+        `number` is the last one of its address, where an earlier pod's is wanted.
+        """
         kind = "veth" if bridged else "cali"
-        number = self._numbers[kind]
-        self._numbers[kind] += 1
+        if number is None:
+            number = self._numbers[kind]
+            self._numbers[kind] += 1
         namespace, veth = self.namespace(name), f"{kind}{name}"
         run("ip", "netns", "add", namespace)
         self.run_ip(NODE, f"link add {veth} type veth peer name eth0 netns {namespace}")
