@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import structs
+
 from migrate.audit.agent import Progress, Stop
 from migrate.audit.cycles import cron_cycles
 from migrate.audit.durations import LONGEST, duration_text
@@ -108,7 +110,12 @@ def run_audit(
         notes.append("the recording reached its size limit and ended; --max-size allows more")
     if policies_digest(prepared.place.policies_folder) != prepared.plan.policies:
         notes.append("the policies changed while the audit ran; it is judged by those of now")
-    return run_judged(prepared.place), tuple(notes)
+    done = run_judged(prepared.place)
+    if not (last.unwritten or last.is_waiting):
+        return done, tuple(notes)
+    text = f"the disk is full: {last.unwritten} new flows at the end, and what else was to be written, are not recorded"
+    notes.append(f"{text}; free space and let migrate audit go on")
+    return structs.replace(done, complete=False, incomplete=(*done.incomplete, text)), tuple(notes)
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from migrate import yaml_out
+from migrate.audit import libbpf
+from migrate.audit.attach import has_tcx
 from migrate.audit.reading import open_recording
 from migrate.audit.recording import writer_of
 from migrate.errors import InputError
@@ -17,11 +19,14 @@ from migrate.model.raw import Json, RawObject
 from tests.command_line import PROGRAM, environment, migrate
 from tests.kernel import kube_lab
 from tests.kernel.kube_lab import Lab
+from tests.kernel.lab import inside, run
 
 NODE_NAME = "node-1"
 PATIENCE = 120.0
 OTHER_POLICIES = ("--policies", "policies")
 _LOOK_AGAIN_SECONDS = 0.1
+_TCX = (46, 47)
+"""The kernel's numbers for what an interface sends and gets."""
 
 
 def objects(lab: Lab) -> list[dict[str, Json]]:
@@ -114,11 +119,13 @@ class Audited:
 class Auditing(Audited):
     """`migrate audit` as a process in the network namespace of the lab's node."""
 
-    def __init__(self, lab: Lab, folder: Path, bpffs: Path, duration: str, *more: str) -> None:
+    def __init__(
+        self, lab: Lab, folder: Path, bpffs: Path, duration: str, *more: str, through: tuple[str, ...] = ()
+    ) -> None:
         arguments = ("--dir", ".", "--node", NODE_NAME, "--bpffs", str(bpffs), *(more or OTHER_POLICIES))
         command = (*PROGRAM, "audit", "--duration", duration, *arguments)
         process = subprocess.Popen(
-            ["nsenter", f"--net=/run/netns/{lab.node}", *command],
+            ["nsenter", f"--net=/run/netns/{lab.node}", *through, *command],
             cwd=folder,
             env=environment(),
             stdout=subprocess.PIPE,
@@ -128,10 +135,28 @@ class Auditing(Audited):
         super().__init__(process, folder / "audit.db")
 
 
+def left_in_kernel(lab: Lab, bpffs: Path) -> list[str]:
+    """What of an audit is at the lab's pods or pinned: links, filters, their discipline, pins."""
+    left = [str(path) for path in bpffs.glob("cilium-migrate/**/*")]
+    with inside(lab.node):
+        for name, pod in sorted(lab.pods.items()):
+            left += [f"link at {name}" for kind in _TCX if has_tcx() for _ in libbpf.programs_at(pod.ifindex, kind)]
+            shown = run("tc", "qdisc", "show", "dev", pod.veth) + run(
+                "tc", "filter", "show", "dev", pod.veth, "ingress"
+            )
+            left += [f"{word} at {name}" for word in ("clsact", "migrate_") if word in shown]
+    return left
+
+
 @contextmanager
-def auditing(lab: Lab, folder: Path, bpffs: Path, duration: str, *more: str) -> Iterator[Auditing]:
-    """An audit that ends with the test at the latest. `more` arguments are in place of those that name policies/."""
-    made = Auditing(lab, folder, bpffs, duration, *more)
+def auditing(
+    lab: Lab, folder: Path, bpffs: Path, duration: str, *more: str, through: tuple[str, ...] = ()
+) -> Iterator[Auditing]:
+    """An audit that ends with the test at the latest, run by the command `through`.
+
+    `more` arguments are in place of those that name policies/.
+    """
+    made = Auditing(lab, folder, bpffs, duration, *more, through=through)
     try:
         yield made
     finally:
