@@ -15,6 +15,7 @@ from migrate.audit.libbpf_probe import LibbpfProbe
 from migrate.audit.store import open_store
 from migrate.audit.tracing import Tracing
 from migrate.audit.veths import own_addresses
+from migrate.audit.writing import SYSTEM_CLOCK, Clock
 from tests.kernel.following import KnownPods
 from tests.kernel.kube_lab import SERVICE, Lab
 from tests.kernel.lab import inside
@@ -25,7 +26,14 @@ class Audit:
     """An audit that runs in this thread, while `work` runs in another and then ends it."""
 
     def __init__(
-        self, lab: Lab, probe: LibbpfProbe, recording: Path, *, epoch: float = 0.2, traced: bool = False
+        self,
+        lab: Lab,
+        probe: LibbpfProbe,
+        recording: Path,
+        *,
+        epoch: float = 0.2,
+        traced: bool = False,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.lab = lab
         self.pods = KnownPods()
@@ -34,17 +42,19 @@ class Audit:
         self._recording = recording
         self._epoch = epoch
         self._traced = traced
+        self._clock = clock
         self._stop = threading.Event()
         self._failures: list[Exception] = []
         self._follower: Follower | None = None
 
     def run(self, work: Callable[[Audit], None]) -> Progress:
         """What it came to."""
-        store = open_store(self._recording, ABOUT)
+        store = open_store(self._recording, ABOUT, clock=self._clock)
         worker = threading.Thread(target=self._work, args=(work,))
         try:
             with inside(self.lab.node):
-                self._follower = Follower(self._probe, store, self.pods, pace=Pace(links_per_second=1000))
+                pace, clock = Pace(links_per_second=1000), self._clock.realtime
+                self._follower = Follower(self._probe, store, self.pods, pace=pace, clock=clock)
                 worker.start()
                 tracing = Tracing(self._probe, store, own_addresses, [ip_address(SERVICE)]) if self._traced else None
                 settings = Settings(START, 3600, conntrack.dump, tracing, shortest_epoch=self._epoch)

@@ -73,6 +73,17 @@ def working_folder(folder: Path, lab: Lab, policies: list[dict[str, Json]]) -> N
     write_policies(folder / "policies", policies)
 
 
+def translated_folder(folder: Path, lab: Lab, *policies: dict[str, Json]) -> None:
+    """A folder with a snapshot of the lab that has these NetworkPolicies, and their translation."""
+    (folder / "cluster.yaml").write_text("---\n".join(yaml_out.dump(entry) for entry in (*objects(lab), *policies)))
+    for command in (
+        ("scan", "-f", "cluster.yaml", "--quiet", "--output-dir", "."),
+        ("translate", "--before-engine", "none", "--output-dir", "."),
+    ):
+        ended = migrate(folder, *command)
+        assert ended.status == 0, ended.stderr
+
+
 def write_policies(folder: Path, policies: list[dict[str, Json]]) -> None:
     """Manifests in a folder."""
     folder.mkdir(exist_ok=True)

@@ -13,8 +13,16 @@ import pytest
 from migrate.audit.reading import open_recording
 from migrate.model.audit_documents import Audit
 from migrate.model.raw import Json
+from migrate.readiness.documents import read_folder
 from tests.command_line import migrate
-from tests.kernel.audited_lab import NODE_NAME, auditing, policy, working_folder, write_policies
+from tests.kernel.audited_lab import (
+    NODE_NAME,
+    auditing,
+    policy,
+    translated_folder,
+    working_folder,
+    write_policies,
+)
 from tests.kernel.kube_lab import OUTSIDE, OUTSIDE_ADDRESS, SERVICE, SERVICE_PORT, Answer, Lab
 from tests.kernel.lab import inside, run, unmount
 
@@ -24,6 +32,16 @@ _PODS = 5
 _LONG = "1h"
 _TO_B: dict[str, Json] = {"toPorts": [{"ports": [{"port": "8080", "protocol": "TCP"}]}]}
 B_FROM_A = policy("b", "b", {"ingress": [{"fromEndpoints": [{"matchLabels": {"app": "a"}}], **_TO_B}]})
+B_FROM_A_ONLY: dict[str, Json] = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "NetworkPolicy",
+    "metadata": {"namespace": "shop", "name": "b"},
+    "spec": {
+        "podSelector": {"matchLabels": {"app": "b"}},
+        "policyTypes": ["Ingress"],
+        "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "a"}}}]}],
+    },
+}
 A_TO_B = policy("a", "a", {"egress": [{"toEndpoints": [{"matchLabels": {"app": "b"}}]}]})
 
 
@@ -164,6 +182,30 @@ def test_what_a_killed_audit_left_can_be_taken_away(lab: Lab, folder: Path, bpff
         ended = migrate(folder, "audit", "stop", "--dir", ".", "--bpffs", bpffs)
     assert (ended.status, "gone from the kernel" in ended.stderr) == (0, True)
     assert leftovers(lab, bpffs) == []
+
+
+def test_the_result_stays_in_the_folder_with_the_translation(lab: Lab, tmp_path: Path, bpffs: Path) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    translated_folder(folder, lab, B_FROM_A_ONLY)
+    with auditing(lab, folder, bpffs, _LONG, "--quiet") as audit:
+        audit.wait_until_watching(_PODS)
+        talk(lab)
+        audit.signal(signal.SIGTERM)
+        status, stdout, stderr = audit.end()
+    assert (status, stderr) == (1, "")
+    kept = read_folder(folder)
+    assert kept.audit is not None
+    assert kept.audit_outdated == ()
+    assert dropped(kept.audit) == {("shop/c-0", "shop/b-0", "TCP", 8080, "ingress")}
+    assert "shop/c-0 → shop/b-0 TCP/8080: 1 connection at ingress" in stdout
+    with auditing(lab, folder, bpffs, _LONG, "--max-size", "2GiB") as audit:
+        audit.wait_until_watching(_PODS)
+        assert read_folder(folder).audit_outdated == ("the recording has more since",)
+        audit.signal(signal.SIGTERM)
+        _, _, stderr = audit.end()
+    assert "wrote audit.json, which migrate report reads" in stderr
+    assert read_folder(folder).audit_outdated == ()
 
 
 def test_two_audits_on_one_node_are_refused(lab: Lab, folder: Path, bpffs: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from ipaddress import ip_address
@@ -9,8 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from migrate.audit.coverage import balance, coverage
 from migrate.audit.layout import bytes_of
+from migrate.audit.reading import Reading, open_recording
 from migrate.audit.veths import PodName
+from migrate.audit.world import World
+from migrate.audit.writing import Clock
+from migrate.model.cluster import Cluster
 from tests.kernel.agent import Audit
 from tests.kernel.conftest import OpenProbe
 from tests.kernel.kube_lab import BACKEND_PORT, NODE, SERVICE, SERVICE_PORT, Answer, Lab
@@ -49,6 +55,11 @@ def _traffic(audit: Audit) -> None:
         audit.lab.connect("d", "10.244.1.3", BACKEND_PORT)
 
 
+def world_of(reading: Reading) -> World:
+    """Of a snapshot without anything."""
+    return World(Cluster(), reading.owners(), reading.veths(), reading.node)
+
+
 def _churn(lab: Lab, numbers: range) -> None:
     peer = lab.pods["c"].namespace
     lab.run_ip(NODE, *(f"link add churn{number} type veth peer name p{number} netns {peer}" for number in numbers))
@@ -84,6 +95,40 @@ def test_every_connection_is_in_the_recording_under_its_pod(open_probe: OpenProb
         (0,)
     ]
     assert told(recording, "SELECT * FROM gap") == []
+
+
+@pytest.mark.parametrize("jump", [3600, -3600])
+def test_a_clock_that_jumps_is_said_and_breaks_no_account(
+    open_probe: OpenProbe, lab: Lab, tmp_path: Path, jump: int
+) -> None:
+    recording = tmp_path / "audit.db"
+    offset = 0
+
+    def work(audit: Audit) -> None:
+        nonlocal offset
+        audit.watch(PODS)
+        assert lab.connect("a", "10.244.1.3", BACKEND_PORT) is Answer.ANSWERED
+        time.sleep(0.5)  # an epoch or two
+        offset = jump * 1_000_000_000
+        time.sleep(0.5)
+        assert lab.connect("a", "10.244.1.3", BACKEND_PORT) is Answer.ANSWERED
+        lab.remove_pod("e")
+        audit.watch(PODS - 1)
+
+    with inside(lab.node):
+        probe = open_probe()
+    last = Audit(lab, probe, recording, clock=Clock(lambda: time.time_ns() + offset)).run(work)
+
+    assert last.balance.missing == last.balance.lost == 0
+    told_of = [str(row[0]) for row in told(recording, "SELECT detail FROM loss WHERE kind = 'clock-jump'")]
+    assert told_of == [f"the clock was set by {jump:+} s"]
+    broken = "SELECT count(*) FROM veth WHERE until IS NULL OR until < since OR since < appeared"
+    assert told(recording, broken) == [(0,)]
+    calls = f"SELECT sum(events) FROM flow WHERE source = x'{_hex('10.244.1.2')}' AND direction = 1 AND protocol = 6"
+    assert told(recording, calls) == [(2,)]
+    with open_recording(recording) as reading:
+        assert balance(reading).holds
+        assert all(0 <= one.watched_seconds <= one.alive_seconds for one in coverage(reading, world_of(reading)))
 
 
 def _packed(address: str) -> bytes:
