@@ -13,6 +13,7 @@ from msgspec import structs
 import migrate
 from migrate.audit.exported import ExportedFlow, exported
 from migrate.audit.fresh import TRANSLATION, files_digest, outdated, policies_digest, recording_state
+from migrate.audit.hints import hint_text
 from migrate.audit.judge import Revision
 from migrate.audit.made import audit_of, difference
 from migrate.audit.node import cluster_digest
@@ -27,6 +28,7 @@ from migrate.compared import stale as stale_policies
 from migrate.errors import InputError
 from migrate.files import write_atomic
 from migrate.futures import engine_over, future_objects
+from migrate.model.addresses import Network
 from migrate.model.audit_documents import Audit, AuditDifference, JudgedFrom
 from migrate.model.cluster import Cluster
 from migrate.model.documents import SnapshotHeader, Translation, Verification
@@ -36,6 +38,7 @@ from migrate.scan import snapshot
 from migrate.scan.collector import collector_off
 from migrate.scan.files import read_files
 from migrate.sources.cluster import read_cluster
+from migrate.sources.egress_networks import egress_networks
 from migrate.sources.endpoints import BACKEND_KINDS, read_backends
 from migrate.sources.probes import probe_ports
 from migrate.translate.documents import read_translation
@@ -209,6 +212,19 @@ def run_export(place: Place, write: Callable[[Iterable[ExportedFlow]], None]) ->
     with open_recording(place.audit_db) as reading:
         check_cluster(reading, scene)
         write(exported(Replay(reading, policies.revision, scene.judging)))
+
+
+def run_hints(place: Place) -> str:
+    """The outside addresses that pods called, as the beginning of a hint file for `migrate translate`."""
+    scene = read_scene(place)
+    policies = read_policies(place, scene)
+    networks: dict[str, frozenset[Network]] = {}
+    for raw in policies.objects:
+        namespace = raw.ref.namespace or ""
+        networks[namespace] = networks.get(namespace, frozenset()) | egress_networks(raw)
+    with open_recording(place.audit_db) as reading:
+        check_cluster(reading, scene)
+        return hint_text(exported(Replay(reading, policies.revision, scene.judging)), networks)
 
 
 def run_suggest(place: Place, wanted: Callable[[Needed], bool]) -> AuditSuggestions:

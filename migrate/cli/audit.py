@@ -34,6 +34,7 @@ class ExportFormat(Enum):
     JSON = "json"
     PARQUET = "parquet"
     HUBBLE = "hubble"
+    HINTS = "hints"
 
 
 Folder = Annotated[Path, typer.Option("--dir", "-d", help="Working folder with the snapshot and the translation.")]
@@ -59,7 +60,9 @@ Bpffs = Annotated[
 Before = Annotated[
     Path | None, typer.Option("--before", help="Another folder of policies, to say what differs between the two.")
 ]
-Format = Annotated[ExportFormat, typer.Option("--format", help="JSON lines, Parquet, or flows as Hubble prints them.")]
+Format = Annotated[
+    ExportFormat, typer.Option("--format", help="JSON lines, Parquet, flows as Hubble prints them, or a hint file.")
+]
 OutputFile = Annotated[Path | None, typer.Option("--output-file", help="Where to; default: standard output.")]
 OutputFolder = Annotated[Path | None, typer.Option("--output-dir", help="A folder for one file for each policy.")]
 Namespaces = Annotated[
@@ -192,10 +195,14 @@ def export(
     """Write all records with their verdicts for other programs.
 
     `--format hubble` is read by: hubble observe --input-file FILE --verdict AUDIT
+    `--format hints` has the outside addresses that were called, for: migrate translate --suggest fqdn --hints FILE
     """
-    from migrate.audited import run_export
-    from migrate.cli.audit_export import writer
+    from migrate.audited import run_export, run_hints
+    from migrate.cli.audit_export import write_text, writer
 
+    if format_ is ExportFormat.HINTS:
+        write_text(run_hints(_place(folder, snapshot, policies, recording, target)), output_file)
+        return
     run_export(_place(folder, snapshot, policies, recording, target), writer(format_.value, output_file))
 
 

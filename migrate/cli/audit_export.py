@@ -9,7 +9,7 @@ from migrate.audit.exported import ExportedFlow, json_lines
 from migrate.audit.hubble import hubble_lines
 from migrate.cli.emit import emit
 from migrate.errors import InputError
-from migrate.files import atomic_file
+from migrate.files import atomic_file, write_atomic
 
 _LINES_AT_ONCE = 1000
 
@@ -22,6 +22,14 @@ def writer(form: str, path: Path | None) -> Callable[[Iterable[ExportedFlow]], N
         return lambda flows: _parquet(flows, path)
     lines = hubble_lines if form == "hubble" else json_lines
     return lambda flows: _write(lines(flows), path)
+
+
+def write_text(text: str, path: Path | None) -> None:
+    """Into a file, or (None) to standard output."""
+    if path is None:
+        emit(text)
+    else:
+        write_atomic(path, text.encode())
 
 
 def _parquet(flows: Iterable[ExportedFlow], path: Path) -> None:
