@@ -35,12 +35,15 @@ if TYPE_CHECKING:
     from migrate.verify.verification import Wanted
 
 
-def run_report(folder: Path, now: datetime) -> MadeReport:
-    """The report on whatever documents a working folder holds. Raises InputError when it holds none."""
+def run_report(folder: Path, now: datetime, baseline: Path | None = None) -> MadeReport:
+    """The report on whatever documents a working folder holds, against an earlier report if one is given.
+
+    Raises InputError when the folder holds none, or the earlier report is none.
+    """
     from migrate.readiness.rules import load_rules
     from migrate.report.made import make_report
 
-    return make_report(folder, load_rules(), now)
+    return make_report(folder, load_rules(), now, baseline)
 
 
 def run_plan(folder: Path, now: datetime, wishes: Wishes) -> tuple[Plan, str]:

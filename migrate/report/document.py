@@ -176,6 +176,40 @@ class NodeRow(_Part, frozen=True, kw_only=True):
     audited: bool
 
 
+class ChangedFinding(_Part, frozen=True, kw_only=True, order=True):
+    """A finding that only one of two reports has. `object` as documents print it."""
+
+    severity: Level
+    id: str
+    object: str
+    field: str
+    detail: str
+
+
+class ChangedPolicy(_Part, frozen=True, kw_only=True, order=True):
+    """A policy with another standing than in the last report; None where a report does not have it."""
+
+    object: str
+    before: Standing | None
+    after: Standing | None
+
+
+class Since(_Part, frozen=True, kw_only=True):
+    """What changed since an earlier report: of `generated`, with the answer `word`.
+
+    Drops are kinds of traffic: "source → destination protocol/port".
+    """
+
+    generated: str
+    state: State
+    word: str
+    new_findings: tuple[ChangedFinding, ...]
+    gone_findings: tuple[ChangedFinding, ...]
+    policies: tuple[ChangedPolicy, ...]
+    new_drops: tuple[str, ...]
+    gone_drops: tuple[str, ...]
+
+
 class Inventory(_Part, frozen=True, kw_only=True):
     """What the snapshot says about the cluster."""
 
@@ -204,6 +238,7 @@ class Report(_Part, frozen=True, kw_only=True):
     scope: tuple[str, ...] | None
     complete: bool
     answer: Answer
+    since: Since | None
     deadlines: tuple[Deadline, ...]
     summary: Summary
     namespaces: tuple[NamespaceRow, ...]

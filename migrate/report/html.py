@@ -38,6 +38,7 @@ PLACES = 25
 _CODE = re.compile(r"`([^`]+)`")
 _SECTIONS = (
     ("verdict", "Verdict"),
+    ("since", "Since the last report"),
     ("deadlines", "Deadlines"),
     ("blockers", "Blockers"),
     ("changes", "Changed connections"),
@@ -106,6 +107,7 @@ def _absent(report: Report) -> frozenset[str]:
         name
         for name, there in (
             ("coverage", report.audit is not None),
+            ("since", report.since is not None),
             ("nodes", bool(report.nodes)),
             ("runbook", report.plan is not None),
         )

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 import msgspec
+from msgspec import structs
 
 from migrate.errors import InputError
 from migrate.model.plan_documents import Plan
@@ -16,6 +17,7 @@ from migrate.readiness.rules import Rule
 from migrate.report.document import Report
 from migrate.report.html import render_html
 from migrate.report.policies import Levels
+from migrate.report.since import read_report, since
 from migrate.report.source_view import PairReader
 from migrate.report.view import build_view
 
@@ -39,10 +41,16 @@ class MadeReport:
         return msgspec.json.format(msgspec.json.encode(self.report), indent=2) + b"\n"
 
 
-def make_report(folder: Path, rules: Mapping[str, Rule], now: datetime) -> MadeReport:
-    """The report on a working folder as of `now`. Raises InputError when the folder holds no document."""
+def make_report(folder: Path, rules: Mapping[str, Rule], now: datetime, baseline: Path | None = None) -> MadeReport:
+    """The report on a working folder as of `now`, against an earlier one if there is a `baseline`.
+
+    Raises InputError when the folder holds no document, and for a baseline that is no report.
+    """
+    old = None if baseline is None else read_report(baseline)
     documents = read_folder(folder)
     report = build_view(documents, rules, now, _plan(folder))
+    if old is not None:
+        report = structs.replace(report, since=since(old, report))
     return MadeReport(
         report=report,
         pairs=PairReader(documents.folder, documents.by_ref()),

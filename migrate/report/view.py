@@ -75,6 +75,7 @@ def build_view(documents: Documents, rules: Mapping[str, Rule], now: datetime, p
             evidence=tuple(evidence(documents)),
             first=tuple(first_steps(documents, groups, complete=complete)),
         ),
+        since=None,
         deadlines=tuple(_deadline(each) for each in judged.deadlines),
         summary=_summary(policies, namespaces, judged, selected),
         namespaces=namespaces,
