@@ -68,10 +68,10 @@ def lint(
 
 def _text(done: Lint, output: LintFormat) -> str:
     from migrate.cli.emit import document_text
-    from migrate.cli.lint_sarif import sarif_text
+    from migrate.cli.lint_sarif import lint_sarif
 
     if output is LintFormat.SARIF:
-        return sarif_text(done)
+        return lint_sarif(done)
     if output is LintFormat.TABLE:
         return _table(done)
     return document_text(done, options.OutputFormat(output.value))

@@ -1,15 +1,21 @@
-"""`migrate report`: the documents of a working folder as one HTML file, or as JSON."""
+"""`migrate report`: the documents of a working folder as an HTML page, or in forms for machines."""
 
 from __future__ import annotations
 
+import os
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from migrate.cli import options
-from migrate.errors import ExitStatus
+from migrate.errors import ExitStatus, InputError
+
+if TYPE_CHECKING:
+    from migrate.report.made import MadeReport
+
+_SUMMARY = "GITHUB_STEP_SUMMARY"
 
 
 class ReportFormat(Enum):
@@ -17,6 +23,12 @@ class ReportFormat(Enum):
 
     HTML = "html"
     JSON = "json"
+    SARIF = "sarif"
+    JUNIT = "junit"
+    MARKDOWN = "markdown"
+
+
+_ENDINGS = {ReportFormat.JUNIT: "xml", ReportFormat.MARKDOWN: "md"}
 
 
 class FailOn(Enum):
@@ -31,8 +43,26 @@ Folder = Annotated[Path, typer.Option("--dir", "-d", help="Working folder with t
 Place = Annotated[
     Path | None, typer.Option("--output-file", help="Where the report goes; report.html in the working folder if not.")
 ]
-Format = Annotated[ReportFormat, typer.Option("--output", "-o", help="html; or json, which goes to stdout.")]
+Format = Annotated[
+    ReportFormat,
+    typer.Option("--output", "-o", help="html; or json, sarif, junit or markdown, which go to stdout."),
+]
 Fail = Annotated[FailOn, typer.Option("--fail-on", help="Exit with 1 for findings of this severity or graver.")]
+Baseline = Annotated[
+    Path | None, typer.Option("--baseline", help="An earlier report in JSON: say what changed since it was made.")
+]
+SplitBy = Annotated[
+    str | None,
+    typer.Option(
+        "--split-by",
+        metavar="namespace|label=KEY",
+        help="One report for each namespace, or for each value of a label of namespaces; needs --output-dir.",
+    ),
+]
+Parts = Annotated[Path | None, typer.Option("--output-dir", help="Folder for the reports of --split-by.")]
+StepSummary = Annotated[
+    bool, typer.Option("--github-summary", help=f"Add the summary in Markdown to the file that ${_SUMMARY} names.")
+]
 
 
 def report(
@@ -40,24 +70,90 @@ def report(
     output_file: Place = None,
     output: Format = ReportFormat.HTML,
     fail_on: Fail = FailOn.NEVER,
+    baseline: Baseline = None,
+    split_by: SplitBy = None,
+    output_dir: Parts = None,
+    github_summary: StepSummary = False,
 ) -> None:
     """Write the readiness report: may we cut over, what stands in the way, what became of each policy.
 
     Exit status 1 for findings at --fail-on, 4 when a document says that something could not be read.
     """
-    from migrate.cli.emit import emit
-    from migrate.files import write_atomic
     from migrate.workflow import run_report
 
-    made = run_report(folder, options.now())
-    if output is ReportFormat.JSON and output_file is None:
-        emit(made.json().decode())
+    if (split_by is None) != (output_dir is None):
+        raise InputError("--split-by and --output-dir go together: give both, or neither")
+    if split_by is not None and output_file is not None:
+        raise InputError("--split-by writes many files: give --output-dir alone, without --output-file")
+    made = run_report(folder, options.now(), baseline)
+    if split_by is not None and output_dir is not None:
+        _write_parts(made, split_by, output_dir, output, fail_on)
     else:
-        path = (output_file or folder / "report.html").absolute()
-        write_atomic(path, made.json() if output is ReportFormat.JSON else made.html())
-        emit(f"{path}\n")
+        _write(made, output, output_file, folder, fail_on)
+    if github_summary:
+        _append_summary(made)
+    raise typer.Exit(_status(made, fail_on))
+
+
+def _write(made: MadeReport, output: ReportFormat, place: Path | None, folder: Path, fail_on: FailOn) -> None:
+    """The page into a file, other forms to stdout if no file is named."""
+    from migrate.cli.emit import emit
+    from migrate.files import write_atomic
+
+    text = _bytes(made, output, fail_on)
+    if output is not ReportFormat.HTML and place is None:
+        emit(text.decode())
+        return
+    path = (place or folder / "report.html").absolute()
+    write_atomic(path, text)
+    emit(f"{path}\n")
+
+
+def _write_parts(made: MadeReport, by: str, folder: Path, output: ReportFormat, fail_on: FailOn) -> None:
+    """One file for each part, and a page that leads to them; prints their paths."""
+    from migrate.cli.emit import emit
+    from migrate.files import write_atomic
+
+    parts = made.parts(by)
+    paths = []
+    for part, one in parts:
+        paths.append((folder / f"{part.file}.{_ENDINGS.get(output, output.value)}").absolute())
+        write_atomic(paths[-1], _bytes(one, output, fail_on))
+    if output is ReportFormat.HTML:
+        paths.append((folder / "index.html").absolute())
+        write_atomic(paths[-1], made.index(by, parts))
+    emit("".join(f"{path}\n" for path in paths))
+
+
+def _bytes(made: MadeReport, output: ReportFormat, fail_on: FailOn) -> bytes:
+    match output:
+        case ReportFormat.HTML:
+            return made.html()
+        case ReportFormat.JSON:
+            return made.json()
+        case ReportFormat.SARIF:
+            return made.sarif()
+        case ReportFormat.JUNIT:
+            return made.junit(warnings_fail=fail_on is FailOn.WARNING)
+        case ReportFormat.MARKDOWN:
+            return made.markdown()
+
+
+def _append_summary(made: MadeReport) -> None:
+    """Adds to the step's summary. Raises InputError where no workflow has made the file."""
+    place = os.environ.get(_SUMMARY)
+    if not place:
+        raise InputError(f"--github-summary: ${_SUMMARY} is not set; it is, in a step of a GitHub workflow")
+    try:
+        with Path(place).open("ab") as stream:
+            stream.write(made.markdown())
+    except OSError as error:
+        raise InputError(f"{place}: cannot be written: {error.strerror}") from error
+
+
+def _status(made: MadeReport, fail_on: FailOn) -> ExitStatus:
+    """What is proved bad goes before incomplete."""
     tally = made.report.summary.findings
     if (fail_on is not FailOn.NEVER and tally.blocker) or (fail_on is FailOn.WARNING and tally.warning):
-        raise typer.Exit(ExitStatus.FINDINGS)
-    if not made.report.complete:
-        raise typer.Exit(ExitStatus.INCOMPLETE)
+        return ExitStatus.FINDINGS
+    return ExitStatus.FINE if made.report.complete else ExitStatus.INCOMPLETE

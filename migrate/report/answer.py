@@ -20,7 +20,7 @@ def evidence(documents: Documents) -> Iterator[EvidenceLine]:
     yield _snapshot(documents.header)
     yield _translation(documents.translation)
     yield _comparison(documents.verification)
-    yield from _traffic(documents.audit)
+    yield from traffic_lines(documents.audit)
     yield EvidenceLine(
         topic="Nodes",
         state="missing",
@@ -68,7 +68,8 @@ def _comparison(found: Verification | None) -> EvidenceLine:
     return EvidenceLine(topic="Comparison", state="there", text=f"{between}: the same flows, {holds}.")
 
 
-def _traffic(audit: Audit | None) -> Iterator[EvidenceLine]:
+def traffic_lines(audit: Audit | None) -> Iterator[EvidenceLine]:
+    """What the audit says, and how much it watched."""
     if audit is None:
         text = "None was audited: what breaks is not known. `migrate audit` on the nodes records it."
         yield EvidenceLine(topic="Live traffic", state="missing", text=text)

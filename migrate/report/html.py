@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
@@ -29,6 +29,7 @@ from migrate.report.entries import (
 )
 from migrate.report.policies import Levels
 from migrate.report.source_view import PairReader
+from migrate.report.split import Part
 from migrate.report.svg import changed_connections, results_bar, timeline
 from migrate.report.tables import PAGE, Shown, Words, first_page, script_data
 from migrate.report.traffic_rows import DROPS, TrafficView, drop_picture, traffic_view
@@ -67,14 +68,26 @@ class _Group:
     places: Shown[tuple[str, ...]]
 
 
-def render_html(report: Report, pairs: PairReader, levels: Levels) -> bytes:
-    """The page. The same report and folder give the same bytes. Raises InputError for a result that is unreadable."""
+def render_index(report: Report, by: str, parts: Sequence[tuple[Part, Report]]) -> bytes:
+    """The page that leads to the parts, which lie beside it as <file>.html."""
+    css = _asset("report.css")
+    policy = f"default-src 'none'; style-src '{_digest(css)}'"
+    page = _environment().get_template("index.html.j2")
+    return page.render(report=report, by=by, parts=parts, css=css, content_policy=policy).encode()
+
+
+def render_html(report: Report, pairs: PairReader, levels: Levels, title: str = "") -> bytes:
+    """The page. The same report and folder give the same bytes. Raises InputError for a result that is unreadable.
+
+    `title` names the part of the cluster that it is about; empty for all of it.
+    """
     css, script = _asset("report.css"), _asset("report.js")
     page = _environment().get_template("report.html.j2")
     causes, changed = causes_of(report), changed_pairs(report)
     traffic = traffic_view(report.audit) if report.audit else None
     return page.render(
         report=report,
+        title=title,
         words=words,
         content_policy=_content_policy(css, script),
         css=css,

@@ -1,9 +1,9 @@
-"""A report that was made, and the two forms it can be written in."""
+"""A report that was made, and the forms it can be written in."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -15,10 +15,14 @@ from migrate.model.plan_documents import Plan
 from migrate.readiness.documents import read_folder
 from migrate.readiness.rules import Rule
 from migrate.report.document import Report
-from migrate.report.html import render_html
+from migrate.report.html import render_html, render_index
+from migrate.report.junit import report_junit
+from migrate.report.markdown import report_markdown
 from migrate.report.policies import Levels
+from migrate.report.sarif import report_sarif
 from migrate.report.since import read_report, since
 from migrate.report.source_view import PairReader
+from migrate.report.split import Part, narrowed, parts_of
 from migrate.report.view import build_view
 
 PLAN = "plan.json"
@@ -26,19 +30,44 @@ PLAN = "plan.json"
 
 @dataclass(frozen=True, slots=True)
 class MadeReport:
-    """The document, and what the page needs beyond it: the policies' texts and the severities of their findings."""
+    """The document, and what the page needs beyond it: the policies' texts and the severities of their findings.
+
+    `title` names the part of the cluster that it is about; empty for all of it.
+    """
 
     report: Report
     pairs: PairReader
     levels: Levels
+    title: str = ""
 
     def html(self) -> bytes:
         """The page. Raises InputError when a translated object cannot be read."""
-        return render_html(self.report, self.pairs, self.levels)
+        return render_html(self.report, self.pairs, self.levels, self.title)
+
+    def index(self, by: str, parts: Sequence[tuple[Part, MadeReport]]) -> bytes:
+        """The page that leads to the parts."""
+        return render_index(self.report, by, [(part, one.report) for part, one in parts])
 
     def json(self) -> bytes:
         """The document, indented, with a newline at its end."""
         return msgspec.json.format(msgspec.json.encode(self.report), indent=2) + b"\n"
+
+    def parts(self, by: str) -> tuple[tuple[Part, MadeReport], ...]:
+        """Reports on parts of the cluster. Raises InputError when `by` means none."""
+        found = parts_of(self.report, self.pairs.objects.values(), by)
+        return tuple((part, replace(self, report=narrowed(self.report, part), title=part.title)) for part in found)
+
+    def sarif(self) -> bytes:
+        """The findings as SARIF 2.1.0."""
+        return report_sarif(self.report, self.levels.rules).encode()
+
+    def junit(self, *, warnings_fail: bool = False) -> bytes:
+        """The report as JUnit XML."""
+        return report_junit(self.report, warnings_fail=warnings_fail).encode()
+
+    def markdown(self) -> bytes:
+        """The report as a summary in Markdown."""
+        return report_markdown(self.report).encode()
 
 
 def make_report(folder: Path, rules: Mapping[str, Rule], now: datetime, baseline: Path | None = None) -> MadeReport:

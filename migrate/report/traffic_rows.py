@@ -80,8 +80,7 @@ class TrafficView:
 def traffic_view(audit: Audit) -> TrafficView:
     """The page's view of an audit."""
     watch = watch_of(audit)
-    drops = sorted(audit.would_drop, key=_weight)
-    cells = tuple(_drop_cells(group, watch) for group in drops)
+    cells = tuple(_drop_cells(group, watch) for group in by_weight(audit))
     standing = tuple(_standing_cells(one) for one in audit.connections)
     unseen = tuple(
         (one.object, one.rule, one.direction, ", ".join(one.workloads[:3]) + (" …" if one.workloads[3:] else ""))
@@ -123,6 +122,11 @@ def _others(audit: Audit) -> tuple[tuple[str, str, str, Sequence[ObservedGroup]]
         ("ambiguous", "Not certain", "Several owners or ways are possible.", audit.ambiguous),
         ("not-judged", "Not judged", "It opens no connection, such as ICMP errors.", audit.not_judged),
     )
+
+
+def by_weight(audit: Audit) -> list[ObservedGroup]:
+    """The would-be drops, what hurts most first."""
+    return sorted(audit.would_drop, key=_weight)
 
 
 def _weight(group: ObservedGroup) -> tuple[object, ...]:
