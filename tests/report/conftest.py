@@ -14,6 +14,7 @@ from selenium.webdriver import Chrome
 from migrate.workflow import run_report
 from tests.prerequisites import require
 from tests.report.browser import start_browser
+from tests.report.large import large_folder
 from tests.report.sample import REALISTIC, Folder
 from tests.report.whole import whole_folder
 
@@ -47,6 +48,15 @@ def realistic_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report on the sample cluster with every document, made by the stages."""
     place = whole_folder(tmp_path_factory.mktemp("whole"))
+    page = place / "report.html"
+    page.write_bytes(run_report(place, NOW).html())
+    return page
+
+
+@pytest.fixture(scope="session")
+def large_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with 20,000 kinds of traffic that would be dropped."""
+    place = large_folder(tmp_path_factory.mktemp("large"), 20_000)
     page = place / "report.html"
     page.write_bytes(run_report(place, NOW).html())
     return page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from selenium.webdriver.common.by import By
 
 from migrate.model.documents import Evidence, Fact, Result
 from migrate.model.raw import Json
+from migrate.report.traffic_rows import DROPS, drop_picture, traffic_view
+from migrate.workflow import run_report
 from tests.report import sample
 from tests.report.browser import console, open_page, requests
-from tests.report.conftest import MakePage
+from tests.report.conftest import NOW, MakePage
 
 pytestmark = pytest.mark.browser
 
@@ -259,6 +262,48 @@ def test_would_be_drops_are_found_by_keyboard(browser: Chrome, whole_page: Path)
     browser.switch_to.active_element.send_keys("staging")
     rows = browser.find_elements(By.CSS_SELECTOR, ".drops tbody tr")
     assert [row.find_element(By.TAG_NAME, "th").text for row in rows] == ["staging/Deployment/load-test"]
+
+
+def drops(browser: Chrome) -> list[str]:
+    """The would-be drops that the page shows, without their pictures."""
+    return [row.text for row in browser.find_elements(By.CSS_SELECTOR, ".drops tbody tr")]
+
+
+def test_twenty_thousand_flows_can_be_turned_found_and_sorted(browser: Chrome, large_page: Path) -> None:
+    open_page(browser, large_page)
+    status = browser.find_element(By.CSS_SELECTOR, "#traffic .list-of [role=status]")
+    assert status.text == "20,000 kinds, showing 1 to 100."
+    first = drops(browser)
+    assert len(first) == 100
+    browser.find_element(By.CSS_SELECTOR, "#traffic .pager button:last-child").click()
+    second = drops(browser)
+    assert len(second) == 100
+    assert set(first).isdisjoint(second)
+    browser.find_element(By.CSS_SELECTOR, "#traffic input").send_keys("app-141 tcp/5432")
+    assert 0 < len(drops(browser)) < 100
+    assert all("app-141" in row and "TCP/5432" in row for row in drops(browser))
+    assert console(browser) == []
+
+
+def test_pictures_of_hours_are_the_same_from_the_page_and_from_the_script(browser: Chrome, large_page: Path) -> None:
+    open_page(browser, large_page)
+    browser.find_element(By.CSS_SELECTOR, "#traffic .pager button:last-child").click()
+    drawn = browser.find_element(By.CSS_SELECTOR, ".drops tbody svg").get_attribute("outerHTML") or ""
+    audit = run_report(large_page.parent, NOW).report.audit
+    assert audit is not None
+    view = traffic_view(audit)
+    expected = str(drop_picture(view.cells[DROPS][-1], view.step))
+    assert "not watched" in expected
+    for attribute in ("d", "aria-label", "viewBox"):
+        found, wanted = (re.findall(rf' {attribute}="([^"]*)"', text) for text in (drawn, expected))
+        assert found == wanted
+
+
+def test_without_scripts_the_first_drops_are_there(browser: Chrome, large_page: Path) -> None:
+    open_page(browser, large_page, scripts=False)
+    assert len(drops(browser)) == 100
+    status = browser.find_element(By.CSS_SELECTOR, "#traffic [role=status]").text
+    assert status.startswith("The first 100 of 20,000 kinds of traffic; 19,900 more need scripts")
 
 
 def test_page_prints(browser: Chrome, realistic_page: Path) -> None:

@@ -18,6 +18,7 @@ from migrate.report.document import Report
 from migrate.report.made import MadeReport, make_report
 from migrate.report.svg import results_bar, timeline
 from tests.report import sample
+from tests.report.large import large_folder
 from tests.report.sample import Folder
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -176,6 +177,11 @@ def test_five_thousand_policies_stay_a_few_megabytes(tmp_path: Path) -> None:
     page = made(sample.many(policies=5000, namespaces=400), tmp_path).html()
     assert len(page) <= 4_000_000
     assert page.count(b'<details class="item card" id="policy-') == 200
+
+
+def test_five_thousand_flows_stay_within_their_budget(tmp_path: Path) -> None:
+    page = make_report(large_folder(tmp_path / "migration", 5_000), load_rules(), NOW).html()
+    assert len(page) <= 300_000
 
 
 def test_result_outside_the_folder_is_refused(tmp_path: Path) -> None:
