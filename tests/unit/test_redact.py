@@ -23,7 +23,7 @@ from migrate.redact.objects import Redactor, label_values, ordered_names
 from migrate.redacted import redaction_key
 from migrate.resources import data, read_yaml
 from tests.command_line import Ended, migrate
-from tests.unit.test_audit_command import CLUSTER, POLICY, record_into
+from tests.unit.audited_folder import CLUSTER, POLICY, record_into
 
 KEY = bytes(range(32))
 
