@@ -163,11 +163,11 @@ def _apply(folders: Mapping[str, bool], kinds: Sequence[str]) -> str:
         "limit=${LIMIT_SECONDS:-21600}\n"
         'try() { kubectl apply --server-side --field-manager=cilium-migrate "$@"; }\n'
         'for kind in "${kinds[@]}"; do\n'
-        '  until kubectl get "customresourcedefinition/$kind" >/dev/null 2>&1; do\n'
-        '    if ((SECONDS > limit)); then echo "$kind did not appear in $limit seconds" >&2; exit 1; fi\n'
-        "    sleep 5\n"
+        # A kind that has just appeared has no conditions yet, which kubectl takes for an error.
+        '  until kubectl wait --for=condition=Established --timeout=5s "crd/$kind" 2>/dev/null; do\n'
+        '    if ((SECONDS > limit)); then echo "$kind is not Established after $limit seconds" >&2; exit 1; fi\n'
+        "    sleep 2\n"
         "  done\n"
-        '  kubectl wait --for=condition=Established --timeout=300s "customresourcedefinition/$kind"\n'
         "done\n"
         f"{asked}{applied}"
     )

@@ -107,4 +107,4 @@ def test_a_script_that_waits_in_vain_ends(start_api_server: StartApiServer, tmp_
     vain = script(tmp_path / "migration", start_api_server().admin, "apply.sh", seconds=1)
     said, _ = vain.communicate(timeout=PATIENCE)
     assert vain.returncode == 1
-    assert "did not appear in 1 seconds" in said
+    assert "is not Established after 1 seconds" in said
