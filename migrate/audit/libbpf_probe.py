@@ -229,7 +229,7 @@ def _load_best(objects: Path, sizes: Sizes, pins: Path | None, extras: bool) -> 
             return _load(objects / "ct.bpf.o", sizes, pins), note
         except ProbeError as error:
             why = _why_no_functions(str(error))
-            note = (f"translated addresses are not seen in the kernel: {why}; conntrack is asked by netlink instead",)
+            note = (f"translated addresses are not seen in the kernel, but asked for by netlink: {why}",)
     return _load(objects / "probe.bpf.o", sizes, pins), note
 
 

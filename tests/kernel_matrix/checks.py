@@ -44,7 +44,7 @@ _GIVES_REASONS = _KERNEL >= (5, 17)
 _COUNTS_LOCKED_MEMORY = _KERNEL < (5, 11)
 _TCX_INGRESS = 46
 _BTF = Path("/sys/kernel/btf")
-_NO_ENDS = "translated addresses are not seen in the kernel: "
+_NO_ENDS = "translated addresses are not seen in the kernel, but asked for by netlink: "
 _NO_DROPS = "what netfilter drops today is not seen: "
 
 
@@ -141,7 +141,7 @@ def _check_translations(probe: LibbpfProbe) -> None:
     """By the kernel's functions where it has them; else a note says that it has not."""
     if not _ASKS_CONNTRACK:
         assert probe.translations is None
-        assert "(they need 6.1 or newer); conntrack is asked by netlink instead" in _note(probe, _NO_ENDS)
+        assert "(they need 6.1 or newer)" in _note(probe, _NO_ENDS)
         return
     assert probe.translations is not None, probe.notes
     found = [Translation.unpack(*entry) for batch in probe.translations.batches() for entry in batch]
