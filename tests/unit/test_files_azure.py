@@ -30,6 +30,7 @@ CLUSTER: dict[str, Json] = {
             "name": "one",
             "osType": "Windows",
             "vmSize": "D4",
+            "osDiskSizeGb": 128,
             "upgradeSettings": {"maxSurge": "10%"},
             "localDnsProfile": {"mode": "Required", "state": "Enabled", "vnetDnsOverrides": {"a.example": {}}},
         }
@@ -65,6 +66,7 @@ def test_only_what_the_rules_read_is_kept(tmp_path: Path) -> None:
             {
                 "name": "one",
                 "osType": "Windows",
+                "vmSize": "D4",
                 "upgradeSettings": {"maxSurge": "10%"},
                 "localDnsProfile": {"mode": "Required", "state": "Enabled"},
             }

@@ -269,6 +269,25 @@ def test_pods_lose_what_is_nobodys_business(scan: Scan) -> None:
     assert (raw.source, raw.at("spec")) == (None, None)
 
 
+def test_of_containers_statuses_only_the_last_ending_is_kept(scan: Scan) -> None:
+    statuses = [
+        {"name": "a", "containerID": "hush", "lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 1}}}
+    ]
+    scan.server.script(PODS, listing(pod("web", status={"phase": "Running", "containerStatuses": statuses})))
+    [raw] = scan.run().objects
+    kept = [{"lastState": {"terminated": {"reason": "OOMKilled"}}}]
+    assert raw.data["status"] == {"phase": "Running", "containerStatuses": kept}
+
+
+def test_of_a_services_annotations_only_those_for_the_balancer_are_kept(scan: Scan) -> None:
+    ranges = {"service.beta.kubernetes.io/azure-allowed-ip-ranges": "203.0.113.0/24"}
+    metadata = {"name": "web", "namespace": "shop", "annotations": {**ranges, "x": "hush"}}
+    scan.server.script("/api", aggregated(("v1", "Service")))
+    scan.server.script("/api/v1/services", listing({"metadata": metadata, "spec": {"type": "LoadBalancer"}}))
+    [raw] = scan.run().objects
+    assert raw.data["metadata"] == {"name": "web", "namespace": "shop", "annotations": ranges}
+
+
 def test_only_kube_proxy_shows_its_arguments(scan: Scan) -> None:
     volumes = [{"name": "token", "secret": {"secretName": "hush"}}, {"name": "cni", "hostPath": {"path": "/etc/cni"}}]
     container = {"name": "main", "image": "web:1", "args": ["--proxy-mode=ipvs"]}
