@@ -45,7 +45,7 @@ Namespace = Annotated[list[str] | None, typer.Option("--namespace", "-n", help="
 AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces, which is the default.")]
 AsUser = Annotated[str | None, typer.Option("--as", help="User to impersonate.")]
 AsGroup = Annotated[list[str] | None, typer.Option("--as-group", help="Group to impersonate; repeat it.")]
-AzJson = Annotated[Path | None, typer.Option("--az-json", help="Output of az aks show -o json for the cluster.")]
+AzJson = Annotated[Path | None, typer.Option("--az-json", help="Output of az aks show -o json, or a folder with more.")]
 OutputDir = Annotated[Path, typer.Option("--output-dir", help="Working folder that gets the result.")]
 Output = Annotated[OutputFormat, typer.Option("--output", "-o", help="How to print the result.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no hints on stderr.")]

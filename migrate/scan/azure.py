@@ -16,11 +16,11 @@ from migrate.scan.inventory import AZURE_KIND
 
 _COMMAND = "az aks show --resource-group GROUP --name CLUSTER -o json"
 
-_Kept: TypeAlias = "Mapping[str, _Kept] | Sequence[_Kept] | None"
+Kept: TypeAlias = "Mapping[str, Kept] | Sequence[Kept] | None"
 _ANY = "*"
 """Stands for every key of a mapping."""
 
-_SHAPE: Mapping[str, _Kept] = {
+_SHAPE: Mapping[str, Kept] = {
     "name": None,
     "resourceGroup": None,
     "location": None,
@@ -91,6 +91,22 @@ _SHAPE: Mapping[str, _Kept] = {
 
 def read_az(path: Path) -> RawObject:
     """The managed cluster as an object of its own kind. Raises InputError when the file is something else."""
+    value = read_json(path)
+    if isinstance(value, list):
+        raise InputError(f"{path}: a list, as az aks list prints it, where one cluster is needed; use {_COMMAND}")
+    if not isinstance(value, dict) or not isinstance(value.get("networkProfile"), dict):
+        raise InputError(f"{path}: no networkProfile in it, so not a cluster of AKS; make it with {_COMMAND}")
+    name = value.get("name")
+    if not isinstance(name, str) or not name:
+        raise InputError(f"{path}: the cluster has no name; give the whole output of {_COMMAND}")
+    spec = cut(value, _SHAPE)
+    return RawObject(
+        {"apiVersion": API_VERSION, "kind": AZURE_KIND, "metadata": {"name": name}, "spec": spec}, str(path)
+    )
+
+
+def read_json(path: Path) -> Json:
+    """What a command of the Azure CLI printed into a file. Raises InputError when it is no JSON."""
     try:
         body = path.read_bytes()
     except OSError as error:
@@ -99,17 +115,7 @@ def read_az(path: Path) -> RawObject:
         value: Json = msgspec.json.decode(_as_text(body))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not JSON ({error}); make it with {_COMMAND}") from error
-    if isinstance(value, list):
-        raise InputError(f"{path}: a list, as az aks list prints it, where one cluster is needed; use {_COMMAND}")
-    if not isinstance(value, dict) or not isinstance(value.get("networkProfile"), dict):
-        raise InputError(f"{path}: no networkProfile in it, so not a cluster of AKS; make it with {_COMMAND}")
-    name = value.get("name")
-    if not isinstance(name, str) or not name:
-        raise InputError(f"{path}: the cluster has no name; give the whole output of {_COMMAND}")
-    spec = _cut(value, _SHAPE)
-    return RawObject(
-        {"apiVersion": API_VERSION, "kind": AZURE_KIND, "metadata": {"name": name}, "spec": spec}, str(path)
-    )
+    return value
 
 
 def _as_text(body: bytes) -> str:
@@ -117,10 +123,11 @@ def _as_text(body: bytes) -> str:
     return body.decode("utf-16" if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
 
 
-def _cut(value: Json, shape: _Kept) -> Json:
+def cut(value: Json, shape: Kept) -> Json:
+    """The fields of a value that are in the shape."""
     if isinstance(value, dict) and isinstance(shape, Mapping):
         wanted = dict.fromkeys(value, shape[_ANY]) if _ANY in shape else shape
-        return {key: _cut(value[key], inner) for key, inner in wanted.items() if key in value}
+        return {key: cut(value[key], inner) for key, inner in wanted.items() if key in value}
     if isinstance(value, list) and isinstance(shape, Sequence):
-        return [_cut(item, shape[0]) for item in value]
+        return [cut(item, shape[0]) for item in value]
     return value if shape is None or value is None else None

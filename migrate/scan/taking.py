@@ -14,7 +14,7 @@ from migrate.errors import InputError
 from migrate.model.documents import KindCount, SnapshotHeader
 from migrate.model.finding import Finding
 from migrate.model.raw import RawObject
-from migrate.scan.azure import read_az
+from migrate.scan.azure_folder import read_azure
 from migrate.scan.connection import ConnectionOptions, connect
 from migrate.scan.encoded import EncodedObjects
 from migrate.scan.files import read_files, shown
@@ -27,7 +27,8 @@ from migrate.scan.snapshot import Snapshot
 class ScanInputs:
     """Where objects come from: the files of `paths` if there are any, else the cluster that `connection` names.
 
-    `namespaces` is None for all; objects that belong to no namespace are always read.
+    `namespaces` is None for all; objects that belong to no namespace are always read. `az_json` is the output of
+    `az aks show`, or a folder with it and what other commands printed.
     """
 
     paths: tuple[str, ...] = ()
@@ -49,9 +50,11 @@ def take_snapshot(inputs: ScanInputs, stdin: BinaryIO | None, taken: str, progre
 
     Raises InputError and ClusterError as the readers do.
     """
-    azure = None if inputs.az_json is None else read_az(inputs.az_json)
+    azure = () if inputs.az_json is None else read_azure(inputs.az_json)
     reading = _from_files(inputs, stdin) if inputs.paths else _from_cluster(inputs, taken, progress)
-    objects = reading.objects if azure is None else reading.objects.with_object(azure)
+    objects = reading.objects
+    for said in azure:
+        objects = objects.with_object(said)
     inventory = Inventory.of(objects, reading.header.kinds, every_namespace=inputs.namespaces is None)
     facts = detect(inventory)
     findings = sorted((*reading.header.findings, *assess(facts, inventory)), key=Finding.sort_key)

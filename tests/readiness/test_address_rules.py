@@ -42,6 +42,45 @@ def ranges(*texts: str) -> dict[str, Json]:
     return network(podCidr=texts[0], podCidrs=list(texts))
 
 
+def around(network: str, peered: str = "", place: str = "remoteVirtualNetworkAddressSpace") -> Mapping[str, Json]:
+    peerings: list[Json] = [{"name": "hub", "peeringState": "Connected", place: {"addressPrefixes": [peered]}}]
+    return {
+        "vnet": {
+            "name": "vnet1",
+            "addressSpace": {"addressPrefixes": [network]},
+            "virtualNetworkPeerings": peerings if peered else [],
+            "subnets": [],
+        }
+    }
+
+
+def routed(**routes: str) -> Mapping[str, Json]:
+    listed: list[Json] = [{"name": name, "addressPrefix": to, "nextHopType": "None"} for name, to in routes.items()]
+    return {"routes": [{"name": "table", "routes": listed, "subnets": []}]}
+
+
+def filtered(*rules: Mapping[str, Json]) -> Mapping[str, Json]:
+    """A group of rules, which are inbound and about everything unless they say something else."""
+    rule: dict[str, Json] = {
+        "access": "Deny",
+        "direction": "Inbound",
+        "protocol": "*",
+        "sourceAddressPrefix": "*",
+        "destinationAddressPrefix": "*",
+        "destinationPortRange": "*",
+    }
+    listed: list[Json] = [{**rule, "name": f"r{n}", "priority": 100 + n, **more} for n, more in enumerate(rules)]
+    return {"nsg": {"name": "group", "securityRules": listed, "defaultSecurityRules": []}}
+
+
+OUT_TO_A_PART: dict[str, Json] = {
+    "direction": "Outbound",
+    "destinationAddressPrefix": None,
+    "destinationAddressPrefixes": ["10.244.3.0/24"],
+}
+ALLOW: dict[str, Json] = {"access": "Allow"}
+
+
 def sized(*changes: Mapping[str, Json], profile: str = OVERLAY) -> dict[str, Json]:
     return {"agentPoolProfiles": pools(*changes, profile=profile), "nodeProvisioningProfile": None}
 
@@ -145,6 +184,63 @@ def sized(*changes: Mapping[str, Json], profile: str = OVERLAY) -> dict[str, Jso
             "agentPoolProfiles[1].vnetSubnetId the resource group",
             id="a resource group, written in lower case",
         ),
+        pytest.param(
+            Row("NET-PODCIDR-OVERLAP", profile=KUBENET, beside=around("10.128.0.0/9")),
+            "10.128.0.0/9 (the virtual network vnet1)",
+            id="the virtual network",
+        ),
+        pytest.param(
+            Row("NET-PODCIDR-OVERLAP", profile=KUBENET, beside=around("10.1.0.0/16", "10.244.8.0/24")),
+            "10.244.8.0/24 (the peered network behind hub)",
+            id="a peered network",
+        ),
+        pytest.param(
+            Row(
+                "NET-PODCIDR-OVERLAP",
+                profile=KUBENET,
+                beside=around("10.1.0.0/16", "10.244.8.0/24", "remoteAddressSpace"),
+            ),
+            "the peered network behind hub",
+            id="a peered network in an older form",
+        ),
+        pytest.param(
+            Row(
+                "NET-UDR-ROUTES",
+                profile=KUBENET,
+                azure=network(outboundType="loadBalancer"),
+                beside=routed(toFirewall="0.0.0.0/0", back="10.244.3.0/24"),
+            ),
+            "routes[1] route back to 10.244.3.0/24",
+            id="a route into the pods' range",
+        ),
+        pytest.param(
+            Row("NET-NSG-POD-TRAFFIC", profile=OVERLAY, beside=filtered({})),
+            "denies nodes to nodes, nodes to pods, pods to pods",
+            id="everything is denied",
+        ),
+        pytest.param(
+            Row(
+                "NET-NSG-POD-TRAFFIC",
+                profile=OVERLAY,
+                beside=filtered({**ALLOW, "sourceAddressPrefix": "VirtualNetwork"}, {}),
+            ),
+            "r1 (inbound) denies pods to pods",
+            id="Azure's tag does not mean pods of an overlay",
+        ),
+        pytest.param(
+            Row(
+                "NET-NSG-POD-TRAFFIC",
+                profile=OVERLAY,
+                beside=filtered(OUT_TO_A_PART),
+            ),
+            "r0 (outbound) denies nodes to pods, pods to pods",
+            id="a part of the pods",
+        ),
+        pytest.param(
+            Row("NET-NSG-POD-TRAFFIC", profile=OVERLAY, beside=filtered({**ALLOW, "destinationPortRange": "443"}, {})),
+            "r1 (inbound) denies nodes to nodes",
+            id="one port that is allowed is not all",
+        ),
     ],
 )
 def test_found(row: Row, said: str, tmp_path: Path) -> None:
@@ -190,6 +286,26 @@ ANSWERED = [
         id="names of 63 characters",
     ),
     pytest.param(Row("NET-NAME-LENGTH", azure=sized({"vnetSubnetId": subnet(name=LONG)})), id="long, and no overlay"),
+    pytest.param(
+        Row(
+            "NET-UDR-ROUTES",
+            profile=KUBENET,
+            azure=network(outboundType="loadBalancer"),
+            beside=routed(**{"aks-nodepool1-1-vmss000000____1024400024": "10.244.0.0/24", "out": "0.0.0.0/0"}),
+        ),
+        id="AKS's own routes and the default one",
+    ),
+    pytest.param(
+        Row("NET-NSG-POD-TRAFFIC", profile=OVERLAY, beside=filtered(ALLOW, {})), id="allowed before it is denied"
+    ),
+    pytest.param(
+        Row("NET-NSG-POD-TRAFFIC", profile=OVERLAY, beside=filtered({"sourceAddressPrefix": "Internet"})),
+        id="the internet is denied",
+    ),
+    pytest.param(
+        Row("NET-NSG-POD-TRAFFIC", profile=OVERLAY, beside=filtered({"sourceAddressPrefix": "192.0.2.0/24"})),
+        id="addresses of neither nodes nor pods",
+    ),
     pytest.param(Row("NET-NSG-POD-TRAFFIC"), id="pods with addresses of the node subnet are in its groups already"),
 ]
 
@@ -204,8 +320,11 @@ def test_not_found(row: Row, tmp_path: Path) -> None:
     ("row", "lack"),
     [
         pytest.param(Row("NET-PODCIDR-OVERLAP", profile=KUBENET), "az network vnet show", id="networks around"),
+        pytest.param(
+            Row("NET-PODCIDR-OVERLAP", profile=KUBENET, beside=around("10.1.0.0/16")), "by a gateway", id="gateways"
+        ),
         pytest.param(Row("NET-POD-IP-EXPOSED", wishes=TO_OVERLAY), "lists of firewalls", id="lists somewhere else"),
-        pytest.param(Row("NET-NSG-POD-TRAFFIC", profile=OVERLAY), "az network nsg rule list", id="security groups"),
+        pytest.param(Row("NET-NSG-POD-TRAFFIC", profile=OVERLAY), "az network nsg show", id="security groups"),
         pytest.param(
             Row("NET-PODCIDR-SIZE", profile=OVERLAY, azure={"agentPoolProfiles": pools({"maxCount": 5})}),
             "limits of the NodePools",

@@ -39,6 +39,10 @@ GONE = "AKSAzureLinux-V2gen2-202510.19.0"
 LTS: Mapping[str, Json] = {"supportPlan": "AKSLongTermSupport"}
 
 
+def cli(text: str) -> dict[str, Json]:
+    return {"version": {"azure-cli": text, "azure-cli-core": text, "extensions": {"aks-preview": "9.0.0"}}}
+
+
 def version(text: str | None, **more: Json) -> dict[str, Json]:
     return {"currentKubernetesVersion": text, "kubernetesVersion": text, **more}
 
@@ -109,6 +113,17 @@ def version(text: str | None, **more: Json) -> dict[str, Json]:
             Row("CLU-K8S-UNSUPPORTED", day=date(2027, 4, 1), profile=""),
             ["whether it has long-term support only Azure knows"],
             id="nodes alone do not say whether there is long-term support",
+        ),
+        pytest.param(
+            Row("CLU-CLI-VERSION", beside=cli("2.51.0")),
+            ["Azure CLI 2.51.0, and the way asks for 2.52.0"],
+            id="old CLI",
+        ),
+        pytest.param(
+            Row("CLU-CLI-VERSION", beside=cli("2.9.1")), ["Azure CLI 2.9.1"], id="its versions are no decimal numbers"
+        ),
+        pytest.param(
+            Row("CLU-CLI-VERSION", profile=KUBENET, beside=cli("2.62.0")), ["policy-none 2.63.0"], id="old for one step"
         ),
         pytest.param(Row("CLU-ENGINE-FLAG"), ["--network-dataplane cilium --network-policy cilium"], id="both options"),
         pytest.param(Row("CLU-IRREVERSIBLE"), ["from the update to Cilium"], id="no way back"),
@@ -189,6 +204,7 @@ def test_found(row: Row, said: list[str], tmp_path: Path) -> None:
         pytest.param(Row("CLU-K8S-UNSUPPORTED"), id="a version with support"),
         pytest.param(Row("CLU-K8S-UNSUPPORTED", azure=version("1.32", **LTS)), id="long-term support"),
         pytest.param(Row("CLU-K8S-UNSUPPORTED", azure=version("1.34.2"), day=date(2026, 11, 30)), id="the last day"),
+        pytest.param(Row("CLU-CLI-VERSION", beside=cli("2.52.0")), id="a CLI that is just new enough"),
         pytest.param(Row("CLU-AVAILABILITY-SET"), id="scale sets"),
         pytest.param(
             Row("CLU-AVAILABILITY-SET", azure={"agentPoolProfiles": pools({"type": "VirtualMachines"})}),

@@ -60,6 +60,16 @@ def pool(**changes: Json) -> Mapping[str, Json]:
     return {"agentPoolProfiles": pools(changes)}
 
 
+def quota(**free: int) -> Mapping[str, Json]:
+    """What `az vm list-usage` prints: it writes numbers as text."""
+    return {
+        "usage": [
+            {"name": {"value": name, "localizedValue": "x"}, "currentValue": "90", "limit": str(90 + number)}
+            for name, number in free.items()
+        ]
+    }
+
+
 BUDGET = "CLU-PDB-BLOCKS-DRAIN"
 HELD = "disruptionsAllowed: 0, currentHealthy: 1, desiredHealthy: 1, expectedPods: 2"
 
@@ -92,6 +102,12 @@ HELD = "disruptionsAllowed: 0, currentHealthy: 1, desiredHealthy: 1, expectedPod
             ),
             "minAvailable is 2 of 2",
             id="a selector with an expression",
+        ),
+        pytest.param(
+            Row("CLU-QUOTA-SURGE", beside=quota(cores=7)), "8 vCPUs and 7 are free of the quota cores", id="the region"
+        ),
+        pytest.param(
+            Row("CLU-QUOTA-SURGE", beside=quota(cores=99, standardDSv5Family=7)), "standarddsv5family", id="a family"
         ),
         pytest.param(Row("CLU-SINGLE-SYSTEM-NODE", profile=OVERLAY), "pool nodepool1", id="one node in the only pool"),
         pytest.param(Row("CLU-SINGLE-SYSTEM-NODE", SYSTEM_NODE, profile="", alone=True), "only", id="by its label"),
@@ -233,6 +249,14 @@ def test_not_found(row: Row, tmp_path: Path) -> None:
 )
 def test_not_answered(row: Row, lack: str, tmp_path: Path) -> None:
     assert lack in row.lacks(tmp_path)
+
+
+def test_quota_that_is_enough(tmp_path: Path) -> None:
+    row = Row("CLU-QUOTA-SURGE", beside=quota(cores=8, standardDSv5Family=8, standardESv5Family=0))
+    evaluation = row.evaluation(tmp_path)
+    assert shown(evaluation.findings) == []
+    (unchecked,) = evaluation.unchecked
+    assert unchecked.lacks[0].startswith("free addresses of the node subnets")
 
 
 def test_nothing_is_needed_for_pools_without_surge_nodes(tmp_path: Path) -> None:

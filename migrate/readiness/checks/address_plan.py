@@ -9,8 +9,10 @@ from datetime import date
 from migrate.model.addresses import Network, parse_network
 from migrate.model.finding import Effect, Finding
 from migrate.model.raw import RawObject
+from migrate.model.refs import ObjectRef
+from migrate.readiness import around
 from migrate.readiness.aks import limits
-from migrate.readiness.azure import ManagedCluster, Pool
+from migrate.readiness.azure import ManagedCluster, Pool, managed_cluster
 from migrate.readiness.checks.concern import (
     at_pool,
     azure,
@@ -32,6 +34,7 @@ _SUBNET = re.compile(
 )
 _NAMES = {"group": "resource group", "network": "virtual network", "subnet": "subnet"}
 _GATEWAY_CLASSES = ("azure/application-gateway", "azure-application-gateway")
+_OF_AKS = "aks-"
 _CLASS_ANNOTATION = "kubernetes.io/ingress.class"
 _NEEDED = (Need.SNAPSHOT, Need.AZURE)
 
@@ -81,6 +84,8 @@ def check_pod_range_overlap(documents: Documents, today: date) -> Iterator[Findi
     taken = [(network, "reserved by AKS") for network in _networks(limits().reserved_ranges.value)]
     taken += [(network, "the range of services") for network in _networks(cluster.service_ranges)]
     taken += [(network, f"an address of node {name}") for network, name in _node_addresses(documents)]
+    given = list(around.networks(documents))
+    taken += given
     for pods in _networks(cluster.pod_ranges):
         met = [f"{network} ({what})" for network, what in taken if _overlap(pods, network)]
         if met:
@@ -88,10 +93,10 @@ def check_pod_range_overlap(documents: Documents, today: date) -> Iterator[Findi
             detail = f"the pods' range {pods} meets {', '.join(met[:3])}{more}"
             subject = cluster.raw.ref
             yield Finding(id="NET-PODCIDR-OVERLAP", detail=detail, subject=subject, field="networkProfile.podCidr")
-    yield Missing(
-        "the address spaces of the virtual network, of peered ones and of routes to other places: "
-        "`az network vnet show` and `az network vnet peering list`"
+    asked = (
+        "" if given else "the address spaces of the virtual network and of peered ones (`az network vnet show`), and "
     )
+    yield Missing(f"{asked}networks that are reached by a gateway or by routes")
 
 
 def _node_addresses(documents: Documents) -> Iterator[tuple[Network, str]]:
@@ -145,10 +150,17 @@ def check_routes(documents: Documents, today: date) -> Iterator[Finding | Missin
         detail += "kubenet keeps a route for the pods of each node"
         subject = cluster.raw.ref
         yield Finding(id="NET-UDR-ROUTES", detail=detail, subject=subject, field="networkProfile.outboundType")
-    elif cluster.own_network:
-        yield Missing("the routes of the node subnet's table: `az network route-table route list`")
+    elif cluster.own_network and not around.has_routes(documents):
+        yield Missing(
+            "the routes of the node subnet's table: `az network route-table show`, in the folder of --az-json"
+        )
     elif not cluster.outbound:
         yield Missing("networkProfile.outboundType, which the given settings do not say")
+    pods = _networks(cluster.pod_ranges)
+    for raw, index, name, destination in around.routes(documents):
+        if not name.startswith(_OF_AKS) and any(_overlap(destination, each) for each in pods if destination.prefixlen):
+            detail = f"route {name} to {destination} lies in the pods' range, and AKS did not make it"
+            yield Finding(id="NET-UDR-ROUTES", detail=detail, subject=raw.ref, field=f"routes[{index}]")
 
 
 def check_identity(documents: Documents, today: date) -> Iterator[Finding | Missing]:
@@ -179,12 +191,40 @@ def check_masquerade(documents: Documents, today: date) -> Iterator[Finding | Mi
         yield Missing(f"ConfigMaps of kube-system: `kubectl -n kube-system get configmap {_MASQUERADE} -o yaml`")
 
 
-def check_security_groups(documents: Documents, today: date) -> Iterator[Missing]:
-    """The rules of the node subnets, which are in no document."""
-    yield Missing(
-        "the rules of the security groups on the node subnets (`az network nsg rule list`): node to node, node to pods "
-        "and pods to pods have to be allowed"
-    )
+def check_security_groups(documents: Documents, today: date) -> Iterator[Finding | Missing]:
+    """Rules of security groups that cut nodes and pods from each other."""
+    if not around.has_filters(documents):
+        yield Missing(
+            "the rules of the security groups on the node subnets (`az network nsg show`, in the folder of --az-json): "
+            "node to node, node to pods and pods to pods have to be allowed"
+        )
+        return
+    cluster = managed_cluster(documents)
+    addresses = tuple(network for network, _ in _node_addresses(documents))
+    nodes = around.Side("nodes", addresses or tuple(network for network, _ in around.networks(documents)), True)
+    pods = around.Side("pods", tuple(_networks(cluster.pod_ranges)) if cluster is not None else (), False)
+    if not (nodes.ranges and pods.ranges):
+        yield Missing("the addresses of nodes and the range of pods, which the rules of security groups are about")
+        return
+    cut: dict[tuple[ObjectRef, int], list[str]] = {}
+    for sources, destinations in ((nodes, nodes), (nodes, pods), (pods, pods)):
+        for denying in _denying(around.filters(documents), sources, destinations):
+            cut.setdefault((denying.raw.ref, denying.index), []).append(f"{sources.name} to {destinations.name}")
+    for rule in around.filters(documents):
+        if ways := cut.get((rule.raw.ref, rule.index)):
+            detail = f"its rule {rule.name} ({'in' if rule.inbound else 'out'}bound) denies {', '.join(ways)}"
+            subject, field = rule.raw.ref, f"securityRules[{rule.index}]"
+            yield Finding(id="NET-NSG-POD-TRAFFIC", detail=detail, effect=Effect.NARROWS, subject=subject, field=field)
+
+
+def _denying(rules: list[around.Filter], sources: around.Side, destinations: around.Side) -> Iterator[around.Filter]:
+    """The rules that deny a part of what goes from one side to the other, and come before one that allows it all."""
+    for group in dict.fromkeys((rule.raw.ref, rule.inbound) for rule in rules):
+        for rule in (each for each in rules if (each.raw.ref, each.inbound) == group):
+            if rule.holds(sources, destinations) and not rule.denies:
+                break
+            if rule.denies and rule.touches(sources, destinations):
+                yield rule
 
 
 def check_names(documents: Documents, today: date) -> Iterator[Finding | Missing]:

@@ -9,6 +9,7 @@ from migrate.model.finding import Effect, Finding
 from migrate.model.refs import ObjectRef
 from migrate.readiness import deadlines
 from migrate.readiness.aks import KubernetesVersion, Release, limits, release_of, versions
+from migrate.readiness.around import cli_version
 from migrate.readiness.azure import managed_cluster
 from migrate.readiness.checks.concern import (
     VERSION_UNKNOWN,
@@ -152,16 +153,19 @@ def check_engine_flag(documents: Documents, today: date) -> Iterator[Finding]:
     yield Finding(id="CLU-ENGINE-FLAG", detail=detail)
 
 
-def check_cli_version(documents: Documents, today: date) -> Iterator[Missing]:
-    """Which Azure CLI the way needs; what is installed where it will be run nobody has said."""
+def check_cli_version(documents: Documents, today: date) -> Iterator[Finding | Missing]:
+    """An Azure CLI that is older than a step of the way asks for."""
     steps: tuple[Step, ...] = way(documents).steps or ("dataplane",)
-    needed = {step: limits().cli[step] for step in steps if step in limits().cli}
-    least = max((value.value for value in needed.values()), key=_numbers)
-    listed = ", ".join(f"{step} {value.value}" for step, value in needed.items())
-    yield Missing(
-        f"the version of the Azure CLI where the commands will be run: `az version` has to say {least} or "
-        f"newer ({listed})"
-    )
+    needed = {step: limits().cli[step].value for step in steps if step in limits().cli}
+    least = max(needed.values(), key=_numbers)
+    listed = ", ".join(f"{step} {value}" for step, value in needed.items())
+    installed = cli_version(documents)
+    if not installed:
+        where = "the version of the Azure CLI where the commands will be run: `az version`, in the folder of --az-json"
+        yield Missing(f"{where}; it has to be {least} or newer ({listed})")
+    elif _numbers(installed) < _numbers(least):
+        detail = f"Azure CLI {installed}, and the way asks for {least} or newer ({listed})"
+        yield Finding(id="CLU-CLI-VERSION", detail=detail)
 
 
 def check_irreversible(documents: Documents, today: date) -> Iterator[Finding]:
@@ -235,7 +239,7 @@ def _release(text: str) -> Release:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
+    return tuple(int(part) for part in version.split(".") if part.isdecimal())
 
 
 CHECKS: tuple[Check, ...] = (

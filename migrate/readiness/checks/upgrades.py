@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 
 from migrate.model.finding import Finding
 from migrate.model.raw import RawObject
+from migrate.readiness.around import free_quota
 from migrate.readiness.azure import ManagedCluster, Pool, managed_cluster
 from migrate.readiness.checks.budgets import check_budgets
 from migrate.readiness.checks.concern import POOL_LABELS, at_pool, azure, to_managed_cilium, way
@@ -16,6 +18,7 @@ from migrate.readiness.evaluate import Check, Missing, Need
 from migrate.scan.inventory.look import counted, dig, items, label
 
 _ASK_AZURE = "`az aks show -o json`, given with --az-json, would tell"
+_SIZE = re.compile(r"Standard_(?P<family>[A-Z]+)(?P<cores>\d+)(-\d+)?(?P<features>[a-z]+)?(?P<version>_v\d+)?")
 _MODE = "kubernetes.azure.com/mode"
 
 
@@ -50,22 +53,39 @@ def _anew(pool: Pool) -> str:
     return f"{pool.name}: {counted(count, 'node')} in {counted(waves, 'wave')} (maxSurge {pool.surge})"
 
 
-def check_surge(documents: Documents, today: date) -> Iterator[Missing]:
-    """What has to be free for the surge nodes; Azure's quota and subnets are in no document."""
+def check_surge(documents: Documents, today: date) -> Iterator[Finding | Missing]:
+    """What has to be free for the surge nodes: vCPUs by the given quota, and addresses, which no document says."""
     cluster = azure(documents)
-    wanted = [_wanted(pool, documents) for pool in cluster.pools if pool.count is None or pool.surge_nodes(pool.count)]
+    surge = [(pool, pool.surge_nodes(pool.count)) for pool in cluster.pools if pool.count is not None]
+    wanted = [_wanted(pool, extra, documents) for pool, extra in surge if extra]
+    wanted += [f"{pool.name}: an unknown number of nodes" for pool in cluster.pools if pool.count is None]
+    free = free_quota(documents)
+    for quota, cores in sorted(_cores(surge).items()):
+        if cores > free.get(quota, cores):
+            detail = f"the surge nodes take {cores} vCPUs and {max(free[quota], 0)} are free of the quota {quota}"
+            yield Finding(id="CLU-QUOTA-SURGE", detail=detail, subject=cluster.raw.ref)
     if wanted:
-        yield Missing(
-            f"free vCPU quota (`az vm list-usage`) and free addresses of the node subnets for the surge nodes: "
-            f"{'; '.join(wanted)}"
-        )
+        quota = "" if "cores" in free else "free vCPU quota (`az vm list-usage`) and "
+        yield Missing(f"{quota}free addresses of the node subnets for the surge nodes: {'; '.join(wanted)}")
 
 
-def _wanted(pool: Pool, documents: Documents) -> str:
+def _cores(surge: Iterable[tuple[Pool, int]]) -> Mapping[str, int]:
+    """The vCPUs of surge nodes by quota: the region's, and those of families; sizes that do not tell count nowhere."""
+    found: Counter[str] = Counter()
+    for pool, nodes in surge:
+        size = _SIZE.fullmatch(pool.size)
+        if size is not None and nodes:
+            cores = nodes * int(size["cores"])
+            family = (
+                f"standard{size['family']}{size['features'] or ''}{(size['version'] or '').removeprefix('_')}family"
+            )
+            found["cores"] += cores
+            found[family.lower()] += cores
+    return found
+
+
+def _wanted(pool: Pool, extra: int, documents: Documents) -> str:
     """The surge nodes of a pool at its size of now, and the addresses they take."""
-    if pool.count is None:
-        return f"{pool.name}: an unknown number of nodes"
-    extra = pool.surge_nodes(pool.count)
     nodes = counted(extra, f"{pool.size or 'more'} node")
     each = 1 + (pool.max_pods or 0) if way(documents).cni == "azure-cni-node-subnet" else 1
     return f"{pool.name}: {nodes} with {each * extra} of their subnet's addresses"
