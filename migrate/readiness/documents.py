@@ -20,8 +20,11 @@ from migrate.model.raw import RawObject
 from migrate.model.refs import ObjectRef
 from migrate.readiness.future import Future, future_of
 from migrate.scan import snapshot
+from migrate.scan.collector import collector_off
 from migrate.scan.inventory import AZURE_KIND
+from migrate.sources import kubernetes
 from migrate.sources.cluster import read_cluster
+from migrate.sources.kubernetes import NetworkPolicy
 from migrate.translate.documents import read_translation
 
 if TYPE_CHECKING:
@@ -70,6 +73,21 @@ class Documents:
         return {raw.ref: raw for raw in self.objects}
 
     @cached_property
+    def _by_ref(self) -> dict[ObjectRef, RawObject]:
+        return self.by_ref()
+
+    def find(self, ref: ObjectRef) -> RawObject | None:
+        """The snapshot's object of an identity, if there is one."""
+        return self._by_ref.get(ref)
+
+    @cached_property
+    def network_policies(self) -> tuple[tuple[RawObject, NetworkPolicy], ...]:
+        """Kubernetes' NetworkPolicies that can be read, with what was read of them."""
+        raws = (raw for raw in self.by_kind.get("NetworkPolicy", ()) if raw.ref.group == "networking.k8s.io")
+        read = ((raw, kubernetes.read_policy(raw)) for raw in raws)
+        return tuple((raw, policy) for raw, policy in read if not policy.problems)
+
+    @cached_property
     def by_kind(self) -> dict[str, tuple[RawObject, ...]]:
         """The snapshot's objects by kind."""
         found: dict[str, list[RawObject]] = {}
@@ -92,7 +110,8 @@ class Documents:
         """What the policies will do once the translation is applied; None without snapshot or translation."""
         if self.header is None or self.translation is None:
             return None
-        return future_of(self.folder, self.header, self.objects, self.cluster, self.translation)
+        with collector_off():
+            return future_of(self.folder, self.header, self.objects, self.cluster, self.translation)
 
     def facts(self, topic: str) -> Iterator[Fact]:
         """What the inventory says on a topic, and is in force."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from migrate.futures import ENGINES, engine_over, future_objects
@@ -34,11 +35,6 @@ class Isolated:
         """The first of the pods, which stands for all."""
         return self.pods[0]
 
-    @property
-    def named(self) -> str:
-        """The pods in a few words."""
-        return str(self.pod) if len(self.pods) == 1 else f"{len(self.pods)} pods, such as {self.pod},"
-
 
 @dataclass(frozen=True)
 class Future:
@@ -52,8 +48,15 @@ class Future:
     _today: Simulator | None
     _sources: Mapping[ObjectRef, ObjectRef]
 
-    def isolated(self, direction: Direction) -> Iterator[Isolated]:
+    @cached_property
+    def _isolated(self) -> Mapping[Direction, tuple[Isolated, ...]]:
+        return {direction: tuple(self._groups(direction)) for direction in Direction}
+
+    def isolated(self, direction: Direction) -> tuple[Isolated, ...]:
         """Pods that some policy isolates in a direction, in groups."""
+        return self._isolated[direction]
+
+    def _groups(self, direction: Direction) -> Iterator[Isolated]:
         groups: dict[tuple[int, ...], list[Pod]] = {}
         for pods in _alike(self._cluster):
             selecting = self._after.selecting(pods[0], direction)

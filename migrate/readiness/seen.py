@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migrate.model.flow import Direction
-from migrate.model.raw import RawObject
 from migrate.readiness.documents import Documents
-from migrate.sources import kubernetes
 from migrate.sources.kubernetes import NetworkPolicy, Peer
 from migrate.translate.profiles import Profile, load_profile, profile_for
-
-NETWORKING = "networking.k8s.io"
 
 
 def runs(documents: Documents, *engines: str) -> bool:
@@ -47,14 +43,6 @@ def minor(version: str | None) -> tuple[int, int] | None:
     """The first two numbers of a version such as v1.33.4; None when it has none."""
     parts = (version or "").lstrip("v").split(".")
     return (int(parts[0]), int(parts[1])) if len(parts) > 1 and parts[0].isdigit() and parts[1].isdigit() else None
-
-
-def network_policies(documents: Documents) -> Iterator[tuple[RawObject, NetworkPolicy]]:
-    """Kubernetes' NetworkPolicies that can be read, with what was read of them."""
-    for raw in documents.by_kind.get("NetworkPolicy", ()):
-        policy = kubernetes.read_policy(raw) if raw.ref.group == NETWORKING else None
-        if policy is not None and not policy.problems:
-            yield raw, policy
 
 
 def peers(policy: NetworkPolicy) -> Iterator[tuple[Direction, Peer]]:

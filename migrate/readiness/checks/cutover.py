@@ -14,7 +14,7 @@ from migrate.readiness import limits
 from migrate.readiness.documents import Documents
 from migrate.readiness.evaluate import Check, Missing, Need
 from migrate.readiness.route import Route, route_of
-from migrate.readiness.seen import for_aks, may_run, minor, network_policies, target
+from migrate.readiness.seen import for_aks, may_run, minor, target
 from migrate.scan.inventory import engines
 from migrate.scan.inventory.look import counted
 from migrate.sources.calico import GROUPS as CALICO_GROUPS
@@ -110,7 +110,7 @@ def _empty_maps(documents: Documents, today: date) -> Iterator[Finding]:
     """The releases for which it was reported, with the policies that look like those of the report."""
     if minor(target(documents).cilium) != _RACING:
         return
-    policies = [policy for _, policy in network_policies(documents)]
+    policies = [policy for _, policy in documents.network_policies]
     large = [policy for policy in policies if _looks_large(policy)]
     if policies:
         detail = f"{target(documents).title}; {len(large)} of {counted(len(policies), 'NetworkPolicy')}"

@@ -15,7 +15,7 @@ from migrate.model.selectors import NEGATIVE, requirements
 from migrate.readiness import limits
 from migrate.readiness.documents import Documents
 from migrate.readiness.evaluate import Check, Missing, Need
-from migrate.readiness.seen import for_aks, may_run, minor, network_policies, peers, runs, target
+from migrate.readiness.seen import for_aks, may_run, minor, peers, runs, target
 from migrate.scan.inventory.look import counted, dig, items, label
 from migrate.sources import calico, cilium
 from migrate.sources.kubernetes import BlockPeer, NetworkPolicy, PodPeer
@@ -38,7 +38,7 @@ def _end_port(documents: Documents, today: date) -> Iterator[Finding]:
     release = minor(profile.cilium)
     if release is None or release >= limits.version("end_port_cilium"):
         return
-    for raw, policy in network_policies(documents):
+    for raw, policy in documents.network_policies:
         for rule in (*policy.ingress, *policy.egress):
             ranges = [match for match in rule.ports or () if match.end is not None]
             if ranges:
@@ -48,7 +48,7 @@ def _end_port(documents: Documents, today: date) -> Iterator[Finding]:
 
 def _many_blocks(documents: Documents, today: date) -> Iterator[Finding]:
     limit = limits.number("npm_ip_blocks")
-    for raw, policy in network_policies(documents):
+    for raw, policy in documents.network_policies:
         blocks = sum(isinstance(peer, BlockPeer) for _, peer in peers(policy))
         if blocks > limit:
             yield _about(raw, "POL-MANY-IPBLOCK", f"it has {blocks} ipBlocks; up to {limit} NPM takes edits well")
@@ -81,7 +81,7 @@ def _world_by_negation(documents: Documents, today: date) -> Iterator[Finding]:
     profile = target(documents)
     if not profile.negative_namespace_selector_admits_world:
         return
-    negative = [raw for raw, policy in network_policies(documents) if _negates_namespaces(policy)]
+    negative = [raw for raw, policy in documents.network_policies if _negates_namespaces(policy)]
     results = {} if documents.translation is None else {r.source: r.original for r in documents.translation.results}
     for found in lint(negative, profile):
         if found.id != "LINT-NEGATIVE-ONLY" or found.subject is None:
@@ -137,15 +137,27 @@ def _sctp(documents: Documents, today: date) -> Iterator[Finding | Missing]:
     for raw in documents.by_kind.get("Service", ()):
         if any(dig(port, "protocol") == _SCTP for port in items(dig(raw.data, "spec", "ports"))):
             yield _about(raw, "POL-SCTP", "the Service has an SCTP port, which the target drops", Effect.NARROWS)
-    for raw in documents.by_kind.get("Pod", ()):
-        containers = items(dig(raw.data, "spec", "containers"))
-        ports = (port for container in containers for port in items(dig(container, "ports")))
-        if not dig(raw.data, "spec", "hostNetwork") and any(dig(port, "protocol") == _SCTP for port in ports):
-            yield _about(raw, "POL-SCTP", "a container has an SCTP port, which the target drops", Effect.NARROWS)
+    yield from _pods_with_sctp(documents)
     if documents.audit is None:
         yield Missing(f"SCTP that is in use without being declared: {Need.AUDIT.value}")
     else:
         yield from _in_use(documents.audit, "POL-SCTP", lambda protocol: protocol == _SCTP)
+
+
+def _pods_with_sctp(documents: Documents) -> Iterator[Finding]:
+    """One finding for the pods of a workload."""
+    found: dict[tuple[str, str], list[RawObject]] = {}
+    workloads = {str(pod): pod.workload or pod.name for pod in documents.cluster.pods if not pod.host_network}
+    for raw in documents.by_kind.get("Pod", ()):
+        namespace = raw.ref.namespace or "default"
+        workload = workloads.get(f"{namespace}/{raw.ref.name}")
+        containers = items(dig(raw.data, "spec", "containers"))
+        ports = (port for container in containers for port in items(dig(container, "ports")))
+        if workload is not None and any(dig(port, "protocol") == _SCTP for port in ports):
+            found.setdefault((namespace, workload), []).append(raw)
+    for raws in found.values():
+        detail = f"{counted(len(raws), 'pod')} like it: a container has an SCTP port, which the target drops"
+        yield _about(raws[0], "POL-SCTP", detail, Effect.NARROWS)
 
 
 def _names(documents: Documents, today: date) -> Iterator[Finding | Missing]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 
 from migrate.audit.resolver import CLOUD
 from migrate.model.addresses import Address, parse_address
@@ -19,7 +18,7 @@ from migrate.readiness.documents import Documents
 from migrate.readiness.evaluate import Check, Missing, Need
 from migrate.readiness.future import Future, Isolated, end_of
 from migrate.readiness.seen import is_on, may_run, minor
-from migrate.scan.inventory.look import dig, items
+from migrate.scan.inventory.look import counted, dig, items
 from migrate.sources.endpoints import read_backends
 from migrate.sources.probes import probe_ports
 
@@ -42,6 +41,15 @@ class _Way:
     packet: Packet
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What holds for a group of pods, and what that means against today."""
+
+    group: Isolated
+    what: str
+    effect: Effect
+
+
 def _dns_missing(documents: Documents, today: date) -> Iterator[Finding | Missing]:
     future = documents.future
     if future is None:
@@ -51,14 +59,21 @@ def _dns_missing(documents: Documents, today: date) -> Iterator[Finding | Missin
     if not servers and not caches:
         yield Missing("where DNS is: no Service of a cluster DNS with running pods was read")
         return
+    yield from _merged(documents, "POL-DNS-MISSING", _without_dns(documents, future, servers, caches))
+
+
+def _without_dns(
+    documents: Documents, future: Future, servers: Sequence[_Way], caches: Sequence[str]
+) -> Iterator[_Said]:
+    own = {way.end.pod for way in servers}
     for group in future.isolated(Direction.EGRESS):
-        if group.pod in {way.end.pod for way in servers}:
+        if group.pod in own:
             continue
         caches_of = (_node_cache(group.pod, name, documents.cluster, future) for name in caches)
         denied = _denied([*servers, *caches_of], group, future)
         if denied:
             names = ", ".join(dict.fromkeys(way.name for way in denied))
-            yield _found(documents, "POL-DNS-MISSING", group, f"cannot reach {names}", denied, future)
+            yield _Said(group, f"cannot reach {names}", _effect(denied, group, future))
 
 
 def _dns_servers(cluster: Cluster) -> Iterator[_Way]:
@@ -114,22 +129,28 @@ def _node_cache(pod: Pod, name: str, cluster: Cluster, future: Future) -> _Way:
 
 
 def _api_server(documents: Documents, today: date) -> Iterator[Finding | Missing]:
-    future, cluster = documents.future, documents.cluster
+    future = documents.future
     if future is None:
         return
     ways = tuple(_api_ways(documents))
     if not ways:
         yield Missing("the API server's addresses: the EndpointSlice of default/kubernetes was not read")
         return
+    yield from _merged(documents, "POL-APISERVER-EGRESS", _without_api(documents, future, ways))
+
+
+def _without_api(documents: Documents, future: Future, ways: Sequence[_Way]) -> Iterator[_Said]:
+    """Pods that have a reason to ask the API server: a service account of their own, or they were seen to."""
+    address = ways[0].end.address
     seen = _seen_at(documents.audit.api_server.groups if documents.audit else ())
     for group in future.isolated(Direction.EGRESS):
         users = [pod for pod in group.pods if pod.service_account != "default" or _names(pod) in seen]
         denied = _denied(ways, group, future) if users else []
-        if len(denied) == len(ways):
+        if denied and len(denied) == len(_of_family(ways, group)):
             recorded = any(_names(pod) in seen for pod in users)
-            why = "were seen to use it" if recorded else f"have a service account, such as {users[0].service_account}"
-            detail = f"cannot reach the API server ({cluster.api_server[0]}), and pods of them {why}"
-            yield _found(documents, "POL-APISERVER-EGRESS", group, detail, denied, future)
+            why = "were seen to use it" if recorded else "have a service account of their own"
+            what = f"cannot reach the API server ({address}), and pods of them {why}"
+            yield _Said(group, what, _effect(denied, group, future))
 
 
 def _api_ways(documents: Documents) -> Iterator[_Way]:
@@ -152,33 +173,37 @@ def _metadata(documents: Documents, today: date) -> Iterator[Finding | Missing]:
         if used.future == "would_drop":
             detail = f"{used.source} uses {used.destination} ({used.events} times recorded), which will be denied"
             yield Finding(id="POL-METADATA-EGRESS", detail=detail, effect=Effect.NARROWS)
+    yield from _merged(documents, "POL-METADATA-EGRESS", _cloud_addresses(documents, future))
+
+
+def _cloud_addresses(documents: Documents, future: Future) -> Iterator[_Said]:
     service = _Way("instance metadata", End(EndKind.OUTSIDE, _METADATA), Packet(TCP, 80))
     platform = End(EndKind.OUTSIDE, _PLATFORM)
     for group in future.isolated(Direction.EGRESS):
         denied = _denied([service], group, future)
-        found = partial(_found, documents, "POL-METADATA-EGRESS", group)
         if denied and _effect(denied, group, future) is Effect.NARROWS:
-            yield found(f"cannot reach {CLOUD[_METADATA]} ({_METADATA}) any more", denied, future)
+            yield _Said(group, f"cannot reach {CLOUD[_METADATA]} ({_METADATA}) any more", Effect.NARROWS)
         if is_on(documents, "aks") and future.lets_out(group.pod, platform, Packet(TCP, 80)):
-            yield found(f"can reach {CLOUD[_PLATFORM]} ({_PLATFORM}:80)", [], future)
+            yield _Said(group, f"can reach {CLOUD[_PLATFORM]} ({_PLATFORM}:80)", Effect.NONE)
 
 
 def _from_nodes(documents: Documents, today: date) -> Iterator[Finding | Missing]:
     """Isolated pods that take nothing from other nodes, where there are clients on the host's network."""
-    future, cluster = documents.future, documents.cluster
-    clients = [pod for pod in cluster.pods if pod.host_network]
-    if future is None or not clients:
-        return
+    clients = [pod for pod in documents.cluster.pods if pod.host_network]
+    if documents.future is not None and clients:
+        yield from _merged(documents, "POL-INGRESS-FROM-NODE", _closed_to_nodes(documents, documents.future, clients))
+
+
+def _closed_to_nodes(documents: Documents, future: Future, clients: Sequence[Pod]) -> Iterator[_Said]:
     ports = _ports(documents.by_kind.get("Pod", ()))
     for group in future.isolated(Direction.INGRESS):
-        node = _other_node(group.pod, cluster.nodes)
+        node = _other_node(group.pod, documents.cluster.nodes)
         asked = [Packet(TCP, port) for port in sorted(ports.get(str(group.pod), frozenset({80})))]
         if node is None or any(future.lets_in(group.pod, node, packet) for packet in asked):
             continue
         flow = Flow(node, end_of(group.pod), asked[0])
-        client = next((pod for pod in clients if pod.node != group.pod.node), clients[0])
-        detail = f"take no connection from other nodes, so none of {client} or others on the host's network there"
-        yield _about(documents, "POL-INGRESS-FROM-NODE", group, detail, future.effect(Direction.INGRESS, flow))
+        what = f"take no connection from other nodes, so none of {clients[0]} or others on the host's network there"
+        yield _Said(group, what, future.effect(Direction.INGRESS, flow))
 
 
 def _ports(pods: Iterable[RawObject]) -> Mapping[str, frozenset[int]]:
@@ -220,9 +245,11 @@ def _names(pod: Pod) -> tuple[str, str]:
 
 def _denied(ways: Iterable[_Way], group: Isolated, future: Future) -> list[_Way]:
     """Ways of the pods' own IP family that they will not be let out by."""
-    own = group.pod.addresses[0]
-    asked = (way for way in ways if _same_family(way.end.address, own))
-    return [way for way in asked if not future.lets_out(group.pod, way.end, way.packet)]
+    return [way for way in _of_family(ways, group) if not future.lets_out(group.pod, way.end, way.packet)]
+
+
+def _of_family(ways: Iterable[_Way], group: Isolated) -> list[_Way]:
+    return [way for way in ways if _same_family(way.end.address, group.pod.addresses[0])]
 
 
 def _effect(denied: Iterable[_Way], group: Isolated, future: Future) -> Effect:
@@ -232,16 +259,24 @@ def _effect(denied: Iterable[_Way], group: Isolated, future: Future) -> Effect:
     return next((effect for effect in (Effect.NARROWS, Effect.UNKNOWN) if effect in effects), Effect.NONE)
 
 
-def _found(
-    documents: Documents, identity: str, group: Isolated, what: str, denied: Sequence[_Way], future: Future
-) -> Finding:
-    return _about(documents, identity, group, what, _effect(denied, group, future))
-
-
-def _about(documents: Documents, identity: str, group: Isolated, what: str, effect: Effect) -> Finding:
-    raw = documents.by_ref().get(group.source)
-    at = None if raw is None else raw.at()
-    return Finding(id=identity, detail=f"{group.named} {what}", effect=effect, subject=group.source, at=at)
+def _merged(documents: Documents, identity: str, said: Iterable[_Said]) -> Iterator[Finding]:
+    """One finding for all pods of a namespace of which the same holds; it is about the policy of the first ones."""
+    alike: dict[tuple[str, str, Effect], list[Isolated]] = {}
+    for one in said:
+        alike.setdefault((one.group.pod.namespace, one.what, one.effect), []).append(one.group)
+    for (_, what, effect), groups in alike.items():
+        pods = sorted((pod for group in groups for pod in group.pods), key=str)
+        shown = str(pods[0]) if len(pods) == 1 else f"{len(pods)} pods, such as {pods[0]},"
+        sources = sorted({group.source for group in groups}, key=str)
+        others = f" (also by {counted(len(sources) - 1, 'other policy')})" if len(sources) > 1 else ""
+        raw = documents.find(sources[0])
+        yield Finding(
+            id=identity,
+            detail=f"{shown} {what}{others}",
+            effect=effect,
+            subject=sources[0],
+            at=None if raw is None else raw.at(),
+        )
 
 
 def _on_npm(documents: Documents) -> bool:

@@ -11,7 +11,7 @@ from migrate.model.flow import Direction
 from migrate.model.selectors import EVERYTHING, NEGATIVE, Selector, matches, requirements
 from migrate.readiness.documents import Documents
 from migrate.readiness.evaluate import Check
-from migrate.readiness.seen import may_run, network_policies
+from migrate.readiness.seen import may_run
 from migrate.scan.inventory.look import counted, dig, text
 from migrate.sources.kubernetes import NetworkPolicy, PodPeer
 from migrate.sources.kubernetes_engine import in_namespace
@@ -24,7 +24,7 @@ _KINDS = ("NetworkPolicy", "Node", "Pod")
 
 def _unsupported(documents: Documents, today: date) -> Iterator[Finding]:
     pods = _windows_pods(documents)
-    for raw, policy in network_policies(documents):
+    for raw, policy in documents.network_policies:
         selected, refusal = _selected(policy, pods), _refusal(policy)
         if selected and refusal:
             detail = f"{refusal}, so NPM enforces nothing of it for {_shown(selected)} on Windows"
@@ -34,7 +34,7 @@ def _unsupported(documents: Documents, today: date) -> Iterator[Finding]:
 def _inverted(documents: Documents, today: date) -> Iterator[Finding]:
     """Egress peers of policies that NPM takes: of a refused one nothing is programmed, turned around or not."""
     pods = _windows_pods(documents)
-    for raw, policy in network_policies(documents):
+    for raw, policy in documents.network_policies:
         selected = _selected(policy, pods)
         if not selected or _refusal(policy):
             continue
@@ -52,7 +52,7 @@ def _inverted(documents: Documents, today: date) -> Iterator[Finding]:
 
 def _closed_by_any_rule(documents: Documents, today: date) -> Iterator[Finding]:
     """Nodes on which one ACL is enough to close both directions, and policies that would bring some."""
-    policies = [policy for _, policy in network_policies(documents)]
+    policies = [policy for _, policy in documents.network_policies]
     one_way = [policy for policy in policies if len(policy.directions) == 1]
     for raw in documents.by_kind.get("Node", ()):
         system = text(raw, "status", "nodeInfo", "osImage")
