@@ -76,7 +76,7 @@ KUBENET: Json = {"networkPlugin": "kubenet", "networkPolicy": "calico"}
         pytest.param("npm", PLAIN, {}, "from its old engine's end", id="the update itself"),
         pytest.param("npm", PLAIN, KUBENET, "--network-policy none", id="kubenet: a step without an engine"),
         pytest.param("calico", PLAIN, None, "until Cilium is told to enforce", id="two networks beside each other"),
-        pytest.param("npm", "", {}, "", id="no policy that could be missed"),
+        pytest.param("npm", "", {}, "policies were not read", id="policies that nobody read"),
         pytest.param("npm", PLAIN, {"networkPolicy": None}, "", id="nothing enforces them today"),
     ],
 )

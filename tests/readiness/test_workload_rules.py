@@ -60,7 +60,7 @@ status: {replicas: 1, readyReplicas: 1}"""
 )
 def test_egress_gateway(more: str, target: str, found: bool, scene: Scene) -> None:
     given = "\n---\n".join(filter(None, (PLAIN, more)))
-    answer = scene.scan("npm", given).translate("--target", target).ask("WRK-EGRESS-GATEWAY")
+    answer = scene.scan("npm", given, profile="npm-node-subnet").translate("--target", target).ask("WRK-EGRESS-GATEWAY")
     assert (bool(answer.findings), answer.lacks) == (found, ())
 
 
@@ -172,8 +172,8 @@ def test_without_azures_word_they_are_not_checked(rule: str, scene: Scene) -> No
 
 @pytest.mark.parametrize("rule", ["WRK-CONFIDENTIAL-SANDBOX", "WRK-HOST-ROUTING"])
 def test_elsewhere_azure_has_no_say(rule: str, scene: Scene) -> None:
-    """A cluster whose nodes name no cloud may be one of Azure's, and is not checked."""
-    assert scene.scan("calico").ask(rule).lacks
+    answer = scene.scan("calico").ask(rule)
+    assert (answer.findings, answer.lacks) == ((), ())
 
 
 NODE_CACHE = """\

@@ -12,7 +12,7 @@ from migrate.model.raw import RawObject
 from migrate.readiness import limits
 from migrate.readiness.documents import Documents
 from migrate.readiness.evaluate import Check, Missing, Need
-from migrate.readiness.seen import for_aks, may_run, minor, runs, target
+from migrate.readiness.seen import for_aks, is_on, may_run, minor, runs, target
 from migrate.scan.inventory.look import counted, dig, items, label, text
 from migrate.translate.limits_identities import PodIdentities
 from migrate.translate.limits_settings import settings_of
@@ -51,8 +51,6 @@ def _has_proxy(raw: RawObject) -> bool:
 
 def _egress_gateway(documents: Documents, today: date) -> Iterator[Finding]:
     """Istio's egress gateways, where L7 policies are or can be written for their pods too."""
-    if not (target(documents).l7 or any(fact.value == "l7" for fact in documents.facts("acns"))):
-        return
     for raw in documents.by_kind.get("Deployment", ()):
         labels = dig(raw.data, "spec", "template", "metadata", "labels", _GATEWAY_LABEL)
         if labels == _GATEWAY or raw.ref.name.startswith("istio-egressgateway"):
@@ -180,8 +178,14 @@ def _of_azure(documents: Documents, identity: str, detail: str) -> Finding:
 
 
 def _on_aks(documents: Documents) -> bool:
-    known = _known(documents, "cloud")
-    return any(fact.value == "aks" or fact.state == "unknown" for fact in known) or not known
+    """Nodes of AKS say so; without nodes nobody knows."""
+    return is_on(documents, "aks") or not documents.by_kind.get("Node")
+
+
+def _takes_requests(documents: Documents) -> bool:
+    """Whether there are or can be L7 policies; Azure may not have been asked."""
+    asked = [fact for fact in _known(documents, "acns") if fact.state == "unknown" or fact.value == "l7"]
+    return target(documents).l7 or bool(asked)
 
 
 def _on_calico(documents: Documents) -> bool:
@@ -192,7 +196,7 @@ _SNAPSHOT = (Need.SNAPSHOT,)
 _AZURE = (Need.SNAPSHOT, Need.AZURE)
 CHECKS = (
     Check("WRK-MESH", _mesh),
-    Check("WRK-EGRESS-GATEWAY", _egress_gateway, kinds=("Deployment",)),
+    Check("WRK-EGRESS-GATEWAY", _egress_gateway, kinds=("Deployment",), concerns=_takes_requests),
     Check("WRK-IDENTITY-CHURN", _churn, kinds=("Pod",)),
     Check("WRK-KERNEL", _kernel, kinds=("Node",)),
     Check("WRK-CONFIDENTIAL-SANDBOX", _special_nodes, needs=_AZURE, concerns=_on_aks),
