@@ -150,6 +150,7 @@ def _dataplane(documents: Documents, route: Route) -> PlanStep:
         why=f"{why} Cilium enforces policies only once all nodes are made anew.",
         commands=(
             _BOOTS_BEFORE,
+            run("# in a second terminal, at the same time: the next step, bash apply.sh"),
             run(f"az aks update {AZ_TARGET} --network-dataplane cilium --network-policy cilium"),
             *_wait(("networkProfile.networkDataplane", "cilium"), ("networkProfile.networkPolicy", "cilium")),
         ),

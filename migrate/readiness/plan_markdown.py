@@ -86,7 +86,8 @@ def _doubts(plan: Plan) -> list[str]:
 
 def _variables(plan: Plan) -> list[str]:
     check = unfilled(plan.variables)
-    lines = ["## In every terminal, first", "", "Fill in what stands in angle brackets.", ""]
+    lines = ["## In every terminal, first", ""]
+    lines += [] if check is None else ["Fill in what stands in angle brackets.", ""]
     lines += _fenced(assignments(plan.variables).rstrip("\n"))
     return lines + ([] if check is None else ["", *_commands([check])])
 

@@ -26,6 +26,7 @@ def azure_preconditions(
 ) -> tuple[Precondition, ...]:
     """Conditions of AKS, in the order in which people check them."""
     found = [
+        _right_cluster(),
         _cli(minimum_cli),
         _preview(),
         _states(),
@@ -37,6 +38,23 @@ def azure_preconditions(
     if route.takes("overlay"):
         found += _overlay(documents, route, pools)
     return tuple(found)
+
+
+def _right_cluster() -> Precondition:
+    return Precondition(
+        id="right-cluster",
+        title="az and kubectl speak of the same cluster, the one of this plan",
+        state="check",
+        commands=(
+            run("az account show --query '[name, id]' --output tsv", "the subscription of the cluster"),
+            run(f"az aks show {AZ_TARGET} --query '[fqdn, privateFqdn]' --output tsv", "the cluster's names"),
+            run(
+                "kubectl config view --minify --output 'jsonpath={.clusters[0].cluster.server}{\"\\n\"}'",
+                "one of these names",
+            ),
+        ),
+        otherwise=f"choose the subscription, and get credentials: `az aks get-credentials {AZ_TARGET}`",
+    )
 
 
 def _cli(minimum: str | None) -> Precondition:

@@ -137,8 +137,8 @@ def _title(seen: _Seen, engine: str, *, overlay: bool) -> str:
     before = {
         "kubenet": "kubenet",
         "azure-cni-overlay": "Azure CNI Overlay",
-        "azure-cni-pod-subnet": "Azure CNI with pod subnet",
-    }.get(seen.cni, "Azure CNI with node subnet")
+        "azure-cni-pod-subnet": "Azure CNI (pod subnet)",
+    }.get(seen.cni, "Azure CNI (node subnet)")
     policy = f" with {_TITLES[engine]}" if engine else " without a policy engine"
     return f"{before}{policy} → {'Azure CNI Overlay → ' if overlay else ''}Azure CNI Powered by Cilium"
 
