@@ -47,7 +47,7 @@ def plan(documents: Documents, now: datetime, wishes: Wishes | None = None) -> P
     exposure = exposure_of(documents) if route.path in ("aks", "dual-overlay") else None
     made = _base(documents, now, route, exposure)
     if route.path in ("aks", "dual-overlay"):
-        made = _planned(made, documents, route)
+        made = _planned(made, documents, route, now)
     return msgspec.structs.replace(made, files=tuple(file.path for file in plan_files(documents, made)))
 
 
@@ -77,12 +77,12 @@ def _base(documents: Documents, now: datetime, route: Route, exposure: Exposure 
     )
 
 
-def _planned(made: Plan, documents: Documents, route: Route) -> Plan:
+def _planned(made: Plan, documents: Documents, route: Route, now: datetime) -> Plan:
     pools = pools_of(documents) if route.path == "aks" else ()
     steps = _steps(documents, route, reimage_duration(pools))
     least = minimum_cli(command.text for step in steps for command in (*step.commands, *step.rollback.commands))
     waits, unknown = restarts(documents)
-    conditions = _conditions(documents, route, pools, least)
+    conditions = _conditions(documents, route, pools, least, now)
     lasting = [step.duration for step in steps if step.duration is not None]
     change = tuple(step for step in steps if step.phase == "change")
     return msgspec.structs.replace(
@@ -117,12 +117,12 @@ def _steps(documents: Documents, route: Route, duration: Duration | None) -> tup
 
 
 def _conditions(
-    documents: Documents, route: Route, pools: Sequence[Pool], least: str | None
+    documents: Documents, route: Route, pools: Sequence[Pool], least: str | None, now: datetime
 ) -> tuple[Precondition, ...]:
     special = (
         azure_preconditions(documents, route, pools, least) if route.path == "aks" else beside_preconditions(route)
     )
-    return (*special, *common_preconditions(documents))
+    return (*special, *common_preconditions(documents, now.date()))
 
 
 def _variables(documents: Documents, route: Route) -> Iterator[Variable]:

@@ -15,7 +15,7 @@ from migrate.model.raw import Json, RawObject
 from migrate.readiness.documents import Documents
 from migrate.readiness.plan_after import REMOVE
 from migrate.readiness.plan_apply import APPLY, BACKUP, RESTORE, applied_folders, needed_kinds
-from migrate.readiness.plan_beside_steps import beside_files
+from migrate.readiness.plan_beside_steps import FOLDER, beside_files
 from migrate.readiness.values import helm_values
 from migrate.translate.kinds import is_policy
 
@@ -57,7 +57,7 @@ def plan_files(documents: Documents, made: Plan) -> tuple[PlanFile, ...]:
 
 
 def write_files(folder: Path, files: Sequence[PlanFile]) -> None:
-    """Write them into a working folder; backups of policies that an earlier plan wrote and that are gone now go too.
+    """Write them into a working folder; what an earlier plan wrote and this one does not name goes.
 
     Raises InputError where a place cannot be written, or holds what somebody else wrote or a link to another place.
     """
@@ -66,8 +66,8 @@ def write_files(folder: Path, files: Sequence[PlanFile]) -> None:
     for file in files:
         write_atomic(folder / file.path, file.text.encode())
     kept = {folder / file.path for file in files}
-    for old in sorted((folder / BACKUP).glob("*.yaml")):
-        if old not in kept and _is_ours(old):
+    for old in (*(folder / BACKUP).glob("*"), *(folder / FOLDER).glob("*.yaml"), folder / APPLY, folder / REMOVE):
+        if old.is_file() and old not in kept and _is_ours(old):
             old.unlink()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Sequence
+from datetime import date
 
 from migrate.model.plan_documents import Known, Precondition
 from migrate.readiness.documents import Documents
@@ -12,10 +13,14 @@ from migrate.readiness.plan_data import durations
 from migrate.readiness.plan_pools import Pool, surge_for
 from migrate.readiness.plan_shell import AZ_POOLS, AZ_TARGET, quoted, run
 from migrate.readiness.route import Route
+from migrate.readiness.rules import load_rules
+from migrate.readiness.verdict import judge
 from migrate.scan.inventory.look import number, text
 
 _OVERLAY_FROM = (1, 27)
 """MicrosoftDocs/azure-aks-docs articles/aks/update-azure-cni.md at 093a522: Kubernetes 1.27 or later for overlay."""
+_DONE_BY_STEPS = ("CLU-KUBENET-TWO-STEP", "CLU-OVERLAY-NEEDS-NO-POLICY-ENGINE", "CLU-NAP-ENABLED")
+"""Blockers of the update for which the plan has a step."""
 _USED = "'{prefix: addressPrefix, used: length(ipConfigurations || `[]`)}'"
 _NODE_BITS = 24
 """Overlay gives each node a /24 (articles/aks/concepts-network-azure-cni-overlay.md)."""
@@ -291,9 +296,10 @@ def _identity(documents: Documents, pools: Sequence[Pool]) -> Precondition:
     )
 
 
-def common_preconditions(documents: Documents) -> Iterator[Precondition]:
-    """What holds for any cluster: drains are possible, and what was proved and audited is whole."""
+def common_preconditions(documents: Documents, today: date) -> Iterator[Precondition]:
+    """What holds for any cluster: no blocker, drains are possible, what was proved and audited is whole."""
     yield _budgets(documents)
+    yield _findings(documents, today)
     yield _translation(documents)
     yield _verification(documents)
     yield _audit(documents)
@@ -327,6 +333,22 @@ def _budgets(documents: Documents) -> Precondition:
         ),
         otherwise="scale the workload up or relax the budget for the change; a blocked drain fails the operation",
         rules=("CLU-PDB-BLOCKS-DRAIN",),
+    )
+
+
+def _findings(documents: Documents, today: date) -> Precondition:
+    """No blocker of all rules; those that this very way takes away by itself are no blockers of it."""
+    found = [group.id for group in judge(documents, load_rules(), today).blockers if group.id not in _DONE_BY_STEPS]
+    return Precondition(
+        id="no-blockers",
+        title="No finding stands in the way",
+        state="not_met" if found else "met",
+        detail=f"{len(found)} kinds of blockers" if len(found) > 1 else "1 kind of blocker" if found else "",
+        commands=(
+            run("migrate report --dir . --fail-on blocker", "exit status 0; report.html has each with its steps"),
+        ),
+        otherwise="do what each finding says, or accept it by its id when you translate",
+        rules=tuple(found),
     )
 
 

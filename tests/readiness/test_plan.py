@@ -14,7 +14,7 @@ import yaml
 
 from migrate.model.plan_documents import Plan
 from migrate.model.raw import Json
-from migrate.readiness.azure_commands import minimum_cli
+from migrate.readiness.azure_commands import known_commands, minimum_cli
 from migrate.readiness.documents import Documents
 from migrate.readiness.plan import plan
 from migrate.readiness.plan_files import plan_files, write_files
@@ -231,6 +231,13 @@ def closed(*ingress: Json) -> dict[str, Json]:
     return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec}
 
 
+NODE: Mapping[str, Json] = {
+    "apiVersion": "v1",
+    "kind": "Node",
+    "metadata": {"name": "n1"},
+    "spec": {},
+    "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.10"}]},
+}
 PODS = (pod("web", "10.0.0.1", "web"), pod("job", "10.0.0.2", "job"), pod("db", "10.0.0.3", "db"))
 FROM_WEB: Json = {"from": [{"podSelector": {"matchLabels": {"app": "web"}}}]}
 
@@ -287,6 +294,53 @@ def test_conditions_that_the_documents_answer(
     (found,) = [each for each in made.preconditions if each.id == identity]
     assert (found.state, bool(found.commands)) == (state, True)
     assert ("Do not begin yet" in runbook(made)) is any(each.state == "not_met" for each in made.preconditions)
+
+
+@pytest.mark.parametrize(
+    ("profile", "among", "not_among"),
+    [
+        pytest.param("npm-windows", {"CLU-WINDOWS-POOL"}, set(), id="a blocker"),
+        pytest.param("npm-overlay-nap", set(), {"CLU-NAP-ENABLED"}, id="what the plan has a step for"),
+        pytest.param("kubenet-calico", {"NET-KUBENET-IDENTITY"}, {"CLU-KUBENET-TWO-STEP"}, id="one of each"),
+    ],
+)
+def test_blockers_of_all_rules_stand_in_the_way(
+    profile: str, among: set[str], not_among: set[str], tmp_path: Path
+) -> None:
+    _, made = planned(tmp_path, profile)
+    (found,) = [each for each in made.preconditions if each.id == "no-blockers"]
+    assert among <= set(found.rules)
+    assert not not_among & set(found.rules)
+    assert (found.state == "met") is (found.rules == ())
+
+
+def test_no_blocker_is_no_condition_that_fails(tmp_path: Path) -> None:
+    scanned(tmp_path, written(tmp_path, NODE, *PODS, closed()), profile="npm-node-subnet")
+    (found,) = [each for each in plan(translated(tmp_path), NOW).preconditions if each.id == "no-blockers"]
+    assert (found.state, found.rules) == ("met", ())
+
+
+def test_checks_come_before_the_clean_up(tmp_path: Path) -> None:
+    text = runbook(planned(tmp_path)[1])
+    places = [
+        *("## Preconditions", "## Time without enforcement", "## Before the change", "## The change", "## Restarts"),
+        *("## Checks after the change", "## Clean-up", "## Old policy objects", "## Where this comes from"),
+    ]
+    assert sorted(places, key=text.index) == places
+
+
+def test_the_list_of_commands_is_sourced_and_in_use(tmp_path: Path) -> None:
+    texts = []
+    for number, (profile, wishes) in enumerate((("kubenet-calico", Wishes()), ("npm-overlay-nap", Wishes()))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        made = planned(folder, profile, wishes=wishes)[1]
+        texts += [*texts_of(made), *(each.otherwise for each in made.preconditions)]
+    everything = " ".join(texts).replace("=", " ")
+    for known in known_commands().values():
+        assert known.sources
+        assert known.command in everything
+        assert [name for name in known.options if f"{name} " not in f"{everything} "] == []
 
 
 def test_node_subnet_needs_an_address_for_each_pod_of_a_surge_node(tmp_path: Path) -> None:
@@ -347,6 +401,9 @@ def test_files_of_others_are_not_replaced(tmp_path: Path) -> None:
     write_files(tmp_path, files)
     stale = tmp_path / "backup" / "99-gone.yaml"
     stale.write_text("# migrate wrote this file and never runs it.\n")
+    without = [file for file in files if file.path != "remove-old-policies.sh"]
+    write_files(tmp_path, without)
+    assert not (tmp_path / "remove-old-policies.sh").exists()
     (tmp_path / "backup" / "mine.yaml").write_text("kind: Mine\n")
     write_files(tmp_path, files)
     assert not stale.exists()
