@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from migrate.audit.node import cluster_digest
-from migrate.audited import Place, run_judged
+from migrate.audited import Place, run_judged, write_document
 from migrate.compared import VerifyRequest
 from migrate.errors import InputError
 from migrate.files import write_atomic
@@ -200,8 +200,10 @@ def _verification_differs(before: Verification, after: Verification) -> Iterator
 
 
 def _audit(before: Audit | None, place: Path) -> Iterator[str]:
-    made = msgspec.structs.replace(run_judged(Place(place)), redacted=True)
-    write_atomic(place / AUDIT, msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n")
+    made = run_judged(Place(place))
+    profile = made.policies.rpartition(" on ")[2]
+    made = msgspec.structs.replace(made, redacted=True, policies=f"the redacted policies on {profile}")
+    write_document(Place(place), made)
     if before is not None and before.tally != made.tally:
         yield f"{AUDIT}: the numbers of verdicts are not the same"
 

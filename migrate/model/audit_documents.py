@@ -208,7 +208,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     other_protocols: tuple[ObservedGroup, ...] = ()
     assumptions: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
-    redacted: bool | msgspec.UnsetType = msgspec.UNSET
+    redacted: bool = False
 
 
 class ChangedDrop(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

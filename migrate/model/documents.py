@@ -52,7 +52,8 @@ class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """First line of snapshot.jsonl.gz; every further line is one object.
 
     `taken` is RFC 3339 in UTC, None for files (their age is unknown). `complete` is False when a kind was
-    forbidden or failed. `name` is the kubeconfig context, or the first path given.
+    forbidden or failed. `name` is the kubeconfig context, or the first path given. `redacted`: names and addresses are
+    pseudonyms, in this document and all that are made from it.
     """
 
     api_version: Literal["cilium-migrate/v1alpha1"] = "cilium-migrate/v1alpha1"
@@ -64,7 +65,7 @@ class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     server_version: str | None = None
     namespaces: tuple[str, ...] | None = None
     complete: bool = True
-    redacted: bool | msgspec.UnsetType = msgspec.UNSET
+    redacted: bool = False
     kinds: tuple[KindCount, ...] = ()
     facts: tuple[Fact, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -163,7 +164,7 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
     accepted: tuple[AcceptedFinding, ...] = ()
     engines: tuple[str, ...] = ()
     complete: bool = True
-    redacted: bool | msgspec.UnsetType = msgspec.UNSET
+    redacted: bool = False
     results: tuple[TranslationResult, ...] = ()
     objects: tuple[EmittedObject, ...] = ()
     files: tuple[str, ...] = ()
@@ -329,7 +330,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     newly_denied_pairs: int = 0
     newly_allowed_pairs: int = 0
     left_out: tuple[str, ...] = ()
-    redacted: bool | msgspec.UnsetType = msgspec.UNSET
+    redacted: bool = False
     witness: WitnessProof | None = None
     matrix: Matrix | None = None
     inputs: str = ""

@@ -102,9 +102,11 @@ class Names:
 
     def name(self, text: str) -> str:
         """The pseudonym of a name: a label, at most 15 characters long, that is also the name of a port."""
+        found = self._made.get(text)
+        if found is not None:
+            return found
         if text in self._vocabulary.words or not any(char.isalnum() for char in text):
             return text
-        found = self._made.get(text)
         attempt = 0
         while found is None:
             candidate = self._candidate(text, attempt)

@@ -71,6 +71,7 @@ class Redactor:
     names: Names
     addresses: AddressMap
     values: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    _scalars: dict[str, str] = field(default_factory=dict)
 
     def object(self, raw: RawObject) -> RawObject:
         """The object with pseudonyms, as if it came from a cluster: files are not named."""
@@ -85,7 +86,10 @@ class Redactor:
 
     def scalar(self, text: str) -> str:
         """A value: an address as one, a public word as it is, anything else as a name."""
-        return self._address(text) or self.names.name(text)
+        found = self._scalars.get(text)
+        if found is None:
+            found = self._scalars[text] = self._address(text) or self.names.name(text)
+        return found
 
     def _metadata(self, raw: RawObject) -> Json:
         metadata = raw.data.get("metadata")
