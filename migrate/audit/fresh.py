@@ -38,16 +38,17 @@ def files_digest(root: Path, files: Iterable[Path]) -> str:
 
 
 def recording_state(reading: Reading) -> str:
-    """Changes whenever a recording has more than before."""
+    """Which recording, by when it was made; and behind a slash what changes whenever it has more than before."""
     interval, sums = reading.interval(), reading.sums().values()
-    return f"{len(reading.segments())} {interval[1] if interval else 0} {sum(one.new for one in sums)}"
+    have = f"{len(reading.segments())} {interval[1] if interval else 0} {sum(one.new for one in sums)}"
+    return f"{reading.meta.get('created', '')}/{have}"
 
 
 def outdated(audit: Audit, folder: Path, snapshot: Path) -> tuple[str, ...]:
     """What has changed in a working folder since its document was made, one sentence each; empty: nothing has.
 
-    A recording that is not in the folder, or is of another node, is not looked at. Raises InputError for a file that
-    cannot be read.
+    Where there is no recording in the folder, or one of another node, nothing is said of it. Raises InputError for
+    policies or a snapshot that cannot be read.
     """
     return tuple(_changes(audit, folder, snapshot))
 
@@ -61,9 +62,15 @@ def _changes(audit: Audit, folder: Path, snapshot: Path) -> Iterator[str]:
     if snapshot.is_file() and files_digest(snapshot.parent, [snapshot]) != audit.judged_from.snapshot:
         yield "the snapshot is another one since"
     if (folder / FILE_NAME).is_file():
-        with open_recording(folder / FILE_NAME) as reading:
-            if reading.node == audit.node and recording_state(reading) != audit.judged_from.recording:
-                yield "the recording has more since"
+        try:
+            with open_recording(folder / FILE_NAME) as reading:
+                node, state = reading.node, recording_state(reading)
+        except InputError as error:
+            yield str(error)
+            return
+        is_same = state.partition("/")[0] == audit.judged_from.recording.partition("/")[0]
+        if node == audit.node and state != audit.judged_from.recording:
+            yield "the recording has more since" if is_same else f"{FILE_NAME} is another recording"
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -104,6 +104,7 @@ def audit(
         return
     from migrate.audit.durations import parse_duration
     from migrate.audit.sizes import parse_size
+    from migrate.cli.emit import hint
     from migrate.recorded import AuditRequest, prepare_audit
     from migrate.scan.connection import ConnectionOptions
 
@@ -112,7 +113,10 @@ def audit(
     asked = ConnectionOptions(cluster_context, kubeconfig) if cluster_context or kubeconfig else None
     size = parse_size(max_size)
     request = AuditRequest(place, seconds, until_cron, node, loader.value, size, bpffs, asked)
-    _finish(_recorded(prepare_audit(request), quiet), place, output, quiet)
+    done = _recorded(prepare_audit(request), quiet)
+    if place.document is None:
+        hint("audit.json is not written: it is for the working folder's own snapshot and translation alone", quiet)
+    _finish(done, place, output, quiet)
 
 
 @audit_app.command()

@@ -119,6 +119,29 @@ def test_a_recording_that_went_on_makes_it_outdated(folder: Path) -> None:
     assert _outdated(folder) == ["the recording has more since"]
 
 
+def test_the_result_of_another_recording_of_the_node_is_named(folder: Path) -> None:
+    (folder / "audit.db").rename(folder / "other.db")
+    record_into(folder)
+    with closing(sqlite3.connect(folder / "other.db")) as connection:
+        connection.execute("UPDATE meta SET value = '1' WHERE key = 'created'")
+        connection.commit()
+
+    _replay(folder, "--audit", "other.db")
+
+    assert _outdated(folder) == ["audit.db is another recording"]
+
+
+def test_a_damaged_recording_leaves_the_result_readable_and_is_told(folder: Path) -> None:
+    _replay(folder)
+
+    (folder / "audit.db").write_text("something else")
+
+    documents = read_folder(folder)
+    assert documents.audit is not None
+    (said,) = documents.audit_outdated
+    assert "no recording of an audit" in said
+
+
 def test_another_snapshot_makes_it_outdated(folder: Path) -> None:
     _replay(folder)
 
