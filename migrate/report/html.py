@@ -36,6 +36,7 @@ from migrate.report.traffic_rows import DROPS, TrafficView, drop_picture, traffi
 from migrate.resources import data
 
 PLACES = 25
+_FEW = 4
 _CODE = re.compile(r"`([^`]+)`")
 _SECTIONS = (
     ("verdict", "Verdict"),
@@ -66,6 +67,11 @@ class _Group:
     affected: str
     cells: tuple[tuple[str, ...], ...]
     places: Shown[tuple[str, ...]]
+
+    @property
+    def first(self) -> tuple[tuple[str, ...], ...]:
+        """The first few places, for the list of blockers."""
+        return self.cells[:_FEW]
 
 
 def render_index(report: Report, by: str, parts: Sequence[tuple[Part, Report]]) -> bytes:
@@ -189,6 +195,11 @@ def _utc(moment: str) -> str:
     return f"{moment[:10]} {moment[11:16]} UTC"
 
 
+def _capital(text: str) -> str:
+    """A sentence that begins like one."""
+    return text[:1].upper() + text[1:]
+
+
 def _prose(text: str) -> Markup:
     """A sentence in which `words between backticks` are code; everything is escaped first."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
@@ -218,5 +229,5 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"prose": _prose, "utc": _utc}
+    environment.filters |= {"prose": _prose, "utc": _utc, "capital": _capital}
     return environment

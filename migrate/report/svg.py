@@ -40,6 +40,8 @@ _TEXT = Markup('<text class="{}" x="{:.1f}" y="{}" text-anchor="{}">{}</text>')
 _MOST_PAIRS = 40
 _SIDE = 260
 _NAME_LENGTH = 36
+_SIGN_AT = 0.06
+_SIGN_APART = 0.055
 _CHANGE_STROKES: Mapping[str, str] = {"lost": "#b3261e", "new": "#0b5cab", "both": "#8a5300"}
 _WAY = Markup(
     '<line class="way {}" x1="{}" y1="{}" x2="{}" y2="{}" stroke="{}" stroke-width="2"><title>{}</title></line>'
@@ -90,8 +92,12 @@ def timeline(deadlines: Sequence[Deadline], today: date) -> Markup:
     height = _AXIS + _ROW * len(deadlines) + 12
     parts = [*_axis(scale), _LINE.format("today", scale(today), 18, scale(today), height, "#1b232e")]
     parts.append(_TEXT.format("", scale(today), 12, _anchor(scale(today)), f"today, {today}"))
-    for row, deadline in enumerate(deadlines):
-        parts += _mark(deadline, scale(date.fromisoformat(deadline.date)), _AXIS + _ROW * (row + 1))
+    marks = [
+        tuple(_mark(deadline, scale(date.fromisoformat(deadline.date)), _AXIS + _ROW * (row + 1)))
+        for row, deadline in enumerate(deadlines)
+    ]
+    parts += [lines for lines, *_ in marks]
+    parts += [part for _, *others in marks for part in others]
     words = "; ".join(f"{deadline.date} {deadline.title}" for deadline in deadlines)
     return _svg("timeline", height, "Deadlines", f"Today is {today}. {words}.", parts)
 
@@ -105,6 +111,7 @@ def _axis(scale: _Scale) -> Iterable[Markup]:
 
 
 def _mark(deadline: Deadline, left: float, top: int) -> Iterable[Markup]:
+    """A line, a dot and a label; all lines lie below all labels."""
     name, fill = ("past", "#b3261e") if deadline.days <= 0 else ("ahead", "#8a5300")
     title = deadline.title
     label = f"{deadline.date}  {title if len(title) <= _LABEL_LENGTH else title[: _LABEL_LENGTH - 1] + '…'}"
@@ -150,9 +157,17 @@ def _connection(pair: ChangedPair, top: int, bottom: int, share: float) -> Itera
 
 
 def _shares(pairs: Sequence[ChangedPair]) -> list[float]:
-    """Where signs stand on their lines: at the end where fewer lines meet, so that they do not cover each other."""
+    """Where signs stand on their lines: at the end where fewer lines meet, the next ones further in."""
     leaving, arriving = Counter(pair.source for pair in pairs), Counter(pair.destination for pair in pairs)
-    return [0.06 if leaving[pair.source] <= arriving[pair.destination] else 0.94 for pair in pairs]
+    there = Counter[tuple[str, str]]()
+    shares = []
+    for pair in pairs:
+        at_source = leaving[pair.source] <= arriving[pair.destination]
+        end = ("from", pair.source) if at_source else ("to", pair.destination)
+        share = min(_SIGN_AT + _SIGN_APART * there[end], 0.5)
+        there[end] += 1
+        shares.append(share if at_source else 1 - share)
+    return shares
 
 
 def _short(name: str) -> str:
