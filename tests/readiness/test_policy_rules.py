@@ -71,12 +71,14 @@ def test_policies_of_calico_that_nobody_translated_open_what_they_close(scene: S
     assert answer.lacks == ()
 
 
-def test_policies_of_calico_that_are_translated_have_to_be_applied(scene: Scene) -> None:
+def test_policies_of_calico_that_are_translated_are_no_longer_in_the_way(scene: Scene) -> None:
     answer = scene.scan("calico", f"{GLOBAL % 'TCP'}\n---\n{TIER}").translate().ask("POL-CALICO-NATIVE")
-    assert [(f.effect, f.subject.kind if f.subject else "") for f in answer.findings] == [
-        (Effect.NONE, "GlobalNetworkPolicy"),
-        (Effect.NONE, "Tier"),
-    ]
+    assert (answer.findings, answer.lacks) == ((), ())
+
+
+def test_policies_of_calico_that_nothing_is_written_for(scene: Scene) -> None:
+    made = scene.scan("calico", GLOBAL % "47").translate("--on-gap", "refuse")
+    assert [finding.effect for finding in made.ask("POL-CALICO-NATIVE").findings] == [Effect.WIDENS]
 
 
 @pytest.mark.parametrize(

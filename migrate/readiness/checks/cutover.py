@@ -93,15 +93,13 @@ def _gap(documents: Documents, today: date) -> Iterator[Finding | Missing]:
     policies = sum(is_policy(raw.ref) for raw in documents.objects)
     if route.path in ("unknown", "already-cilium") or not route.engine:
         return
-    if not policies and documents.was_read("NetworkPolicy"):
+    if not policies:
+        if not documents.was_read("NetworkPolicy"):
+            yield Missing("whether there are policies: objects of kind NetworkPolicy, which were not read")
         return
     times = f"; all nodes are made anew {route.reimages} times" if route.reimages > 1 else ""
-    detail = f"{route.title}: {_unenforced(route)}{times} ({_counted(policies)})"
+    detail = f"{route.title}: {_unenforced(route)}{times} ({counted(policies, 'policy')} in the cluster)"
     yield Finding(id="CUT-ENFORCEMENT-GAP", detail=detail, effect=Effect.UNKNOWN)
-
-
-def _counted(policies: int) -> str:
-    return f"{counted(policies, 'policy')} in the cluster" if policies else "policies were not read"
 
 
 def _unenforced(route: Route) -> str:

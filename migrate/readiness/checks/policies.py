@@ -55,18 +55,14 @@ def _many_blocks(documents: Documents, today: date) -> Iterator[Finding]:
 
 
 def _calico_native(documents: Documents, today: date) -> Iterator[Finding | Missing]:
-    """Whatever is not translated opens what it closes today; what is translated is to be applied in time."""
-    translation = documents.translation
-    results = {} if translation is None else {result.source: result.result for result in translation.results}
+    """What nothing was written for; a policy among it opens what it closes today."""
+    results = documents.translation.results if documents.translation is not None else ()
+    written = {result.source for result in results if result.result is not Result.UNSUPPORTED}
+    why = "it was not translated" if documents.translation is None else "nothing was written for it"
     for raw in documents.objects:
-        if raw.ref.group not in calico.GROUPS or not is_policy(raw.ref) or _is_built_in(raw):
-            continue
-        if results.get(raw.ref, Result.UNSUPPORTED) is not Result.UNSUPPORTED:
-            detail, effect = "Cilium does not read it; what was written for it has to be applied in its place", None
-        else:
-            why = "it was not translated" if translation is None else "nothing was written for it"
-            detail, effect = f"Cilium does not read it, and {why}", raw.ref.kind in _CALICO_READ
-        yield _about(raw, "POL-CALICO-NATIVE", detail, Effect.WIDENS if effect else Effect.NONE)
+        if raw.ref.group in calico.GROUPS and is_policy(raw.ref) and not _is_built_in(raw) and raw.ref not in written:
+            effect = Effect.WIDENS if raw.ref.kind in _CALICO_READ else Effect.NONE
+            yield _about(raw, "POL-CALICO-NATIVE", f"Cilium does not read it, and {why}", effect)
     yield from _unread(documents, *_CALICO_READ)
 
 
