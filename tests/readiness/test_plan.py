@@ -331,10 +331,9 @@ def test_checks_come_before_the_clean_up(tmp_path: Path) -> None:
 
 def test_the_list_of_commands_is_sourced_and_in_use(tmp_path: Path) -> None:
     texts = []
-    for number, (profile, wishes) in enumerate((("kubenet-calico", Wishes()), ("npm-overlay-nap", Wishes()))):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        made = planned(folder, profile, wishes=wishes)[1]
+    for profile in ("kubenet-calico", "npm-overlay-nap", "npm-node-subnet"):
+        (tmp_path / profile).mkdir()
+        made = planned(tmp_path / profile, profile)[1]
         texts += [*texts_of(made), *(each.otherwise for each in made.preconditions)]
     everything = " ".join(texts).replace("=", " ")
     for known in known_commands().values():
