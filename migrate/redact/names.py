@@ -40,11 +40,15 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Vocabulary(msgspec.Struct, frozen=True):
-    """What is public: `words` stay wherever they are a whole value, `fields` where they name a field."""
+    """What is public: `words` stay wherever they are a whole value, `fields` where they name a field.
+
+    `patterns` are names of programs of which only a part, each group, is somebody's own.
+    """
 
     words: frozenset[str]
     fields: frozenset[str]
     given: Words
+    patterns: tuple[re.Pattern[str], ...] = ()
 
     def keeps_label(self, key: str) -> bool:
         """Whether a label key is well known, or begins as those do that are."""
@@ -63,7 +67,9 @@ def vocabulary() -> Vocabulary:
     for program in programs():
         values |= {program.id, program.container, program.switch, *program.groups}
         values |= {word for w in program.workloads for word in (w.container, w.name) if "*" not in word}
-    return Vocabulary(frozenset(values - {""}), frozenset(fields), given)
+    globs = {w.name for program in programs() for w in program.workloads if "*" in w.name and w.name.strip("*")}
+    patterns = tuple(re.compile(re.escape(glob).replace(r"\*", "(.*)")) for glob in sorted(globs))
+    return Vocabulary(frozenset(values - {""}), frozenset(fields), given, patterns)
 
 
 def _crd_files() -> Iterator[Traversable]:
@@ -107,6 +113,10 @@ class Names:
             return found
         if text in self._vocabulary.words or not any(char.isalnum() for char in text):
             return text
+        found = self._of_program(text)
+        if found is not None:
+            self._made[text] = found
+            return found
         attempt = 0
         while found is None:
             candidate = self._candidate(text, attempt)
@@ -115,6 +125,23 @@ class Names:
                 self._taken.add(candidate)
                 found = self._made[text] = candidate
         return found
+
+    def _of_program(self, text: str) -> str | None:
+        """The name of a program that is known by a part of it: only the rest is replaced."""
+        for pattern in self._vocabulary.patterns:
+            match = pattern.fullmatch(text)
+            if match is not None:
+                made = text
+                for group in reversed(range(1, pattern.groups + 1)):
+                    start, end = match.span(group)
+                    made = made[:start] + self._own_part(made[start:end]) + made[end:]
+                return made
+        return None
+
+    def _own_part(self, text: str) -> str:
+        """What stands before or after the known part, with the dashes around it."""
+        bare = text.strip("-")
+        return text.replace(bare, self._candidate(bare, 0)) if bare else text
 
     def ranked(self, text: str) -> str:
         """The pseudonym of a policy's or tier's name."""

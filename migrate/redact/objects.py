@@ -31,7 +31,17 @@ _SELECTOR_TEXTS = frozenset(
     )
 )
 _HOSTS = frozenset(
-    ("domainNames", "domains", "dnsNames", "externalName", "matchName", "matchPattern", "controlPlaneEndpoint")
+    (
+        "domainNames",
+        "domains",
+        "dnsNames",
+        "externalName",
+        "matchName",
+        "matchPattern",
+        "controlPlaneEndpoint",
+        "server",
+        "server",
+    )
 )
 _VERSIONS = frozenset(
     (
@@ -55,6 +65,7 @@ _NUMBER = re.compile(r"\d+(\.\d+)?([:-]\d+)?(ns|us|ms|s|m|h|%)?|(\d+[hms])+|\d+(
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
 _ADDRESS = re.compile(r"[0-9A-Fa-f:.]+(/\d{1,3})?")
 _WITH_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):(\d+)")
+_PLACE = re.compile(r"(?P<scheme>https?://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/\[\]]+)(?P<port>:\d+)?(/.*)?")
 _KEY = r"[a-zA-Z0-9_./-]+"
 _TEXT = r""" "[^"]*"|'[^']*' """.strip()
 _TERM = re.compile(
@@ -190,7 +201,7 @@ class Redactor:
         if key in _SELECTOR_TEXTS:
             return self.selector(text)
         if key in _HOSTS:
-            return self._address(text) or self.names.host(text)
+            return self._place(text)
         if key == "apiVersion":
             return _public_version(text) or self.names.name(text)
         if key in _VERSIONS:
@@ -230,6 +241,15 @@ class Redactor:
         matching = [value for value in self.values.get(bare, ()) if _has(value, how, part)] or [part]
         listed = ", ".join(f"'{self.scalar(value)}'" for value in sorted(matching))
         return f"{self.names.label_key(key)} in {{{listed}}}"
+
+    def _place(self, text: str) -> str:
+        """A host or its address, with a scheme and a port where they stood."""
+        found = _PLACE.fullmatch(text)
+        if found is None or self._address(text) is not None:
+            return self._address(text) or self.names.host(text)
+        bare = self._address(found["host"].strip("[]"))
+        host = self.names.host(found["host"]) if bare is None else f"[{bare}]" if ":" in bare else bare
+        return f"{found['scheme'] or ''}{host}{found['port'] or ''}"
 
     def _image(self, text: str) -> str:
         """An image of no registry; of its tag the numbers stay, by which programs are known."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import stat
 from contextlib import closing
@@ -17,6 +18,8 @@ from migrate.audited import Place, read_scene
 from migrate.model.audit_documents import Audit
 from migrate.model.raw import RawObject
 from migrate.readiness.documents import read_folder
+from migrate.readiness.values import helm_values
+from migrate.readiness.values_said import Stage
 from migrate.redact.addresses import AddressMap
 from migrate.redact.names import Names, Words
 from migrate.redact.objects import Redactor, label_values, ordered_names
@@ -24,6 +27,7 @@ from migrate.redacted import redaction_key
 from migrate.resources import data, read_yaml
 from tests.command_line import Ended, migrate
 from tests.unit.audited_folder import CLUSTER, record_into
+from tests.unit.test_values import EVERYTHING, calico, scanned
 
 KEY = bytes(range(32))
 
@@ -113,6 +117,39 @@ def test_what_may_be_secret_goes(text: str) -> None:
     (made,) = redacted(f"kind: GlobalNetworkPolicy\napiVersion: crd.projectcalico.org/v1\n{text}\n")
     assert "sesame" not in json.dumps(made.data, ensure_ascii=False)
     assert "same" not in json.dumps(made.data, ensure_ascii=False)
+
+
+@pytest.mark.parametrize(
+    ("server", "expected"),
+    [
+        pytest.param("https://192.168.1.1:6443", r"https://192\.168\.\d+\.\d+:6443", id="an address"),
+        pytest.param("https://api.sesame.example:443/x", r"https://[a-z-]+\.[a-z-]+\.[a-z-]+:443", id="a name"),
+        pytest.param("https://[fd00::1]:6443", r"https://\[f[cd][0-9a-f:]+\]:6443", id="an address of IPv6"),
+        pytest.param("sesame", "[a-z-]+", id="a word"),
+    ],
+)
+def test_a_server_is_a_server_of_another_name(server: str, expected: str) -> None:
+    head = "kind: ConfigMap\napiVersion: v1\nmetadata: {name: kube-proxy, namespace: kube-system}\n"
+    body = yaml.safe_dump({"clusters": [{"cluster": {"server": server}}]})
+    (made,) = redacted(f"{head}data: {yaml.safe_dump({'kubeconfig.conf': body}, default_flow_style=True)}")
+    text = str(made.data["data"])
+    assert re.search(f"server: {expected}", text), text
+    assert "sesame" not in text
+
+
+def test_helm_values_of_pseudonyms_say_the_same(tmp_path: Path) -> None:
+    """Every setting of Calico's is still read, and what is lost is still found."""
+    documents = scanned(tmp_path, *EVERYTHING, calico("FelixConfiguration", "floatingIPs: Enabled, newThing: 1", "x"))
+    key = tmp_path / "key"
+    shown = tmp_path / "shown"
+    assert migrate(tmp_path, "redact", "-d", tmp_path, "--output-dir", shown, "--key-file", key, "-q").status == 0
+    both = [helm_values(one) for one in (documents, read_folder(shown))]
+    for stage in Stage:
+        first, second = ([(value.key, type(value.value)) for value in one.of(stage)] for one in both)
+        assert first == second
+    found = [[finding.id for finding in one.findings] for one in both]
+    assert sorted(found[0]) == sorted(found[1])
+    assert [len(one.bgp) for one in both] == [len(both[0].bgp)] * 2
 
 
 def test_policies_keep_their_order() -> None:
