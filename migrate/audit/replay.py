@@ -26,6 +26,8 @@ Today: TypeAlias = Literal["works", "denied", "unanswered"]
 _LineKey: TypeAlias = tuple[int, int, int, Today]
 """A spot, the number of the group of the peer, a source port where rules look at it."""
 _Ends: TypeAlias = tuple[bytes, bytes, int, int]
+_NO_FLOWS = ("replies-lost", "drops-lost", "no-connections")
+"""Losses after which every new flow is still recorded where it was seen."""
 
 
 @dataclass(slots=True, eq=False)
@@ -90,7 +92,8 @@ class Replay:
         self.judge = Judge(revision, self.world.cluster)
         self._watched: dict[tuple[str | None, str | None], list[tuple[int, int | None]]] = {}
         with_gaps = {gap.veth for gap in reading.gaps()}
-        whole = not reading.losses() and not any(one.coarse or one.lost for one in reading.sums().values())
+        lost = any(loss.kind not in _NO_FLOWS for loss in reading.losses())
+        whole = not lost and not any(one.coarse or one.lost for one in reading.sums().values())
         for veth in veths if whole else ():
             if veth.id not in with_gaps:
                 self._watched.setdefault((veth.namespace, veth.pod), []).append((veth.since, veth.until))

@@ -252,6 +252,14 @@ def test_what_does_not_show_may_have_arrived_where_not_all_was_seen(hole: Fill, 
     assert (line.verdict, line.today) == ("unknown", "unanswered")
 
 
+@pytest.mark.parametrize("kind", ["replies-lost", "drops-lost", "no-connections"])
+def test_losses_of_no_flow_leave_known_what_never_arrived(kind: str, tmp_path: Path) -> None:
+    lost: Fill = lambda r: r.insert("loss", 1, START, kind, 1, "")  # noqa: E731
+    fills = [sent("shop/free", _FREE, _DB, "TCP/1", answered=0), lambda r: r.veth("shop/db-0") and None, lost]
+    (line,) = lines(tmp_path, *fills)
+    assert (line.verdict, line.today) == ("denied_today", "denied")
+
+
 def test_an_answer_in_the_next_hour_is_an_answer(tmp_path: Path) -> None:
     def fill(recording: Recording) -> None:
         veth = recording.veth(WEB)
