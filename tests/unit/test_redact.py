@@ -242,6 +242,16 @@ def test_a_recording_of_pseudonyms_names_nobody(folder: Path) -> None:
     assert cluster == cluster_digest(read_scene(Place(folder.parent / "shown")).cluster)
 
 
+def test_a_report_with_an_audit_names_nobody(folder: Path) -> None:
+    assert redact(folder).status == 0
+    shown = folder.parent / "shown"
+    assert {"audit.json", "report.html", "report.json"} <= {path.name for path in shown.iterdir()}
+    for path in shown.rglob("*.*"):
+        text = path.read_bytes().decode(errors="replace")
+        for word in ("web-0", "db-0", "cron-0", "node-1", "veth7", "10.0.0.1", "10.0.0.3", "192.0.2.10", str(folder)):
+            assert word not in text, f"{path.name}: {word}"
+
+
 def test_the_key_stays_behind(folder: Path) -> None:
     assert redact(folder).status == 0
     key = folder / "redact.key"
