@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,7 +13,7 @@ from msgspec import structs
 
 from migrate.errors import InputError
 from migrate.model.plan_documents import Plan
-from migrate.readiness.documents import read_folder
+from migrate.readiness.documents import Input, read_folder
 from migrate.readiness.rules import Rule
 from migrate.report.document import Report
 from migrate.report.html import render_html, render_index
@@ -26,6 +27,7 @@ from migrate.report.split import Part, narrowed, parts_of
 from migrate.report.view import build_view
 
 PLAN = "plan.json"
+_STALE = "Runbook: it was made from another snapshot than this report; run `migrate plan` again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def make_report(folder: Path, rules: Mapping[str, Rule], now: datetime, baseline
     """
     old = None if baseline is None else read_report(baseline)
     documents = read_folder(folder)
-    report = build_view(documents, rules, now, _plan(folder))
+    report = _with_plan(build_view(documents, rules, now), _plan(folder))
     if old is not None:
         report = structs.replace(report, since=since(old, report))
     return MadeReport(
@@ -87,14 +89,34 @@ def make_report(folder: Path, rules: Mapping[str, Rule], now: datetime, baseline
     )
 
 
-def _plan(folder: Path) -> Plan | None:
+def _plan(folder: Path) -> tuple[Plan, Input] | None:
     """The runbook in the working folder, if `migrate plan` was run. Raises InputError when it cannot be used."""
     path = folder / PLAN
     if not path.is_file():
         return None
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Plan)
+        text = path.read_bytes()
+        plan = msgspec.json.decode(text, type=Plan)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: is no plan of this version: {error}; run `migrate plan` again") from error
+    return plan, Input(
+        file=path.name,
+        kind="Plan",
+        sha256=hashlib.sha256(text).hexdigest(),
+        bytes=len(text),
+        tool_version=plan.tool_version,
+        made=plan.made,
+        complete=plan.complete,
+    )
+
+
+def _with_plan(report: Report, found: tuple[Plan, Input] | None) -> Report:
+    """The report with the runbook; one of another snapshot is shown, and named among what cannot be relied on."""
+    if found is None:
+        return report
+    plan, read = found
+    snapshots = {document.sha256 for document in report.inputs if document.kind == "Snapshot"}
+    stale = () if plan.snapshot_sha256 in snapshots else (_STALE,)
+    return structs.replace(report, plan=plan, inputs=(*report.inputs, read), unmeasured=(*stale, *report.unmeasured))

@@ -9,7 +9,6 @@ from pathlib import PurePath
 
 import migrate
 from migrate.model.documents import Cause, SnapshotHeader, Translation
-from migrate.model.plan_documents import Plan
 from migrate.readiness import verdict
 from migrate.readiness.deadlines import AppliedDeadline
 from migrate.readiness.documents import Documents
@@ -45,8 +44,8 @@ def _cluster_name(documents: Documents) -> str | None:
     return PurePath(header.name).name if header.origin == "files" else header.name
 
 
-def build_view(documents: Documents, rules: Mapping[str, Rule], now: datetime, plan: Plan | None = None) -> Report:
-    """The report on a working folder as of `now`; its times are in UTC. `plan` is the runbook, if there is one."""
+def build_view(documents: Documents, rules: Mapping[str, Rule], now: datetime) -> Report:
+    """The report on a working folder as of `now`, without its runbook; its times are in UTC."""
     header, translation = documents.header, documents.translation
     moment = now.astimezone(UTC)
     judged = verdict.judge(documents, rules, moment.date())
@@ -85,7 +84,7 @@ def build_view(documents: Documents, rules: Mapping[str, Rule], now: datetime, p
         against_today=_against_today(translation),
         verification=documents.verification,
         audit=documents.audit,
-        plan=plan,
+        plan=None,
         nodes=node_rows(documents),
         inventory=Inventory(facts=header.facts if header else (), kinds=header.kinds if header else ()),
         unmeasured=judged.not_measured,

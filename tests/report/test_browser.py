@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from migrate.workflow import run_report
 from tests.report import sample
 from tests.report.browser import console, open_page, requests
 from tests.report.conftest import NOW, MakePage
+from tests.report.whole import whole_folder
 
 pytestmark = pytest.mark.browser
 
@@ -150,7 +152,7 @@ def hostile() -> sample.Folder:
     )
     fact = Fact(topic=HOSTILE, value=HOSTILE, evidence=(Evidence(HOSTILE, HOSTILE, HOSTILE),))
     header = structs.replace(sample.HEADER, name=HOSTILE, facts=(fact,))
-    translation = structs.replace(sample.TRANSLATION, results=results, target=HOSTILE)
+    translation = structs.replace(sample.TRANSLATION, results=results, engines=(HOSTILE,))
     return replace(sample.REALISTIC, header=header, objects=named, translation=translation, files={})
 
 
@@ -164,6 +166,26 @@ def test_script_text_in_names_never_runs(browser: Chrome, make_page: MakePage) -
     assert browser.find_elements(By.TAG_NAME, "img") == []
     assert len(browser.find_elements(By.TAG_NAME, "script")) == 2
     assert browser.title == title
+    assert console(browser) == []
+
+
+def test_script_text_in_traffic_comparison_and_runbook_never_runs(browser: Chrome, tmp_path: Path) -> None:
+    folder = whole_folder(tmp_path / "migration")
+    inside = json.dumps(HOSTILE)[1:-1]
+    for name in ("audit.json", "verification.json", "plan.json"):
+        document = folder / name
+        text = document.read_text(encoding="utf-8")
+        taken = text.replace("shop", inside).replace("azure-npm", inside).replace("staging", inside)
+        assert taken != text
+        document.write_text(taken, encoding="utf-8")
+    page = folder / "report.html"
+    page.write_bytes(run_report(folder, NOW).html())
+    open_page(browser, page)
+    browser.execute_script("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+    for section in ("changes", "traffic", "runbook"):
+        assert "onerror=alert(1)" in browser.find_element(By.ID, section).text
+    assert browser.find_elements(By.TAG_NAME, "img") == []
+    assert len(browser.find_elements(By.TAG_NAME, "script")) == 2
     assert console(browser) == []
 
 
@@ -235,7 +257,7 @@ def test_page_with_every_document_is_clean_and_asks_for_nothing(browser: Chrome,
     open_page(browser, whole_page)
     assert requests(browser) == [whole_page.as_uri()]
     assert console(browser) == []
-    for section in (*SECTIONS, "coverage", "nodes"):
+    for section in (*SECTIONS, "coverage", "nodes", "runbook"):
         assert browser.find_element(By.ID, section).is_displayed(), section
 
 

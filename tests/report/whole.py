@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -9,12 +10,13 @@ from msgspec import structs
 
 from migrate.audited import Place, run_judged
 from migrate.compared import VerifyRequest
+from migrate.readiness.route import Wishes
 from migrate.resources import data
 from migrate.scan.taking import ScanInputs
 from migrate.translate.accepted import matched
 from migrate.translate.documents import read_translation
 from migrate.verify.verification import Wanted
-from migrate.workflow import TranslateRequest, run_scan, run_translate, run_verify, write_translation
+from migrate.workflow import TranslateRequest, run_plan, run_scan, run_translate, run_verify, write_translation
 from tests.recordings import HOUR, START, Recording
 
 NODE = "aks-nodepool1-12345678-vmss000000"
@@ -44,7 +46,7 @@ spec:
 
 
 def whole_folder(folder: Path) -> Path:
-    """Snapshot, translation, verification with a matrix, and an audit of one node, of the sample cluster."""
+    """Snapshot, translation, verification with a matrix, an audit of one node, and a plan, of the sample cluster."""
     sample = Path(str(data("samples") / "demo")).resolve()
     inputs = ScanInputs(paths=(str(sample / "cluster"),), az_json=sample / "az.json")
     run_scan(inputs, folder, TAKEN, progress=_silent)
@@ -52,6 +54,8 @@ def whole_folder(folder: Path) -> Path:
     write_translation(folder, run_translate(request, TAKEN, progress=_silent))
     run_verify(VerifyRequest(folder), Wanted(matrix="namespace"))
     audit(folder)
+    plan, _ = run_plan(folder, datetime(2026, 5, 11, 9, tzinfo=UTC), Wishes())
+    (folder / "plan.json").write_bytes(msgspec.json.encode(plan))
     return folder
 
 

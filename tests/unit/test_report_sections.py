@@ -6,11 +6,14 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec import structs
 
+from migrate.errors import InputError
 from migrate.model.audit_documents import Audit, CoverageGap
 from migrate.model.documents import Cause, Matrix
+from migrate.model.plan_documents import Plan
 from migrate.readiness.rules import load_rules
 from migrate.report.comparison import causes_of, changed_pairs, matrix_view
 from migrate.report.document import Report
@@ -161,3 +164,25 @@ def test_causes_of_one_change_both_ways_are_one_pair(whole: Report) -> None:
     both = structs.replace(whole.verification, causes=(first, other), matrix=None)
     (pair,) = changed_pairs(structs.replace(whole, verification=both))
     assert (pair.change, pair.sign) == ("both", "±")
+
+
+def test_runbook_of_this_snapshot_is_named_among_the_inputs(whole: Report) -> None:
+    assert whole.plan is not None
+    assert [document.kind for document in whole.inputs][-1] == "Plan"
+    assert not any(gap.startswith("Runbook") for gap in whole.unmeasured)
+
+
+def test_runbook_of_another_snapshot_is_shown_with_a_doubt(tmp_path: Path) -> None:
+    folder = whole_folder(tmp_path)
+    plan = msgspec.json.decode((folder / "plan.json").read_bytes(), type=Plan)
+    (folder / "plan.json").write_bytes(msgspec.json.encode(structs.replace(plan, snapshot_sha256="0" * 64)))
+    report = make_report(folder, load_rules(), NOW).report
+    assert report.plan is not None
+    assert report.unmeasured[0].startswith("Runbook: it was made from another snapshot")
+
+
+def test_a_file_that_is_no_plan_is_refused(tmp_path: Path) -> None:
+    folder = sample.REALISTIC.write(tmp_path)
+    (folder / "plan.json").write_text("{}")
+    with pytest.raises(InputError, match=r"plan\.json: is no plan of this version"):
+        make_report(folder, load_rules(), NOW)
