@@ -14,7 +14,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED) ## scan, translate and report the sample cluster; the last line is the report's path
+demo: $(INSTALLED) ## scan, translate, verify, plan and report the sample cluster; the last line is the report's path
 	@$(BIN)/migrate demo
 
 test: check prerequisites engines ## everything that has to pass: check, then all tests

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from migrate.cli import options
+from migrate.cli.plan import DOCUMENT, RUNBOOK
 from migrate.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,29 +24,53 @@ Folder = Annotated[
 
 
 def demo(output_dir: Folder = None, quiet: options.Quiet = False) -> None:
-    """Scan, translate and report on a built-in sample cluster; prints where the report is.
+    """Scan, translate, verify, plan and report on a built-in sample cluster; prints where the report is.
 
     The sample is an AKS cluster with Azure NPM whose policies are not all fit for Cilium. Exit status 0 even so.
     """
     from migrate.cli.emit import emit, hint
-    from migrate.files import write_atomic
-    from migrate.workflow import TranslateRequest, run_report, run_scan, run_translate, write_translation
 
     folder = (output_dir or _new_folder()).absolute()
-    inputs, now = _sample(), options.now()
-    taken = options.rfc3339(now)
+    now = options.now()
+    for line in _stages(folder, now):
+        hint(line, quiet)
+    emit(f"{folder / 'report.html'}\n")
+
+
+def _stages(folder: Path, now: datetime) -> Iterator[str]:
+    """Do one stage after the other; a line about each as it is done."""
+    from migrate.cli.emit import document_text
+    from migrate.compared import VerifyRequest
+    from migrate.files import write_atomic
+    from migrate.readiness.route import Wishes
+    from migrate.verify.verification import Wanted
+    from migrate.workflow import (
+        TranslateRequest,
+        run_plan,
+        run_report,
+        run_scan,
+        run_translate,
+        run_verify,
+        write_translation,
+    )
+
+    inputs, taken = _sample(), options.rfc3339(now)
     snapshot = run_scan(inputs, folder, taken, progress=_silent)
-    hint(f"scan: {len(snapshot.objects)} objects of the sample cluster", quiet)
+    yield f"scan: {len(snapshot.objects)} objects of the sample cluster"
     request = TranslateRequest(snapshot=folder / "snapshot.jsonl.gz", inputs=inputs)
     done = run_translate(request, taken, progress=_silent)
     write_translation(folder, done)
     translation = done.outcome.translation
-    hint(f"translate: {len(translation.results)} policies for {translation.target} ({done.target_reason})", quiet)
+    yield f"translate: {len(translation.results)} policies for {translation.target} ({done.target_reason})"
+    verification = run_verify(VerifyRequest(folder), Wanted(matrix="namespace")).document
+    yield f"verify: {verification.result}; {len(verification.causes)} causes of change, each with a flow"
+    plan, runbook = run_plan(folder, now, Wishes())
+    write_atomic(folder / DOCUMENT, document_text(plan, options.OutputFormat.JSON).encode())
+    write_atomic(folder / RUNBOOK, runbook.encode())
+    yield f"plan: {len(plan.steps)} steps, in {RUNBOOK}"
     made = run_report(folder, now)
-    report = folder / "report.html"
-    write_atomic(report, made.html())
-    hint(f"report: {made.report.summary.findings.blocker} blockers, as the sample is meant to have some", quiet)
-    emit(f"{report}\n")
+    write_atomic(folder / "report.html", made.html())
+    yield f"report: {made.report.summary.findings.blocker} blockers, as the sample is meant to have some"
 
 
 def _new_folder() -> Path:

@@ -41,7 +41,9 @@ def test_the_last_line_of_stdout_is_the_full_path_of_the_report(tmp_path: Path) 
     report = Path(done.stdout.splitlines()[-1])
     assert report == tmp_path / "new" / "work" / "report.html"
     assert report.read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["scan", "translate", "report"]
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == [
+        *("scan", "translate", "verify", "plan", "report")
+    ]
 
 
 def test_a_relative_folder_gives_a_full_path_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
