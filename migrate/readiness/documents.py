@@ -106,6 +106,13 @@ class Documents:
         return read_cluster(self.objects, complete=self.header is not None and self.header.complete)
 
     @cached_property
+    def lost(self) -> tuple[str, ...]:
+        """Files of objects that say what the policies say, which the translation names and which are not there."""
+        results = self.translation.results if self.translation is not None else ()
+        named = (item.file for result in results for item in result.objects if item.file.startswith("cilium/"))
+        return tuple(file for file in named if not (self.folder / file).is_file())
+
+    @cached_property
     def future(self) -> Future | None:
         """What the policies will do once the translation is applied; None without snapshot or translation."""
         if self.header is None or self.translation is None:

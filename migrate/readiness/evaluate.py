@@ -99,6 +99,8 @@ def _lacking(check: Check, documents: Documents) -> Iterator[str]:
         Need.NODES: False,
     }
     yield from (need.value for need in check.needs if not there[need])
+    if Need.TRANSLATION in check.needs and documents.lost:
+        yield f"{documents.lost[0]}, which the translation names: `migrate translate` writes it"
     if documents.header is not None:
         yield from (
             f"objects of kind {kind}, which were not read" for kind in check.kinds if not documents.was_read(kind)

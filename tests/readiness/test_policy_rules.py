@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from migrate.model.finding import Effect
+from migrate.readiness.limits import platform
 from tests.readiness.scenes import Scene, policy
 
 RANGE = policy(
@@ -307,3 +308,17 @@ def test_rules_without_a_snapshot_are_not_checked(scene: Scene) -> None:
     scene.scan("npm", PLAIN).translate()
     Path(scene.folder / "snapshot.jsonl.gz").unlink()
     assert scene.ask("POL-MANY-IPBLOCK").lacks == ("a snapshot: `migrate scan`",)
+
+
+def test_objects_that_are_gone_are_not_judged(scene: Scene) -> None:
+    """Without what was written nobody would be isolated, which would look as if nothing were cut off."""
+    made = scene.scan("npm", PLAIN).translate()
+    for file in (scene.folder / "cilium").rglob("*.yaml"):
+        file.unlink()
+    assert "migrate translate" in made.ask("POL-DNS-MISSING").lacks[0]
+
+
+def test_limits_of_products_have_sources() -> None:
+    for source in platform().sources:
+        assert source.says
+        assert source.measured or (source.repo and source.path)
