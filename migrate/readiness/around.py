@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from migrate.model.addresses import AddressSet, Network, parse_network
 from migrate.model.raw import Json, RawObject
+from migrate.readiness.aks import release_of
 from migrate.readiness.documents import Documents
 from migrate.scan.azure_folder import GROUP_KIND, NETWORK_KIND, TABLE_KIND, USAGE_KIND, VERSION_KIND
 from migrate.scan.inventory.look import dig, items, text, texts
@@ -64,7 +65,8 @@ class Side:
 
 def cli_version(documents: Documents) -> str:
     """The version of the Azure CLI; empty when nobody said it."""
-    return next((text(raw, "spec", "azure-cli") for raw in documents.by_kind.get(VERSION_KIND, ())), "")
+    said = next((text(raw, "spec", "azure-cli") for raw in documents.by_kind.get(VERSION_KIND, ())), "")
+    return said if release_of(said) is not None else ""
 
 
 def free_quota(documents: Documents) -> Mapping[str, int]:

@@ -242,6 +242,7 @@ def test_more_pods_than_npm_is_made_for(tmp_path: Path) -> None:
         pytest.param(Row("CLU-K8S-UNSUPPORTED", POD.format(1), profile="", alone=True), "version", id="no version"),
         pytest.param(Row("CLU-OVERLAY-DYNAMIC-IP", profile="", wishes=TO_OVERLAY), "az aks show", id="no pools"),
         pytest.param(Row("CLU-AVAILABILITY-SET", profile=""), "az aks show", id="kinds of pools"),
+        pytest.param(Row("CLU-CLI-VERSION", beside=cli("?")), "2.52.0 or newer", id="a version that is none"),
         pytest.param(Row("CLU-CLI-VERSION"), "2.52.0 or newer", id="no document says which CLI is there"),
         pytest.param(Row("CLU-CLI-VERSION", profile=KUBENET), "2.63.0 or newer", id="the newest that a step asks for"),
         pytest.param(

@@ -243,6 +243,11 @@ def test_not_found(row: Row, tmp_path: Path) -> None:
             id="addresses for the node and its pods",
         ),
         pytest.param(
+            Row("CLU-QUOTA-SURGE", azure=pool(vmSize="Custom"), beside=quota(cores=99)),
+            "vCPUs of the nodes",
+            id="a size",
+        ),
+        pytest.param(
             Row("CLU-QUOTA-SURGE", profile=OVERLAY), "1 Standard_D4s_v5 node with 1 of", id="one address in an overlay"
         ),
     ],

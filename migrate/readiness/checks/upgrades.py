@@ -64,6 +64,9 @@ def check_surge(documents: Documents, today: date) -> Iterator[Finding | Missing
         if cores > free.get(quota, cores):
             detail = f"the surge nodes take {cores} vCPUs and {max(free[quota], 0)} are free of the quota {quota}"
             yield Finding(id="CLU-QUOTA-SURGE", detail=detail, subject=cluster.raw.ref)
+    unsized = [pool.name for pool, extra in surge if extra and _SIZE.fullmatch(pool.size) is None]
+    if free and unsized:
+        yield Missing(f"the vCPUs of the nodes of pool {', '.join(unsized)}, which their size does not tell")
     if wanted:
         quota = "" if "cores" in free else "free vCPU quota (`az vm list-usage`) and "
         yield Missing(f"{quota}free addresses of the node subnets for the surge nodes: {'; '.join(wanted)}")
