@@ -192,13 +192,14 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class Removal(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """An old policy object and what has to become of it.
 
-    `when`: once Cilium enforces ("after_cutover"), once the old engine is gone ("with_old_engine"), or after somebody
+    `when`: with the translated policies, which it contradicts ("with_apply"), later, for Cilium means the same by it
+    ("after_cutover"), once the old engine is gone ("with_old_engine"), or after somebody
     decided ("decide"). `owner` would bring it back as `returns` says; then `change` is where it has to be removed.
     """
 
     object: str
     api_version: str
-    when: Literal["after_cutover", "with_old_engine", "decide"]
+    when: Literal["with_apply", "after_cutover", "with_old_engine", "decide"]
     why: str
     owner: str = ""
     returns: Literal["at_once", "at_deploy", "never", "unknown"] = "unknown"

@@ -20,7 +20,7 @@ from migrate.model.plan_documents import (
 )
 from migrate.readiness.azure_commands import minimum_cli
 from migrate.readiness.documents import SNAPSHOT, Documents
-from migrate.readiness.plan_after import after_checks, clean_up_steps, removals, restarts
+from migrate.readiness.plan_after import after_checks, clean_up_steps, removals, remove_first_step, restarts
 from migrate.readiness.plan_apply import apply_step, gates, prepare_steps
 from migrate.readiness.plan_azure_steps import change_steps, late_steps
 from migrate.readiness.plan_beside_steps import (
@@ -84,7 +84,6 @@ def _planned(made: Plan, documents: Documents, route: Route, now: datetime) -> P
     waits, unknown = restarts(documents)
     conditions = _conditions(documents, route, pools, least, now)
     lasting = [step.duration for step in steps if step.duration is not None]
-    change = tuple(step for step in steps if step.phase == "change")
     return msgspec.structs.replace(
         made,
         minimum_cli=least,
@@ -93,7 +92,7 @@ def _planned(made: Plan, documents: Documents, route: Route, now: datetime) -> P
         worst_minutes=sum(each.worst_minutes for each in lasting) if lasting else None,
         variables=tuple(_variables(documents, route)),
         preconditions=conditions,
-        gates=gates(route, change),
+        gates=gates(steps),
         steps=steps,
         windows=windows_of(route, steps),
         restarts=waits,
@@ -107,13 +106,15 @@ def _planned(made: Plan, documents: Documents, route: Route, now: datetime) -> P
 def _steps(documents: Documents, route: Route, duration: Duration | None) -> tuple[PlanStep, ...]:
     """All steps in their order; the translated policies are applied while, or before, Cilium takes over."""
     prepare, apply = prepare_steps(documents, route), apply_step(documents, route)
-    clean_up = clean_up_steps(documents, route, removals(documents))
+    gone = removals(documents)
+    clean_up, first = clean_up_steps(documents, route, gone), remove_first_step(gone)
+    remove = () if first is None else (first,)
     if route.path == "aks":
-        return (*prepare, *change_steps(documents, route, duration), apply, *clean_up, *late_steps(documents))
+        return (*prepare, *change_steps(documents, route, duration), apply, *remove, *clean_up, *late_steps(documents))
     beside, nodes, enforce = beside_steps(helm_values(documents))
     kinds = [step for step in clean_up if step.id == "remove-calico-kinds"]
     others = [step for step in clean_up if step not in kinds]
-    return (*prepare, beside, apply, nodes, enforce, *others, remove_old(route), *kinds)
+    return (*prepare, beside, apply, nodes, *remove, enforce, *others, remove_old(route), *kinds)
 
 
 def _conditions(

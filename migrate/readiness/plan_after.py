@@ -12,7 +12,7 @@ from migrate.readiness.documents import Documents
 from migrate.readiness.plan_shell import AZ_TARGET, quoted, run
 from migrate.readiness.route import Route
 
-REMOVE = "remove-old-policies.sh"
+REMOVE, REMOVE_FIRST = "remove-old-policies.sh", "remove-contradicting.sh"
 _RESTARTABLE = ("Deployment", "StatefulSet", "DaemonSet")
 _PLURALS = {
     ("networking.k8s.io", "NetworkPolicy"): "networkpolicies.networking.k8s.io",
@@ -201,14 +201,18 @@ def _goes(result: TranslationResult) -> bool:
     return result.source.group != "cilium.io"
 
 
-_When: TypeAlias = Literal["after_cutover", "with_old_engine", "decide"]
+_GOES_ON, _READ_BY_CILIUM = "; until then Cilium enforces it as it reads it", ("networking.k8s.io", "extensions")
+_CONTRADICTING = ("POL-SOURCE-STAYS", "POL-TYPES-EXCLUDED")
+"""Findings by which Cilium enforces the original otherwise than its translation."""
+_When: TypeAlias = Literal["with_apply", "after_cutover", "with_old_engine", "decide"]
 _WHENS: Mapping[str, _When] = {
     "after_cutover": "after_cutover",
     "with_old_engine": "with_old_engine",
     "decided": "decide",
 }
 _WHY: Mapping[_When, str] = {
-    "after_cutover": "Cilium would enforce it beside what was written for it, which may narrow that",
+    "with_apply": "Cilium reads it otherwise than the old engine: it would isolate, or allow, beside what was written",
+    "after_cutover": "Cilium means the same by it as by what was written for it: it is in force twice",
     "with_old_engine": "Cilium does not read it; it is a leftover as soon as the old engine is gone",
     "decide": "nothing was written in its place: decide what has to become of it",
 }
@@ -216,6 +220,8 @@ _WHY: Mapping[_When, str] = {
 
 def _removal(result: TranslationResult) -> Removal:
     when = _WHENS[result.original]
+    if when == "after_cutover" and any(finding.id in _CONTRADICTING for finding in result.findings):
+        when = "with_apply"
     owner = result.owner
     ref = result.source
     plural = _PLURALS.get((ref.group, ref.kind), f"{ref.kind.lower()}.{ref.group}")
@@ -227,7 +233,7 @@ def _removal(result: TranslationResult) -> Removal:
         object=str(ref),
         api_version=ref.api_version,
         when=when,
-        why=_WHY[when],
+        why=_WHY[when] + (_GOES_ON if when == "decide" and ref.group in _READ_BY_CILIUM else ""),
         owner="" if owner is None else owner.name,
         returns="unknown" if owner is None else owner.returns,
         change="" if owner is None else owner.change,
@@ -237,7 +243,7 @@ def _removal(result: TranslationResult) -> Removal:
 
 def clean_up_steps(documents: Documents, route: Route, gone: Sequence[Removal]) -> tuple[PlanStep, ...]:
     """Taking away what is left of the old engine."""
-    found = [_remove_policies(gone)]
+    found = [_remove_policies(gone)] if any(removal.when == "after_cutover" for removal in gone) else []
     if _has_compat(documents.translation):
         found.append(_remove_compat())
     if route.engine == "calico" or _calico_kinds(documents):
@@ -246,12 +252,12 @@ def clean_up_steps(documents: Documents, route: Route, gone: Sequence[Removal]) 
 
 
 def _remove_policies(gone: Sequence[Removal]) -> PlanStep:
-    first = [removal for removal in gone if removal.when == "after_cutover"]
+    left = sum(removal.when == "after_cutover" for removal in gone)
     return PlanStep(
         id="remove-old-policies",
         phase="clean-up",
-        title="Delete the old policies that Cilium would go on to enforce",
-        why=f"{len(first)} of them narrow what the new ones allow. The list of old objects has each with its owner.",
+        title="Delete the old policies that are in force twice",
+        why=f"{left} of them: whoever changes only one of the two wonders why. The list of old objects has the owners.",
         commands=(
             run(f"bash {REMOVE}", "what would be deleted (a dry run)"),
             run(f"bash {REMOVE} --apply", "deleted, for each"),
@@ -259,6 +265,35 @@ def _remove_policies(gone: Sequence[Removal]) -> PlanStep:
         notes=(
             "First change them where their owner keeps them, or they come back.",
             f"Delete a few first (the lines of {REMOVE} one by one), look at the drops, go on.",
+        ),
+        rollback=Rollback(
+            possible=True, how="apply them again from the backup", commands=(run("bash backup/restore.sh --apply"),)
+        ),
+        rules=("POL-SOURCE-STAYS",),
+    )
+
+
+def remove_first_step(gone: Sequence[Removal]) -> PlanStep | None:
+    """Taking away what would contradict the translated policies; None where nothing does."""
+    first = sum(removal.when == "with_apply" for removal in gone)
+    if not first:
+        return None
+    return PlanStep(
+        id="remove-contradicting",
+        phase="apply",
+        title="Delete the old policies that contradict the translated ones",
+        why=(
+            f"{first} of them: Cilium reads them otherwise than the old engine, and adds them to the translated ones. "
+            "Left there, they isolate pods that were free, or allow what was taken away, from the first moment on."
+        ),
+        commands=(
+            run(f"bash {REMOVE_FIRST}", "what would be deleted (a dry run)"),
+            run(f"bash {REMOVE_FIRST} --apply", "deleted, for each"),
+        ),
+        notes=(
+            "Only after the step before: the translated policies have to be there. It is done before Cilium enforces; "
+            "where the old engine still does, what these policies allow or deny ends now.",
+            "Change them where their owner keeps them, or pause the owner, or they come back.",
         ),
         rollback=Rollback(
             possible=True, how="apply them again from the backup", commands=(run("bash backup/restore.sh --apply"),)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from migrate.model.documents import EmittedObject, Translation
 from migrate.model.plan_documents import Gate, PlanStep, Rollback
@@ -151,7 +151,7 @@ def apply_step(documents: Documents, route: Route) -> PlanStep:
             f"{APPLY} waits for the kinds, asks the API server about every object first (dry run), and applies cilium/ "
             "before compat/. It can be run again.",
             f"It has to be done before the end of “{before}”.",
-            "Old NetworkPolicies stay until the clean-up: Cilium enforces them beside the new ones.",
+            "Old NetworkPolicies that mean the same in Cilium stay until the clean-up.",
         ),
         rollback=Rollback(
             possible=True,
@@ -170,8 +170,10 @@ def _expected(translation: Translation | None) -> str:
     return f"{len(objects)} objects of this plan, each valid"
 
 
-def gates(route: Route, change: tuple[PlanStep, ...]) -> tuple[Gate, ...]:
+def gates(steps: Sequence[PlanStep]) -> tuple[Gate, ...]:
     """Where to stop and decide: before the first change, before each point of no return, before the clean-up."""
+    change = [step for step in steps if step.phase == "change"]
+    late = [step for step in steps if step.phase == "clean-up"]
     found = [
         Gate(
             before=change[0].id,
@@ -200,16 +202,17 @@ def gates(route: Route, change: tuple[PlanStep, ...]) -> tuple[Gate, ...]:
                     no="Roll back the steps before, as they say, or wait: time without enforcement goes on.",
                 )
             )
-    found.append(
-        Gate(
-            before="remove-old-policies",
-            title="Go or no-go before the clean-up",
-            questions=(
-                "Are all checks after the change green, for a day at least?",
-                "Does nobody need the old policies as a pattern any more (backup/ keeps them)?",
-                "Were the objects changed where their owners keep them?",
-            ),
-            no="Leave the old objects: they narrow what Cilium allows, and break nothing that works now.",
-        )
+    return (*found, *([_before_clean_up(late[0].id)] if late else []))
+
+
+def _before_clean_up(step: str) -> Gate:
+    return Gate(
+        before=step,
+        title="Go or no-go before the clean-up",
+        questions=(
+            "Are all checks after the change green, for a day at least?",
+            "Does nobody need the old policies as a pattern any more (backup/ keeps them)?",
+            "Were the objects changed where their owners keep them?",
+        ),
+        no="Leave the old objects: those that are left mean the same as the new ones.",
     )
-    return tuple(found)

@@ -13,7 +13,7 @@ from migrate.files import write_atomic
 from migrate.model.plan_documents import Plan
 from migrate.model.raw import Json, RawObject
 from migrate.readiness.documents import Documents
-from migrate.readiness.plan_after import REMOVE
+from migrate.readiness.plan_after import REMOVE, REMOVE_FIRST
 from migrate.readiness.plan_apply import APPLY, BACKUP, RESTORE, applied_folders, needed_kinds
 from migrate.readiness.plan_beside_steps import FOLDER, beside_files
 from migrate.readiness.values import helm_values
@@ -66,7 +66,13 @@ def write_files(folder: Path, files: Sequence[PlanFile]) -> None:
     for file in files:
         write_atomic(folder / file.path, file.text.encode())
     kept = {folder / file.path for file in files}
-    for old in (*(folder / BACKUP).glob("*"), *(folder / FOLDER).glob("*.yaml"), folder / APPLY, folder / REMOVE):
+    for old in (
+        *(folder / BACKUP).glob("*"),
+        *(folder / FOLDER).glob("*.yaml"),
+        folder / APPLY,
+        folder / REMOVE,
+        folder / REMOVE_FIRST,
+    ):
         if old.is_file() and old not in kept and _is_ours(old):
             old.unlink()
 
@@ -89,8 +95,12 @@ def _is_ours(path: Path) -> bool:
 def _scripts(documents: Documents, made: Plan) -> Iterator[PlanFile]:
     if documents.translation is not None and applied_folders(documents.translation):
         yield PlanFile(APPLY, _apply(applied_folders(documents.translation), needed_kinds(documents.translation)))
+    if any(removal.when == "with_apply" for removal in made.removals):
+        yield PlanFile(
+            REMOVE_FIRST, _remove(made, "with_apply", "contradict the translated ones, once those are there")
+        )
     if any(removal.when == "after_cutover" for removal in made.removals):
-        yield PlanFile(REMOVE, _remove(made))
+        yield PlanFile(REMOVE, _remove(made, "after_cutover", "are in force twice, once Cilium enforces"))
 
 
 def _backup(documents: Documents) -> Iterator[PlanFile]:
@@ -134,14 +144,14 @@ def _restore(names: Sequence[str]) -> str:
     )
 
 
-def _remove(made: Plan) -> str:
+def _remove(made: Plan, when: str, which: str) -> str:
     lines = []
     for removal in made.removals:
-        if removal.when == "after_cutover" and removal.command is not None:
+        if removal.when == when and removal.command is not None:
             owner = f"  # owner: {_one_line(removal.owner)}" if removal.owner else ""
             lines.append(f'{removal.command.text} --ignore-not-found "--dry-run=$mode"{owner}\n')
     return (
-        f"{_HEAD}# Deletes the old policies in whose place translated ones are, once Cilium enforces those.\n"
+        f"{_HEAD}# Deletes the old policies that {which}.\n"
         "# Without --apply it only shows what would be deleted.\n"
         f"{_NEVER}{_BEGIN}{_DRY}{''.join(lines)}"
     )

@@ -279,7 +279,8 @@ def _removals(plan: Plan) -> list[str]:
     if not plan.removals:
         return []
     titles = {
-        "after_cutover": "once Cilium enforces",
+        "with_apply": "with the translated policies",
+        "after_cutover": "a day later",
         "with_old_engine": "once the old engine is gone",
         "decide": "to be decided",
     }

@@ -429,6 +429,36 @@ def test_owners_that_bring_policies_back_are_named(tmp_path: Path) -> None:
     assert "shop-app" in freeze.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("profile", "files", "order"),
+    [
+        pytest.param("npm-node-subnet", POLICIES, ["dataplane", "apply", "remove-contradicting"], id="AKS"),
+        pytest.param(
+            "", inventory("calico-operator"), ["apply", "nodes", "remove-contradicting", "enforce"], id="two overlays"
+        ),
+    ],
+)
+def test_what_contradicts_goes_before_cilium_enforces(
+    profile: str, files: Sequence[Path], order: list[str], tmp_path: Path
+) -> None:
+    excluded = closed()
+    excluded["spec"] = {"podSelector": {}, "policyTypes": ["Ingress"], "egress": [{}], "ingress": []}
+    scanned(tmp_path, *files, written(tmp_path, excluded), profile=profile)
+    documents = translated(tmp_path)
+    made = plan(documents, NOW)
+    assert [r.when for r in made.removals if r.object == "NetworkPolicy shop/db"] == ["with_apply"]
+    assert [step.id for step in made.steps if step.id in order] == order
+    (script,) = [file.text for file in plan_files(documents, made) if file.path == "remove-contradicting.sh"]
+    assert "kubectl -n shop delete networkpolicies.networking.k8s.io db " in script
+
+
+def test_nothing_contradicts(tmp_path: Path) -> None:
+    scanned(tmp_path, written(tmp_path, *PODS, closed()), profile="npm-node-subnet")
+    made = plan(translated(tmp_path), NOW)
+    assert "remove-contradicting" not in [step.id for step in made.steps]
+    assert [removal.when for removal in made.removals] == ["after_cutover"]
+
+
 def test_what_stays_is_not_removed(tmp_path: Path) -> None:
     scanned(tmp_path, written(tmp_path, *PODS, closed()), profile="npm-node-subnet")
     assert plan(translated(tmp_path, "--networkpolicy", "keep"), NOW).removals == ()
