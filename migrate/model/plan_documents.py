@@ -225,6 +225,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     `made` and `snapshot_taken` are RFC 3339 (None for files). `complete` is False when something that the plan rests
     on is not known: `incomplete` says what. `files` were written beside the plan, relative to the working folder.
+    `redacted`: names and addresses are pseudonyms, so that nothing of it can be run.
     """
 
     api_version: Literal["cilium-migrate/v1alpha1"] = "cilium-migrate/v1alpha1"
@@ -237,6 +238,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     target: str | None
     route: PlanRoute
     complete: bool
+    redacted: bool = False
     incomplete: tuple[str, ...] = ()
     minimum_cli: str | None = None
     nodes: int | None = None

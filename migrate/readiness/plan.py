@@ -72,6 +72,7 @@ def _base(documents: Documents, now: datetime, route: Route, exposure: Exposure 
             choices=route.choices,
         ),
         complete=not incomplete,
+        redacted=any(part is not None and part.redacted for part in (header, documents.translation)),
         incomplete=incomplete,
         exposure=exposure,
     )

@@ -27,6 +27,10 @@ _BOOTS = (
     "kubectl get nodes --no-headers --output custom-columns=NAME:.metadata.name,BOOT:.status.nodeInfo.bootID | sort"
 )
 _BOOTS_BEFORE = Command(text=f"{_BOOTS} > nodes-before.txt")
+_AGAIN = (
+    "If the operation stops, by a drain that took too long for example: remove the cause and run the same command "
+    "again, it goes on from there. Nodes that were made anew stay so, and the time without enforcement goes on."
+)
 _ABORT = Command(
     text=f"az aks operation-abort {AZ_TARGET}",
     expect="only if the operation hangs: nodes that were made anew stay so, and it can be begun again",
@@ -56,7 +60,7 @@ def _completed(step: PlanStep, duration: Duration | None) -> PlanStep:
         minimum_cli=_minimum(step),
         duration=duration if step.id in REIMAGES else None,
         terraform=attributes(step.id),
-        notes=(*step.notes, _TERRAFORM_FIRST) if attributes(step.id) else step.notes,
+        notes=(*step.notes, _AGAIN, _TERRAFORM_FIRST) if step.id in REIMAGES else step.notes,
     )
 
 

@@ -67,6 +67,8 @@ def _head(plan: Plan) -> list[str]:
 
 
 def _use(plan: Plan) -> str:
+    if plan.redacted:
+        return "**Names and addresses are pseudonyms:** this is to be read, and nothing of it can be run."
     if plan.steps:
         return "People run what stands here, from top to bottom, in this folder. migrate never runs any of it."
     if plan.route.path == "already-cilium":

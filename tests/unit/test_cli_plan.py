@@ -271,6 +271,16 @@ def test_forms_of_the_translation_are_kept(folder: Path) -> None:
     assert check(folder, labelled(team="b"), *CLUSTER[1:], status=0).result == "holds"
 
 
+def test_a_folder_in_which_nothing_was_proved_yet(tmp_path: Path) -> None:
+    azure = azure_json(tmp_path, "npm-node-subnet", {})
+    migrate(tmp_path, "scan", "-f", given(tmp_path, *CLUSTER), "--az-json", azure, "-q")
+    assert check(tmp_path, *CLUSTER, status=0).result == "unchanged"
+    assert check(tmp_path, *CLUSTER[:-1], status=0).result == "holds"
+    made = msgspec.json.decode(migrate(tmp_path, "plan", "-o", "json").stdout, type=Plan)
+    assert "there is no translation: `migrate translate`" in made.incomplete
+    assert "apply.sh" not in made.files
+
+
 def test_names_of_a_cluster_do_not_steer_the_terminal(folder: Path) -> None:
     namespace = labelled(team="a", **{"x\x1b[31m": "b"})
     ended = migrate(folder, "plan", "--check", "-f", given(folder, namespace, *CLUSTER[1:], name="f.json"), "-q")
@@ -283,3 +293,14 @@ def test_objects_of_the_backup_are_those_of_the_cluster(folder: Path) -> None:
     migrate(folder, "plan", SOURCE_DATE_EPOCH=NOW)
     (kept,) = (folder / "migration/backup").glob("*NetworkPolicy.yaml")
     assert [*yaml.safe_load_all(kept.read_text())] == [ALLOWED]
+
+
+def test_a_plan_of_pseudonyms_says_that_nothing_of_it_can_be_run(folder: Path) -> None:
+    assert migrate(folder, "redact", "--output-dir", "redacted", "-q").status in (0, 4)
+    migrate(folder, "plan", "-d", "redacted", SOURCE_DATE_EPOCH=NOW)
+    text = (folder / "redacted/runbook.md").read_text()
+    assert "Names and addresses are pseudonyms" in text
+    assert "rg-demo" not in text
+    assert "npm-flat" not in text
+    migrate(folder, "plan", SOURCE_DATE_EPOCH=NOW)
+    assert "are pseudonyms" not in (folder / "migration/runbook.md").read_text()
