@@ -161,6 +161,8 @@ def _incomplete(documents: Documents, route: Route, exposure: Exposure | None) -
     if documents.header is not None and not documents.header.complete:
         yield "the snapshot is not complete: its findings say what could not be read"
     yield from route.missing
+    if route.path not in ("aks", "dual-overlay"):
+        return
     if documents.translation is None:
         yield "there is no translation: `migrate translate`"
     elif not documents.translation.complete:

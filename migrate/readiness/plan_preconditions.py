@@ -392,9 +392,11 @@ def _audit(documents: Documents) -> Precondition:
     detail = "no live traffic was audited: what is in use and would be dropped is not known"
     state: Known = "not_met"
     if done is not None:
-        state = "met" if done.result == "clean" and done.complete else "not_met"
+        outdated = documents.audit_outdated
+        state = "met" if done.result == "clean" and done.complete and not outdated else "not_met"
         groups = f", {len(done.would_drop)} groups of connections would be dropped" if done.would_drop else ""
         detail = f"{done.since} to {done.until}: {done.result}{groups}{'' if done.complete else ', incomplete'}"
+        detail += f"; changed since: {', '.join(outdated)}" if outdated else ""
     return Precondition(
         id="audit",
         title="No connection in use would be dropped",

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import yaml
 
-from migrate.model.plan_documents import Plan, PlanCheck
+from migrate.model.plan_documents import Plan, PlanCheck, Precondition
 from migrate.model.raw import Json
 from tests.command_line import migrate
 from tests.readiness.folders import azure_json
@@ -145,6 +145,24 @@ def test_an_audited_cluster_has_a_whole_plan(folder: Path) -> None:
     audited(folder)
     ended = migrate(folder, "plan", "-o", "json", SOURCE_DATE_EPOCH=NOW)
     assert ended.status == 0, json.loads(ended.stdout)["incomplete"]
+
+
+def audit_condition(folder: Path) -> Precondition:
+    """What the plan says of the audit."""
+    made = msgspec.json.decode(migrate(folder, "plan", "-o", "json", SOURCE_DATE_EPOCH=NOW).stdout, type=Plan)
+    (found,) = [each for each in made.preconditions if each.id == "audit"]
+    return found
+
+
+def test_an_audit_of_other_policies_is_no_proof(folder: Path) -> None:
+    audited(folder)
+    assert "changed since" not in audit_condition(folder).detail
+    other = given(folder, *CLUSTER[:-1], policy("db", "db", "job"))
+    migrate(folder, "scan", "-f", other, "--az-json", "az.json", "-q")
+    migrate(folder, "translate", "-q")
+    found = audit_condition(folder)
+    assert found.state == "not_met"
+    assert "changed since" in found.detail
 
 
 def test_restarts_come_from_the_audit_servers_first(folder: Path) -> None:
