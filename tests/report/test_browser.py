@@ -238,6 +238,45 @@ def test_axe_finds_nothing(browser: Chrome, which: str, scheme: str, axe: str, r
     assert axe_problems(browser, axe) == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_parts_and_their_index_are_clean_too(
+    browser: Chrome, whole_page: Path, tmp_path: Path, scheme: str, axe: str
+) -> None:
+    made = run_report(whole_page.parent, NOW)
+    parts = made.parts("namespace")
+    pages = {part.file: one.html() for part, one in parts if part.title in ("shop", "sandbox")}
+    for name, text in {**pages, "index": made.index("namespace", parts)}.items():
+        page = tmp_path / f"{name}.html"
+        page.write_bytes(text)
+        open_page(browser, page, scheme=scheme)
+        assert requests(browser) == [page.as_uri()]
+        assert console(browser) == []
+        assert axe_problems(browser, axe) == [], name
+        assert broken_links(browser) == [], name
+
+
+def broken_links(browser: Chrome) -> list[str]:
+    """Links inside the page that lead nowhere."""
+    found: list[str] = browser.execute_script(
+        """
+        const inside = [...document.querySelectorAll("a[href^='#']")].map((link) => link.hash);
+        return inside.filter((hash) => !document.getElementById(decodeURIComponent(hash.slice(1))));
+        """
+    )
+    return found
+
+
+def test_report_with_a_baseline_is_clean_too(browser: Chrome, tmp_path: Path, axe: str) -> None:
+    old = tmp_path / "old.json"
+    old.write_bytes(run_report(sample.REALISTIC.write(tmp_path / "first"), NOW).json())
+    page = tmp_path / "report.html"
+    page.write_bytes(run_report(whole_folder(tmp_path / "second"), NOW, old).html())
+    open_page(browser, page)
+    assert browser.find_element(By.ID, "since").is_displayed()
+    assert axe_problems(browser, axe) == []
+    assert broken_links(browser) == []
+
+
 def axe_problems(browser: Chrome, axe: str) -> list[str]:
     """What axe-core says of the page, one line for each place."""
     browser.execute_cdp_cmd("Runtime.evaluate", {"expression": axe})
