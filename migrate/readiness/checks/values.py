@@ -37,16 +37,20 @@ class _Same:
 @lru_cache(maxsize=1)
 def _said(same: _Same) -> tuple[Finding, ...]:
     """The findings of all ids at once: each costs a look at the whole cluster."""
-    return () if is_managed(same.documents) else helm_values(same.documents).findings
+    return helm_values(same.documents).findings
 
 
 def _found(rule_id: str, documents: Documents, today: date) -> Iterable[Finding]:
     return (finding for finding in _said(_Same(documents)) if finding.id == rule_id)
 
 
+def _is_own(documents: Documents) -> bool:
+    return not is_managed(documents)
+
+
 def _check(rule_id: str, kinds: tuple[str, ...]) -> Check:
     find: Callable[[Documents, date], Iterable[Finding]] = partial(_found, rule_id)
-    return Check(rule_id, find, kinds=kinds)
+    return Check(rule_id, find, kinds=kinds, concerns=_is_own)
 
 
 CHECKS = (
