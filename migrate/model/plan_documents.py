@@ -22,7 +22,10 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """A shell command for people to run, with the plan's variables. `expect` is what it has to show; "" for nothing."""
+    """A shell command for people to run, with the plan's variables. `expect` is what it has to show; "" for nothing.
+
+    A text that is only a comment ("# reboot ...") is something to be done by hand.
+    """
 
     text: str
     expect: str = ""

@@ -29,7 +29,12 @@ _EFFECTS = {
 
 def after_checks(documents: Documents, route: Route) -> tuple[Precondition, ...]:
     """What shows that the change is done and well, in order."""
-    found = [*(_azure_checks() if route.path == "aks" else ()), *_cilium_checks(), *_engine_checks(route)]
+    found = [
+        *(_azure_checks() if route.path == "aks" else ()),
+        *_cilium_checks(),
+        *_traffic_checks(),
+        *_engine_checks(route),
+    ]
     return tuple(found)
 
 
@@ -74,6 +79,9 @@ def _cilium_checks() -> Iterator[Precondition]:
         ),
         "an object that is not valid is not enforced: its message says why",
     )
+
+
+def _traffic_checks() -> Iterator[Precondition]:
     yield _check(
         "drops",
         "Nothing is dropped that somebody needs",
@@ -260,6 +268,7 @@ def _remove_policies(gone: Sequence[Removal]) -> PlanStep:
         why=f"{left} of them: whoever changes only one of the two wonders why. The list of old objects has the owners.",
         commands=(
             run(f"bash {REMOVE}", "what would be deleted (a dry run)"),
+            run("# read what would be deleted, and go on only if that is meant"),
             run(f"bash {REMOVE} --apply", "deleted, for each"),
         ),
         notes=(
@@ -288,6 +297,7 @@ def remove_first_step(gone: Sequence[Removal]) -> PlanStep | None:
         ),
         commands=(
             run(f"bash {REMOVE_FIRST}", "what would be deleted (a dry run)"),
+            run("# read what would be deleted, and go on only if that is meant"),
             run(f"bash {REMOVE_FIRST} --apply", "deleted, for each"),
         ),
         notes=(

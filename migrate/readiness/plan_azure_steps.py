@@ -154,7 +154,7 @@ def _dataplane(documents: Documents, route: Route) -> PlanStep:
         why=f"{why} Cilium enforces policies only once all nodes are made anew.",
         commands=(
             _BOOTS_BEFORE,
-            run("# in a second terminal, at the same time: the next step, bash apply.sh"),
+            run("# open a second terminal, and start the next step there, bash apply.sh, as soon as the update runs"),
             run(f"az aks update {AZ_TARGET} --network-dataplane cilium --network-policy cilium"),
             *_wait(("networkProfile.networkDataplane", "cilium"), ("networkProfile.networkPolicy", "cilium")),
         ),

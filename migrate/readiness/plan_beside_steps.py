@@ -21,6 +21,13 @@ GUIDE = Statement(
 _CHART = 'cilium cilium/cilium --version "$CILIUM_VERSION" --namespace kube-system'
 _NODE_CONFIG, _BGP = f"{FOLDER}/node-config.yaml", f"{FOLDER}/bgp.yaml"
 _VALUES = {stage: f"{FOLDER}/values-{stage.value}.yaml" for stage in Stage}
+_NEW_AGENT = 'kubectl -n kube-system delete pod --field-selector "spec.nodeName=$NODE" --selector k8s-app=cilium'
+_MOVED = (
+    "Pods on nodes that moved are under no policy until “Let Cilium enforce”: Cilium does not enforce yet, and the old "
+    "engine does not see their interfaces.",
+    "The old engine still filters what its own pods send and receive. It knows pods of moved nodes by their new "
+    "addresses only as long as it reads them from the API.",
+)
 _AUTODETECTION = (
     "kubectl patch installations.operator.tigera.io default --type=merge --patch "
     '\'{"spec":{"calicoNetwork":{"nodeAddressAutodetectionV4":{"firstFound":false,"kubernetes":"NodeInternalIP"}}}}\''
@@ -177,13 +184,13 @@ def _nodes(label: str) -> PlanStep:
         title="Move the nodes, one after the other",
         why="A pod belongs to the network that its node had when it was started; both networks reach each other.",
         commands=(
-            run("NODE=  # a node that is not moved yet; control plane nodes last", "the name of a node"),
+            run("# choose a node that is not moved yet, control plane nodes last: export NODE=name"),
             run('kubectl cordon "$NODE"'),
             run('kubectl drain "$NODE" --ignore-daemonsets --delete-emptydir-data --timeout=30m', "drained"),
             run(f'kubectl label node "$NODE" --overwrite {quoted(label)}'),
-            run('kubectl -n kube-system delete pod --field-selector "spec.nodeName=$NODE" --selector k8s-app=cilium'),
+            run(_NEW_AGENT),
             run("kubectl -n kube-system rollout status daemonset/cilium --timeout=15m", "successfully rolled out"),
-            run("# reboot the machine of $NODE here, by the means you have", "the node is Ready again"),
+            run("# reboot the machine of that node, by the means you have, and wait until it is Ready again"),
             run('kubectl get node "$NODE" --output wide', "Ready"),
             run('kubectl uncordon "$NODE"'),
             run(
@@ -191,20 +198,13 @@ def _nodes(label: str) -> PlanStep:
                 "new pods have addresses of $POD_CIDR",
             ),
         ),
-        notes=(
-            "Pods on nodes that moved are under no policy until “Let Cilium enforce”: Cilium does not enforce yet, and "
-            "the old engine does not see their interfaces.",
-            "The old engine still filters what its own pods send and receive. It knows pods of moved nodes by their "
-            "new addresses only as long as it reads them from the API.",
-        ),
+        notes=_MOVED,
         rollback=Rollback(
             possible=True,
             how="the same for a node that moved, with the label taken away",
             commands=(
                 run(f'kubectl cordon "$NODE" && kubectl label node "$NODE" {quoted(key)}-'),
-                run(
-                    'kubectl -n kube-system delete pod --field-selector "spec.nodeName=$NODE" --selector k8s-app=cilium'
-                ),
+                run(_NEW_AGENT),
                 run(
                     "# on the machine: rm /etc/cni/net.d/05-cilium.conflist, put the old configuration back "
                     "(cni-exclusive renamed it), reboot"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 from migrate.model.plan_documents import (
     Attribute,
@@ -319,13 +320,24 @@ def _rules(rules: Sequence[str]) -> str:
 
 
 def _commands(commands: Sequence[Command]) -> Iterator[str]:
-    if commands:
-        lines: list[str] = []
-        for command in commands:
-            lines.append(command.text)
-            if command.expect:
-                lines.append("# expect: " + " ".join(_visible(command.expect).split()))
-        yield from _fenced("\n".join(lines))
+    """Commands in blocks that can be pasted; what is done by hand stands between them, so that a block ends there."""
+    for number, (by_hand, several) in enumerate(groupby(commands, _is_by_hand)):
+        if number:
+            yield ""
+        if by_hand:
+            yield from (f"By hand: {_words(command.text.removeprefix('# '))}." for command in several)
+        else:
+            yield from _fenced("\n".join(line for command in several for line in _shell_lines(command)))
+
+
+def _is_by_hand(command: Command) -> bool:
+    return command.text.startswith("# ")
+
+
+def _shell_lines(command: Command) -> Iterator[str]:
+    yield command.text
+    if command.expect:
+        yield "# expect: " + " ".join(_visible(command.expect).split())
 
 
 def _fenced(text: str) -> Iterator[str]:

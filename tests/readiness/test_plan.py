@@ -459,6 +459,13 @@ def test_nothing_contradicts(tmp_path: Path) -> None:
     assert [removal.when for removal in made.removals] == ["after_cutover"]
 
 
+def test_a_block_ends_where_something_is_done_by_hand(tmp_path: Path) -> None:
+    text = runbook(planned(tmp_path, "")[1])
+    before, _, after = text.partition("By hand: reboot the machine")
+    assert before.rstrip().endswith("```")
+    assert re.match(r"[^\n]*\n\n```bash\nkubectl get node ", after)
+
+
 def test_what_stays_is_not_removed(tmp_path: Path) -> None:
     scanned(tmp_path, written(tmp_path, *PODS, closed()), profile="npm-node-subnet")
     assert plan(translated(tmp_path, "--networkpolicy", "keep"), NOW).removals == ()
