@@ -120,10 +120,10 @@ def first_steps(documents: Documents, groups: Sequence[FindingGroup], *, complet
 
 def _about(group: FindingGroup) -> Step:
     anchor = "traffic" if group.id == "AUD-WOULD-DROP" else group_anchor(group.id, group.severity)
-    return Step(title=group.title, detail=_first_sentence(group.do), about=group.id, anchor=anchor)
+    return Step(title=group.title, detail=first_sentence(group.do), about=group.id, anchor=anchor)
 
 
-def _first_sentence(text: str) -> str:
+def first_sentence(text: str) -> str:
     """The first step of what to do; the page's section on blockers has all of them."""
     line = text.strip().split("\n", 1)[0].removeprefix("1. ")
     head, dot, _ = line.partition(". ")

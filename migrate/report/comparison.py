@@ -178,6 +178,7 @@ def changed_pairs(report: Report) -> tuple[ChangedPair, ...]:
     return tuple(
         ChangedPair(source, destination, "both" if len(changes) > 1 else next(iter(changes)))
         for (source, destination), changes in sorted(found.items())
+        if report.scope is None or not {source, destination}.isdisjoint(report.scope)
     )
 
 

@@ -112,7 +112,7 @@ def _beside(row: PolicyRow) -> Iterator[str]:
         yield f"What the staged policy would mean, for questions only: {', '.join(row.staged)}."
     if row.plain:
         yield f"For the time of the cutover: {', '.join(row.plain)}."
-    if row.owner is not None:
+    if row.owner is not None and row.owner.kind not in ("file", "unknown"):
         back = words.RETURN_TITLES[row.owner.returns]
         yield f"Kept by {row.owner.kind} {row.owner.name} ({row.owner.evidence}); {back}: {row.owner.change}."
     if row.standing != "not_translated":

@@ -17,7 +17,7 @@ from migrate.model.raw import RawObject
 from migrate.readiness.traffic import counted
 from migrate.readiness.verdict import State
 from migrate.report import words
-from migrate.report.answer import traffic_lines
+from migrate.report.answer import first_sentence, traffic_lines
 from migrate.report.document import (
     Answer,
     EvidenceLine,
@@ -180,7 +180,7 @@ def _steps(groups: tuple[FindingGroup, ...]) -> Iterator[Step]:
     there = [group for group in groups if group.severity != "info" and not group.accepted]
     for group in there[:_STEPS]:
         anchor = group_anchor(group.id, group.severity)
-        yield Step(title=group.title, detail=group.do.split("\n", 1)[0], about=group.id, anchor=anchor)
+        yield Step(title=group.title, detail=first_sentence(group.do), about=group.id, anchor=anchor)
     if len(there) > _STEPS:
         detail = f"{len(there) - _STEPS} kinds more, each with its step."
         yield Step(title="Go on with the other findings", detail=detail, about="", anchor="findings")
