@@ -43,7 +43,7 @@ _SECTIONS = (
     ("since", "Since the last report"),
     ("deadlines", "Deadlines"),
     ("blockers", "Blockers"),
-    ("changes", "Changed connections"),
+    ("changes", "Changes"),
     ("traffic", "Live traffic"),
     ("coverage", "Coverage"),
     ("results", "Results"),
