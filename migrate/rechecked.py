@@ -20,7 +20,7 @@ from migrate.model.forms import Forms
 from migrate.model.plan_documents import ChangedObject, PlanCheck, StaleProof
 from migrate.model.raw import RawObject
 from migrate.readiness.documents import Documents, read_folder
-from migrate.readiness.plan_changes import changed_workloads, changes
+from migrate.readiness.planning.changes import changed_workloads, changes
 from migrate.readiness.route import route_of
 from migrate.readiness.rules import severity_of
 from migrate.scan import snapshot

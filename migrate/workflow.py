@@ -52,9 +52,9 @@ def run_plan(folder: Path, now: datetime, wishes: Wishes) -> tuple[Plan, str]:
     Raises InputError when the folder holds no document, or a place in it cannot be written.
     """
     from migrate.readiness.documents import read_folder
-    from migrate.readiness.plan import plan
-    from migrate.readiness.plan_files import plan_files, write_files
-    from migrate.readiness.plan_markdown import runbook
+    from migrate.readiness.planning.files import plan_files, write_files
+    from migrate.readiness.planning.markdown import runbook
+    from migrate.readiness.planning.plan import plan
 
     documents = read_folder(folder)
     made = plan(documents, now, wishes)

@@ -59,9 +59,9 @@ def values(
     from migrate.errors import ExitStatus
     from migrate.files import write_atomic
     from migrate.readiness.documents import read_folder
-    from migrate.readiness.values import helm_values
-    from migrate.readiness.values_said import Stage
-    from migrate.readiness.values_text import objects_text, values_text
+    from migrate.readiness.helm.said import Stage
+    from migrate.readiness.helm.text import objects_text, values_text
+    from migrate.readiness.helm.values import helm_values
 
     found = helm_values(read_folder(folder), _networks(pod_cidr or []))
     if output is ValuesFormat.JSON:

@@ -14,13 +14,13 @@ import yaml
 
 from migrate.model.plan_documents import Plan
 from migrate.model.raw import Json
-from migrate.readiness.azure_commands import known_commands, minimum_cli
 from migrate.readiness.documents import Documents
-from migrate.readiness.plan import plan
-from migrate.readiness.plan_files import plan_files, write_files
-from migrate.readiness.plan_markdown import runbook
-from migrate.readiness.plan_pools import pools_of, reimage_duration
-from migrate.readiness.plan_shell import assignments
+from migrate.readiness.planning.azure_commands import known_commands, minimum_cli
+from migrate.readiness.planning.files import plan_files, write_files
+from migrate.readiness.planning.markdown import runbook
+from migrate.readiness.planning.plan import plan
+from migrate.readiness.planning.pools import pools_of, reimage_duration
+from migrate.readiness.planning.shell import assignments
 from migrate.readiness.route import Wishes
 from tests.readiness.folders import POLICIES, inventory, scanned, translated, written
 

@@ -18,8 +18,8 @@ from migrate.audited import Place, read_scene
 from migrate.model.audit_documents import Audit
 from migrate.model.raw import RawObject
 from migrate.readiness.documents import read_folder
-from migrate.readiness.values import helm_values
-from migrate.readiness.values_said import Stage
+from migrate.readiness.helm.said import Stage
+from migrate.readiness.helm.values import helm_values
 from migrate.redact.addresses import AddressMap
 from migrate.redact.names import Names, Words
 from migrate.redact.objects import Redactor, label_values, ordered_names

@@ -14,11 +14,11 @@ from migrate.model.addresses import parse_network
 from migrate.readiness.checks.values import CHECKS
 from migrate.readiness.documents import Documents, read_folder
 from migrate.readiness.evaluate import evaluate
+from migrate.readiness.helm.data import calico_settings, chart
+from migrate.readiness.helm.said import Stage, Value
+from migrate.readiness.helm.text import values_text
+from migrate.readiness.helm.values import HelmValues, helm_values, tree
 from migrate.readiness.rules import load_rules
-from migrate.readiness.values import HelmValues, helm_values, tree
-from migrate.readiness.values_data import calico_settings, chart
-from migrate.readiness.values_said import Stage, Value
-from migrate.readiness.values_text import values_text
 from tests.command_line import migrate
 from tests.unit.test_deadlines import TODAY
 

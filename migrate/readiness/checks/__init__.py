@@ -7,10 +7,10 @@ from migrate.readiness.checks import (
     cluster,
     cutover,
     live_traffic,
+    needed_traffic,
     nodes,
     policies,
     services,
-    traffic,
     upgrades,
     values,
     windows,
@@ -22,7 +22,7 @@ from migrate.readiness.evaluate import Check
 def all_checks() -> tuple[Check, ...]:
     """All checks, in the order of their ids."""
     modules = (
-        *(cluster, upgrades, address_plan, services, policies, traffic),
+        *(cluster, upgrades, address_plan, services, policies, needed_traffic),
         *(windows, workloads, nodes, live_traffic, cutover, values),
     )
     return tuple(sorted((check for module in modules for check in module.CHECKS), key=lambda check: check.id))

@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 from migrate.model.finding import Finding
 from migrate.readiness.documents import Documents
 from migrate.readiness.evaluate import Check
-from migrate.readiness.values import helm_values, is_managed
+from migrate.readiness.helm.values import helm_values, is_managed
 
 _NODES = ("Node",)
 _POOLS = ("IPPool", "FelixConfiguration", "Installation")

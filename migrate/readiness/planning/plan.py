@@ -18,26 +18,26 @@ from migrate.model.plan_documents import (
     Statement,
     Variable,
 )
-from migrate.readiness.azure_commands import minimum_cli
 from migrate.readiness.documents import SNAPSHOT, Documents
-from migrate.readiness.plan_after import after_checks, clean_up_steps, removals, remove_first_step, restarts
-from migrate.readiness.plan_apply import apply_step, gates, prepare_steps
-from migrate.readiness.plan_azure_steps import change_steps, late_steps
-from migrate.readiness.plan_beside_steps import (
+from migrate.readiness.helm.values import helm_values
+from migrate.readiness.planning.after import after_checks, clean_up_steps, removals, remove_first_step, restarts
+from migrate.readiness.planning.apply import apply_step, gates, prepare_steps
+from migrate.readiness.planning.azure_commands import minimum_cli
+from migrate.readiness.planning.azure_steps import change_steps, late_steps
+from migrate.readiness.planning.beside_steps import (
     GUIDE,
     beside_preconditions,
     beside_steps,
     beside_variables,
     remove_old,
 )
-from migrate.readiness.plan_data import durations, terraform_source
-from migrate.readiness.plan_exposure import exposure_of
-from migrate.readiness.plan_files import plan_files
-from migrate.readiness.plan_pools import Pool, pools_of, reimage_duration
-from migrate.readiness.plan_preconditions import azure_preconditions, common_preconditions, pod_network
-from migrate.readiness.plan_windows import windows_of
+from migrate.readiness.planning.data import durations, terraform_source
+from migrate.readiness.planning.exposure import exposure_of
+from migrate.readiness.planning.files import plan_files
+from migrate.readiness.planning.pools import Pool, pools_of, reimage_duration
+from migrate.readiness.planning.preconditions import azure_preconditions, common_preconditions, pod_network
+from migrate.readiness.planning.windows import windows_of
 from migrate.readiness.route import Route, Wishes, route_of
-from migrate.readiness.values import helm_values
 from migrate.scan.inventory.look import text
 
 

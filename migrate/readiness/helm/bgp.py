@@ -15,8 +15,8 @@ from migrate.model.addresses import AddressSet, parse_address, parse_network
 from migrate.model.cluster import Node
 from migrate.model.raw import Json, RawObject
 from migrate.model.selectors import Operator, TooManyTermsError, disjuncts, matches
-from migrate.readiness.values_said import Manifest, Said, Stage, Value, about, shown
-from migrate.readiness.values_source import DataPlane, installed
+from migrate.readiness.helm.said import Manifest, Said, Stage, Value, about, shown
+from migrate.readiness.helm.source import DataPlane, installed
 from migrate.scan.inventory.look import dig, evidence, items, number, text, texts
 from migrate.sources.calico_selectors import SelectorError, parse_selector
 

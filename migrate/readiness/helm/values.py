@@ -14,10 +14,10 @@ from migrate import __version__
 from migrate.model.addresses import Network
 from migrate.model.finding import Finding
 from migrate.readiness.documents import Documents
-from migrate.readiness.values_addresses import said_of_addresses
-from migrate.readiness.values_bgp import said_of_bgp
-from migrate.readiness.values_data import chart
-from migrate.readiness.values_nodes import (
+from migrate.readiness.helm.addresses import said_of_addresses
+from migrate.readiness.helm.bgp import said_of_bgp
+from migrate.readiness.helm.data import chart
+from migrate.readiness.helm.nodes import (
     said_of_host_ports,
     said_of_hosts,
     said_of_meshes,
@@ -26,14 +26,14 @@ from migrate.readiness.values_nodes import (
     said_of_staging,
     said_of_the_rest,
 )
-from migrate.readiness.values_routing import (
+from migrate.readiness.helm.routing import (
     said_of_encryption,
     said_of_masquerading,
     said_of_mtu,
     said_of_tunnels,
 )
-from migrate.readiness.values_said import Manifest, Said, Stage, Value, about
-from migrate.readiness.values_source import DataPlane
+from migrate.readiness.helm.said import Manifest, Said, Stage, Value, about
+from migrate.readiness.helm.source import DataPlane
 
 ValueTree: TypeAlias = "dict[str, bool | int | str | list[str] | ValueTree]"
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from migrate.model.addresses import AddressSet, Network
 from migrate.model.documents import Evidence
-from migrate.readiness.values_said import Said, Value, about, shown
-from migrate.readiness.values_source import DataPlane
+from migrate.readiness.helm.said import Said, Value, about, shown
+from migrate.readiness.helm.source import DataPlane
 
 _WHERE_TO_LOOK: dict[int, tuple[Network, ...]] = {
     4: tuple(ipaddress.ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "100.64.0.0/10", "192.168.0.0/16")),

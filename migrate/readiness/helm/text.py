@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from migrate import yaml_out
-from migrate.readiness.values import HelmValues, tree
-from migrate.readiness.values_said import Manifest, Stage, Value
+from migrate.readiness.helm.said import Manifest, Stage, Value
+from migrate.readiness.helm.values import HelmValues, tree
 
 _TITLES = {
     Stage.MIGRATION: "Values for Cilium's Helm chart while nodes move to it one by one",

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import msgspec
 
 from migrate.model.plan_documents import Command, Duration, PlanStep, Rollback
-from migrate.readiness.azure_commands import minimum_cli
 from migrate.readiness.documents import Documents
-from migrate.readiness.plan_data import attributes
-from migrate.readiness.plan_shell import AZ_TARGET, run
+from migrate.readiness.planning.azure_commands import minimum_cli
+from migrate.readiness.planning.data import attributes
+from migrate.readiness.planning.shell import AZ_TARGET, run
 from migrate.readiness.route import REIMAGES, Route
 from migrate.scan.inventory.look import text
 

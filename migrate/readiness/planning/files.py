@@ -13,10 +13,10 @@ from migrate.files import write_atomic
 from migrate.model.plan_documents import Plan
 from migrate.model.raw import Json, RawObject
 from migrate.readiness.documents import Documents
-from migrate.readiness.plan_after import REMOVE, REMOVE_FIRST
-from migrate.readiness.plan_apply import APPLY, BACKUP, RESTORE, applied_folders, needed_kinds
-from migrate.readiness.plan_beside_steps import FOLDER, beside_files
-from migrate.readiness.values import helm_values
+from migrate.readiness.helm.values import helm_values
+from migrate.readiness.planning.after import REMOVE, REMOVE_FIRST
+from migrate.readiness.planning.apply import APPLY, BACKUP, RESTORE, applied_folders, needed_kinds
+from migrate.readiness.planning.beside_steps import FOLDER, beside_files
 from migrate.translate.kinds import is_policy
 
 _SERVER_FIELDS = frozenset(

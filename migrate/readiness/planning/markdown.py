@@ -19,7 +19,7 @@ from migrate.model.plan_documents import (
     Restart,
     Window,
 )
-from migrate.readiness.plan_shell import assignments, unfilled
+from migrate.readiness.planning.shell import assignments, unfilled
 
 _MOST_REMOVALS = 100
 _PHASES = {

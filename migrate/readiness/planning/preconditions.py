@@ -9,9 +9,9 @@ from datetime import date
 
 from migrate.model.plan_documents import Known, Precondition
 from migrate.readiness.documents import Documents
-from migrate.readiness.plan_data import durations
-from migrate.readiness.plan_pools import Pool, surge_for
-from migrate.readiness.plan_shell import AZ_POOLS, AZ_TARGET, quoted, run
+from migrate.readiness.planning.data import durations
+from migrate.readiness.planning.pools import Pool, surge_for
+from migrate.readiness.planning.shell import AZ_POOLS, AZ_TARGET, quoted, run
 from migrate.readiness.route import Route
 from migrate.readiness.rules import load_rules
 from migrate.readiness.verdict import judge

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from migrate.model.plan_documents import Duration
 from migrate.model.raw import Json
 from migrate.readiness.documents import Documents
-from migrate.readiness.plan_data import durations
+from migrate.readiness.planning.data import durations
 from migrate.scan.inventory.look import dig, items, label
 
 _POOL_LABELS = ("kubernetes.azure.com/agentpool", "agentpool")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from migrate.model.addresses import AddressSet
 from migrate.model.documents import Evidence
 from migrate.model.raw import RawObject
-from migrate.readiness.values_said import Said, Stage, Value, about, shown
-from migrate.readiness.values_source import (
+from migrate.readiness.helm.said import Said, Stage, Value, about, shown
+from migrate.readiness.helm.source import (
     DataPlane,
     Pool,
     felix_flag,

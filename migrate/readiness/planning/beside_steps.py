@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migrate.model.plan_documents import PlanStep, Precondition, Rollback, Statement, Variable
-from migrate.readiness.plan_shell import quoted, run
+from migrate.readiness.helm.said import Stage
+from migrate.readiness.helm.text import objects_text, values_text
+from migrate.readiness.helm.values import HelmValues
+from migrate.readiness.planning.shell import quoted, run
 from migrate.readiness.route import Route
-from migrate.readiness.values import HelmValues
-from migrate.readiness.values_said import Stage
-from migrate.readiness.values_text import objects_text, values_text
 from migrate.scan.inventory.look import dig
 
 FOLDER = "dual-overlay"

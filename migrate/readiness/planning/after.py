@@ -9,7 +9,7 @@ from migrate.model.audit_documents import AuditEnd, StandingConnection
 from migrate.model.documents import Translation, TranslationResult
 from migrate.model.plan_documents import Command, PlanStep, Precondition, Removal, Restart, Rollback
 from migrate.readiness.documents import Documents
-from migrate.readiness.plan_shell import AZ_TARGET, quoted, run
+from migrate.readiness.planning.shell import AZ_TARGET, quoted, run
 from migrate.readiness.route import Route
 
 REMOVE, REMOVE_FIRST = "remove-old-policies.sh", "remove-contradicting.sh"

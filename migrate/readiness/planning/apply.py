@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from migrate.model.documents import EmittedObject, Translation
 from migrate.model.plan_documents import Gate, PlanStep, Rollback
 from migrate.readiness.documents import Documents
-from migrate.readiness.plan_shell import AZ_TARGET, run
+from migrate.readiness.planning.shell import AZ_TARGET, run
 from migrate.readiness.route import Route
 
 APPLY = "apply.sh"

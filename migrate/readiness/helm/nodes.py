@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from migrate.model.documents import Fact
 from migrate.model.raw import RawObject
-from migrate.readiness.values_data import calico_settings
-from migrate.readiness.values_routing import uses_ebpf
-from migrate.readiness.values_said import Said, Stage, Value, about, shown
-from migrate.readiness.values_source import DataPlane, installed, spec_of
+from migrate.readiness.helm.data import calico_settings
+from migrate.readiness.helm.routing import uses_ebpf
+from migrate.readiness.helm.said import Said, Stage, Value, about, shown
+from migrate.readiness.helm.source import DataPlane, installed, spec_of
 from migrate.scan.inventory.look import dig, evidence, items, text, texts
 from migrate.scan.inventory.programs import programs
 
