@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -60,6 +63,9 @@ SplitBy = Annotated[
     ),
 ]
 Parts = Annotated[Path | None, typer.Option("--output-dir", help="Folder for the reports of --split-by.")]
+Redact = Annotated[
+    bool, typer.Option("--redact", help="Pseudonyms for names and addresses, as `migrate redact` makes them.")
+]
 StepSummary = Annotated[
     bool, typer.Option("--github-summary", help=f"Add the summary in Markdown to the file that ${_SUMMARY} names.")
 ]
@@ -74,6 +80,7 @@ def report(
     split_by: SplitBy = None,
     output_dir: Parts = None,
     github_summary: StepSummary = False,
+    redact: Redact = False,
 ) -> None:
     """Write the readiness report: may we cut over, what stands in the way, what became of each policy.
 
@@ -85,28 +92,43 @@ def report(
         raise InputError("--split-by and --output-dir go together: give both, or neither")
     if split_by is not None and output_file is not None:
         raise InputError("--split-by writes many files: give --output-dir alone, without --output-file")
-    made = run_report(folder, options.now(), baseline)
-    if split_by is not None and output_dir is not None:
-        _write_parts(made, split_by, output_dir, output, fail_on)
-    else:
-        _write(made, output, output_file, folder, fail_on)
-    if github_summary:
-        _append_summary(made)
+    if redact and baseline is not None:
+        raise InputError("--redact: a baseline has the real names; redact both folders, and compare their reports")
+    with _source(folder, redact=redact) as source:
+        made = run_report(source, options.now(), baseline)
+        if split_by is not None and output_dir is not None:
+            _write_parts(made, split_by, output_dir, output, fail_on)
+        else:
+            place = output_file or folder / ("report-redacted.html" if redact else "report.html")
+            _write(made, output, place if output is ReportFormat.HTML else output_file, fail_on)
+        if github_summary:
+            _append_summary(made)
     raise typer.Exit(_status(made, fail_on))
 
 
-def _write(made: MadeReport, output: ReportFormat, place: Path | None, folder: Path, fail_on: FailOn) -> None:
-    """The page into a file, other forms to stdout if no file is named."""
+@contextmanager
+def _source(folder: Path, *, redact: bool) -> Iterator[Path]:
+    """The folder to report on: the working folder, or a redacted one that lasts as long as this."""
+    from migrate.redacted import KEY_FILE, redaction_key, run_redact
+
+    if not redact:
+        yield folder
+        return
+    with TemporaryDirectory(prefix="migrate-redact-") as place:
+        yield run_redact(folder, Path(place) / "migration", redaction_key(folder / KEY_FILE), options.now()).folder
+
+
+def _write(made: MadeReport, output: ReportFormat, place: Path | None, fail_on: FailOn) -> None:
+    """Into a file, or to stdout if there is none."""
     from migrate.cli.emit import emit
     from migrate.files import write_atomic
 
     text = _bytes(made, output, fail_on)
-    if output is not ReportFormat.HTML and place is None:
+    if place is None:
         emit(text.decode())
         return
-    path = (place or folder / "report.html").absolute()
-    write_atomic(path, text)
-    emit(f"{path}\n")
+    write_atomic(place.absolute(), text)
+    emit(f"{place.absolute()}\n")
 
 
 def _write_parts(made: MadeReport, by: str, folder: Path, output: ReportFormat, fail_on: FailOn) -> None:

@@ -252,6 +252,28 @@ def test_a_report_with_an_audit_names_nobody(folder: Path) -> None:
             assert word not in text, f"{path.name}: {word}"
 
 
+def test_a_report_may_be_redacted_alone(folder: Path) -> None:
+    ended = migrate(folder.parent, "report", "-d", folder, "--redact")
+    assert ended.status in (0, 4), ended.stderr
+    assert ended.stdout == f"{folder / 'report-redacted.html'}\n"
+    assert not (folder / "report.html").exists()
+    page = (folder / "report-redacted.html").read_text()
+    told = migrate(folder.parent, "report", "-d", folder, "--redact", "-o", "json").stdout
+    for word in ("web-0", "db-0", "10.0.0.1", "192.0.2.10", str(folder)):
+        assert word not in page
+        assert word not in told
+    assert redact(folder).status == 0
+    names = [row["name"] for row in json.loads(told)["namespaces"]]
+    again = json.loads((folder.parent / "shown/report.json").read_bytes())
+    assert [row["name"] for row in again["namespaces"]] == names
+
+
+def test_a_redacted_report_has_no_baseline(folder: Path) -> None:
+    ended = migrate(folder.parent, "report", "-d", folder, "--redact", "--baseline", "old.json")
+    assert ended.status == 2
+    assert "baseline" in ended.stderr
+
+
 def test_the_key_stays_behind(folder: Path) -> None:
     assert redact(folder).status == 0
     key = folder / "redact.key"
