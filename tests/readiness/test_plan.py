@@ -269,6 +269,18 @@ def test_the_open_time_is_not_known_without_pods(tmp_path: Path) -> None:
     assert "Not known: no pods with addresses" in runbook(made)
 
 
+@pytest.mark.parametrize("wishes", [Wishes(), Wishes(overlay=True)])
+def test_pools_that_nobody_lists_leave_the_times_open(wishes: Wishes, tmp_path: Path) -> None:
+    documents = scanned(tmp_path, *POLICIES, profile="npm-node-subnet", agentPoolProfiles=None)
+    made = plan(documents, NOW, wishes)
+    (window,) = [window for window in made.windows if window.id == "unenforced"]
+    assert (window.expected_minutes, window.worst_minutes) == (None, None)
+    assert ("over 3 operations" in window.title) is wishes.overlay
+    states = {each.id: each.state for each in made.preconditions}
+    known = {"no-windows-pools", "system-nodes", "pool-kinds"} & states.keys()
+    assert {states[identity] for identity in known} == {"check"}
+
+
 @pytest.mark.parametrize(
     ("profile", "network", "wishes", "identity", "state"),
     [

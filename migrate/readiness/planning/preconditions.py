@@ -112,7 +112,7 @@ def _windows(documents: Documents, pools: Sequence[Pool]) -> Precondition:
     return Precondition(
         id="no-windows-pools",
         title="No Windows node pool",
-        state=_known(bool(names), documents.azure is not None),
+        state=_known(bool(names), documents.azure is not None and _no_windows(documents)),
         detail=f"Windows pools: {', '.join(names)}" if names else "",
         commands=(
             run(f"az aks nodepool list {AZ_POOLS} --query \"[?osType=='Windows'].name\" --output tsv", "nothing"),
@@ -122,13 +122,18 @@ def _windows(documents: Documents, pools: Sequence[Pool]) -> Precondition:
     )
 
 
+def _no_windows(documents: Documents) -> bool:
+    facts = documents.header.facts if documents.header is not None else ()
+    return any(fact.topic == "windows-pool" and fact.state == "absent" for fact in facts)
+
+
 def _provisioning(documents: Documents) -> Precondition:
     azure = documents.azure
     mode = "" if azure is None else text(azure, "spec", "nodeProvisioningProfile", "mode")
     return Precondition(
         id="no-node-auto-provisioning",
         title="Node auto-provisioning is off",
-        state=_known(mode == "Auto", bool(mode)),
+        state=_known(mode == "Auto", mode == "Manual"),
         detail="mode Auto: a step of this plan switches it off and a later one on again" if mode == "Auto" else "",
         commands=(run(f"az aks show {AZ_TARGET} --query nodeProvisioningProfile.mode --output tsv", "Manual"),),
         otherwise="switch it off for the change, as the step does",
@@ -183,7 +188,7 @@ def _system(pools: Sequence[Pool]) -> Precondition:
     return Precondition(
         id="system-nodes",
         title="More than one system node",
-        state=_known(nodes == 1, bool(system)),
+        state=_known(nodes == 1, nodes > 1),
         detail=f"{nodes} node in system pools" if nodes == 1 else "",
         commands=(
             run(
@@ -231,7 +236,7 @@ def _pool_kinds(pools: Sequence[Pool]) -> Precondition:
     return Precondition(
         id="pool-kinds",
         title="No availability sets and no pod subnets",
-        state=_known(bool(bad), any(pool.kind for pool in pools)),
+        state=_known(bool(bad), bool(pools) and all(pool.kind for pool in pools)),
         detail=f"pools {', '.join(bad)}" if bad else "",
         commands=(
             run(
@@ -284,11 +289,11 @@ def _room(network: str | None) -> int | None:
 def _identity(documents: Documents, pools: Sequence[Pool]) -> Precondition:
     azure = documents.azure
     kind = "" if azure is None else text(azure, "spec", "identity", "type")
-    own_network = any(pool.subnet for pool in pools)
+    own_network, managed = any(pool.subnet for pool in pools), "UserAssigned" in kind
     return Precondition(
         id="identity",
         title="A user-assigned identity, to take the route table off the subnet",
-        state=_known(kind == "SystemAssigned" and own_network, bool(kind)),
+        state=_known(bool(kind) and not managed and own_network, managed),
         detail=f"identity {kind}{', nodes in a network of your own' if own_network else ''}" if kind else "",
         commands=(run(f"az aks show {AZ_TARGET} --query identity.type --output tsv", "UserAssigned"),),
         otherwise="give the cluster a user-assigned identity with rights on the network and the route table",

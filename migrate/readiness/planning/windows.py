@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from migrate.model.plan_documents import PlanStep, Window
-from migrate.readiness.route import Route
+from migrate.readiness.route import REIMAGES, Route
 
 _GUARD = (
     "Close what must not be open by other means for that time: network security groups, authentication in front of "
@@ -24,9 +24,10 @@ def _of_aks(route: Route, steps: Sequence[PlanStep]) -> tuple[Window, ...]:
     if not route.engine:
         return ()
     first = "policy-none" if route.takes("policy-none") else "dataplane"
-    ids = [step.id for step in steps if step.duration is not None]
-    durations = [step.duration for step in steps if step.id in ids[ids.index(first) :] and step.duration is not None]
-    several = len(durations) > 1
+    ids = [step.id for step in steps]
+    open_ = [step for step in steps[ids.index(first) :] if step.id in REIMAGES]
+    durations = [step.duration for step in open_ if step.duration is not None]
+    several = len(open_) > 1
     what = (
         "The old engine leaves each node as that is made anew, and Cilium enforces only once the last node of the data "
         "plane update is. From when on AKS no longer enforces on nodes that still wait is not documented: take it for "
@@ -35,7 +36,7 @@ def _of_aks(route: Route, steps: Sequence[PlanStep]) -> tuple[Window, ...]:
     found = [
         Window(
             id="unenforced",
-            title=f"Nothing is enforced{f', over {len(durations)} operations' if several else ''}",
+            title=f"Nothing is enforced{f', over {len(open_)} operations' if several else ''}",
             begins=first,
             ends="dataplane",
             enforced="nothing",

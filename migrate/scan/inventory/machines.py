@@ -126,7 +126,11 @@ def _windows(inventory: Inventory) -> list[Fact]:
             found.setdefault(text(raw, *path, "name"), []).append(evidence(raw, *path, "osType"))
     if found:
         return [Fact(topic="windows-pool", value=pool, evidence=first_few(found[pool])) for pool in found]
-    if inventory.all("Node") or inventory.azure is not None:
+    silent = [str(path[-1]) for raw, path in azure_pools(inventory) if not text(raw, *path, "osType")]
+    if silent:
+        detail = f"Azure does not say the osType of pool number {', '.join(str(int(one) + 1) for one in silent)}"
+        return [Fact(topic="windows-pool", value="unknown", state="unknown", detail=detail)]
+    if inventory.all("Node") or any(azure_pools(inventory)):
         return [Fact(topic="windows-pool", value="none", state="absent", detail="every node or pool is Linux")]
     return [Fact(topic="windows-pool", value="unknown", state="unknown", detail=_ASK_NODES)]
 
