@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,9 +17,24 @@ from migrate.scan.inventory import AZURE_KIND
 
 _COMMAND = "az aks show --resource-group GROUP --name CLUSTER -o json"
 
-Kept: TypeAlias = "Mapping[str, Kept] | Sequence[Kept] | None"
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A field that holds one of some words. Azure takes them in any case, and prints what was typed or its own."""
+
+    known: tuple[str, ...]
+
+    def of(self, value: Json) -> Json:
+        """The word as rules know it; anything else as it is."""
+        said = value.strip().lower() if isinstance(value, str) else None
+        return next((word for word in self.known if word.lower() == said), value)
+
+
+Kept: TypeAlias = "Mapping[str, Kept] | Sequence[Kept] | Words | None"
 _ANY = "*"
 """Stands for every key of a mapping."""
+_LINUX = ("Ubuntu", "Ubuntu2204", "Ubuntu2404", "AzureLinux", "AzureLinux3", "CBLMariner", "Mariner")
+_SYSTEMS = (*_LINUX, "Windows2019", "Windows2022", "Windows2025")
 
 _SHAPE: Mapping[str, Kept] = {
     "name": None,
@@ -29,12 +45,12 @@ _SHAPE: Mapping[str, Kept] = {
     "supportPlan": None,
     "kubernetesVersion": None,
     "currentKubernetesVersion": None,
-    "identity": {"type": None},
+    "identity": {"type": Words(("SystemAssigned", "UserAssigned", "None"))},
     "networkProfile": {
-        "networkPlugin": None,
-        "networkPluginMode": None,
-        "networkPolicy": None,
-        "networkDataplane": None,
+        "networkPlugin": Words(("azure", "kubenet", "none")),
+        "networkPluginMode": Words(("overlay",)),
+        "networkPolicy": Words(("azure", "calico", "cilium", "none")),
+        "networkDataplane": Words(("azure", "cilium")),
         "podCidr": None,
         "podCidrs": None,
         "serviceCidr": None,
@@ -47,17 +63,17 @@ _SHAPE: Mapping[str, Kept] = {
         "advancedNetworking": {
             "enabled": None,
             "observability": {"enabled": None},
-            "security": {"enabled": None, "advancedNetworkPolicies": None},
+            "security": {"enabled": None, "advancedNetworkPolicies": Words(("L7", "FQDN", "None"))},
             "performance": {"accelerationMode": None},
         },
     },
     "agentPoolProfiles": [
         {
             "name": None,
-            "osType": None,
-            "osSku": None,
-            "mode": None,
-            "type": None,
+            "osType": Words(("Linux", "Windows")),
+            "osSku": Words(_SYSTEMS),
+            "mode": Words(("System", "User", "Gateway")),
+            "type": Words(("VirtualMachineScaleSets", "AvailabilitySet", "VirtualMachines")),
             "vmSize": None,
             "workloadRuntime": None,
             "scaleSetPriority": None,
@@ -79,14 +95,19 @@ _SHAPE: Mapping[str, Kept] = {
                     "autoscale": {"minCount": None, "maxCount": None, "size": None},
                 }
             },
-            "localDnsProfile": {"mode": None, "state": None},
+            "localDnsProfile": {
+                "mode": Words(("Required", "Preferred", "Disabled")),
+                "state": Words(("Enabled", "Disabled")),
+            },
         }
     ],
-    "nodeProvisioningProfile": {"mode": None},
-    "serviceMeshProfile": {"mode": None, "istio": {"revisions": None}},
+    "nodeProvisioningProfile": {"mode": Words(("Auto", "Manual"))},
+    "serviceMeshProfile": {"mode": Words(("Istio", "Disabled")), "istio": {"revisions": None}},
     "addonProfiles": {_ANY: {"enabled": None}},
 }
-"""None keeps a value whole. Everything else (addresses, identities, keys of add-ons) never leaves this module."""
+"""None keeps a value whole, and Words one of some words.
+
+Everything else (addresses, identities, keys of add-ons) never leaves this module."""
 
 
 def read_az(path: Path) -> RawObject:
@@ -125,6 +146,8 @@ def _as_text(body: bytes) -> str:
 
 def cut(value: Json, shape: Kept) -> Json:
     """The fields of a value that are in the shape."""
+    if isinstance(shape, Words):
+        return shape.of(value)
     if isinstance(value, dict) and isinstance(shape, Mapping):
         wanted = dict.fromkeys(value, shape[_ANY]) if _ANY in shape else shape
         return {key: cut(value[key], inner) for key, inner in wanted.items() if key in value}
