@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from migrate.model.documents import Fact
 from migrate.readiness.documents import Documents
 from migrate.scan.inventory import engines
-from migrate.scan.inventory.look import text
+from migrate.scan.inventory.look import dig, text
 
 Path: TypeAlias = Literal["aks", "dual-overlay", "already-cilium", "unknown"]
 Step: TypeAlias = Literal["policy-none", "overlay", "dataplane", "cilium-beside", "nodes", "enforce", "remove-old"]
@@ -22,6 +22,7 @@ REIMAGES: frozenset[Step] = frozenset({"policy-none", "overlay", "dataplane"})
 
 _PROFILE = ("spec", "networkProfile")
 _AZURE_CNIS: tuple[Cni, ...] = ("kubenet", "azure-cni-node-subnet", "azure-cni-pod-subnet", "azure-cni-overlay")
+_UNSAID = "?"
 _ENGINES_OF_AZURE = {"azure": "npm-linux", "calico": "calico", "cilium": "cilium"}
 _SUBNET_CNIS = ("azure-cni-node-subnet",)
 _TITLES = {"npm-linux": "Azure NPM", "npm-windows": "Azure NPM on Windows", "calico": "Calico", "cilium": "Cilium"}
@@ -72,7 +73,7 @@ class _Seen:
     """What the documents say of the cluster.
 
     `engines` are those that run and enforce. `claimed` is Azure's word for one, "" for none; None where Azure was not
-    asked, or does not run the pods' network.
+    asked, does not say, or does not run the pods' network.
     """
 
     managed: bool
@@ -226,7 +227,11 @@ def _claimed(documents: Documents) -> str | None:
         return None
     if text(azure, *_PROFILE, "networkDataplane") == "cilium":
         return "cilium"
-    return _ENGINES_OF_AZURE.get(text(azure, *_PROFILE, "networkPolicy"), "")
+    said = dig(azure.data, *_PROFILE)
+    policy = said.get("networkPolicy", _UNSAID) if isinstance(said, dict) else _UNSAID
+    if policy in (None, "", "none"):
+        return ""
+    return _ENGINES_OF_AZURE.get(policy) if isinstance(policy, str) else None
 
 
 def _disagreements(facts: Sequence[Fact], running: tuple[str, ...], claimed: str | None) -> Iterator[str]:

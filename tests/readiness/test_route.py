@@ -110,6 +110,14 @@ def test_without_a_snapshot_nothing_is_known(tmp_path: Path) -> None:
     assert route_of(alone).missing == ("a snapshot: `migrate scan`",)
 
 
+@pytest.mark.parametrize("said", [{"networkPolicy": "weave"}, {"networkPolicy": 1}])
+def test_an_engine_that_azure_does_not_name_is_not_no_engine(said: dict[str, Json], tmp_path: Path) -> None:
+    (tmp_path / "namespace.yaml").write_text("{apiVersion: v1, kind: Namespace, metadata: {name: shop}}")
+    route = route_of(scanned(tmp_path, tmp_path / "namespace.yaml", profile="npm-node-subnet", networkProfile=said))
+    assert (route.path, route.engine) == ("unknown", "")
+    assert any("which engine" in lack for lack in route.missing)
+
+
 def test_azure_and_what_runs_disagree(tmp_path: Path) -> None:
     documents = scanned(tmp_path, *inventory("aks-npm"), profile="npm-node-subnet", networkProfile=CALICO)
     route = route_of(documents)
