@@ -20,6 +20,7 @@ _NETWORK = ("networkProfile",)
 class Pool:
     """A node pool. Numbers of nodes are None where Azure does not say; `largest` is what an autoscaler may reach.
 
+    A subnet is None where the document does not speak of it, and empty where there is none.
     `surge` is the number of further nodes or the percentage ("33%") that an upgrade takes, as it will be applied.
     Words that Azure chooses (`mode`, `kind`, `system`, `priority`) are in lower case.
     """
@@ -37,8 +38,8 @@ class Pool:
     max_pods: int | None
     surge: str
     max_unavailable: str
-    node_subnet: str
-    pod_subnet: str
+    node_subnet: str | None
+    pod_subnet: str | None
 
     def surge_nodes(self, nodes: int) -> int:
         """Nodes that an upgrade of so many nodes adds. A percentage is rounded up."""
@@ -57,7 +58,7 @@ class ManagedCluster:
     """What Azure says about a cluster. Words that Azure chooses are in lower case, empty where they are missing.
 
     `identity` is None where the document does not speak of it, and empty where there is none.
-    `provisioning_mode` is None where the API version does not know node auto-provisioning.
+    `provisioning_mode` is None where the document does not say whether Azure makes nodes itself.
     """
 
     raw: RawObject
@@ -77,9 +78,12 @@ class ManagedCluster:
     pools: tuple[Pool, ...]
 
     @property
-    def own_network(self) -> bool:
-        """Whether the nodes are in a virtual network that the owner brought."""
-        return any(pool.node_subnet for pool in self.pools)
+    def own_network(self) -> bool | None:
+        """Whether the nodes are in a virtual network that the owner brought; None when a pool does not say."""
+        subnets = [pool.node_subnet for pool in self.pools]
+        if any(subnets):
+            return True
+        return None if None in subnets or not subnets else False
 
     def nodes(self) -> int | None:
         """All nodes now; None when one pool does not say."""
@@ -143,8 +147,8 @@ def _pool(raw: RawObject, index: int) -> Pool:
         max_pods=_number(raw, *place, "maxPods"),
         surge=limits().spot_surge.value if priority == "spot" else surge,
         max_unavailable=_amount(raw, *place, "upgradeSettings", "maxUnavailable"),
-        node_subnet=_text(raw, *place, "vnetSubnetId"),
-        pod_subnet=_text(raw, *place, "podSubnetId"),
+        node_subnet=_nullable(raw, *place, "vnetSubnetId"),
+        pod_subnet=_nullable(raw, *place, "podSubnetId"),
     )
 
 
@@ -168,7 +172,13 @@ def _sizes(raw: RawObject, place: FieldPath) -> tuple[int | None, int | None]:
 
 
 def _provisioning_mode(raw: RawObject) -> str | None:
-    return _word(raw, "nodeProvisioningProfile", "mode") if _has(raw, "nodeProvisioningProfile") else None
+    """Where the whole profile is null nobody has asked for it."""
+    if not _has(raw, "nodeProvisioningProfile"):
+        return None
+    mode = _word(raw, "nodeProvisioningProfile", "mode")
+    if _at(raw, "nodeProvisioningProfile") is None:
+        return "manual"
+    return mode if mode in ("auto", "manual") else None
 
 
 def _gateways(addons: Json) -> list[str]:
@@ -194,6 +204,13 @@ def _has(raw: RawObject, key: str) -> bool:
 def _text(raw: RawObject, *path: str | int) -> str:
     value = _at(raw, *path)
     return value if isinstance(value, str) else ""
+
+
+def _nullable(raw: RawObject, *path: str | int) -> str | None:
+    """The text at a path, empty for null; None when the field is not there or holds something else."""
+    holder, key = _at(raw, *path[:-1]), path[-1]
+    value = holder.get(key, False) if isinstance(holder, dict) and isinstance(key, str) else False
+    return "" if value is None else value if isinstance(value, str) else None
 
 
 def _word(raw: RawObject, *path: str | int) -> str:

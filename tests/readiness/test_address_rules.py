@@ -353,6 +353,30 @@ def test_what_is_not_in_the_documents_is_not_found_to_be_fine(row: Row, lack: st
         ),
         pytest.param(Row("NET-PODCIDR-SIZE", NAMESPACE, profile="", alone=True), "az aks show", id="nothing at all"),
         pytest.param(
+            Row("NET-PODCIDR-SIZE", profile=OVERLAY, azure={"agentPoolProfiles": None}),
+            "agentPoolProfiles",
+            id="no pools",
+        ),
+        pytest.param(
+            Row(
+                "NET-UDR-ROUTES",
+                profile=KUBENET,
+                azure=network(outboundType="loadBalancer") | sized({"vnetSubnetId": "absent"}),
+            ),
+            "vnetSubnetId of pool pool0",
+            id="a network of nobody knows whom",
+        ),
+        pytest.param(
+            Row("NET-KUBENET-IDENTITY", profile=KUBENET, azure=sized({"vnetSubnetId": "absent"})),
+            "vnetSubnetId of pool pool0",
+            id="an identity for nobody knows which network",
+        ),
+        pytest.param(
+            Row("NET-NAME-LENGTH", profile=KUBENET, azure=sized({"vnetSubnetId": "nodes"})),
+            "vnetSubnetId of pool pool0",
+            id="no names in the subnet",
+        ),
+        pytest.param(
             Row("NET-UDR-ROUTES", profile=KUBENET, azure=network(outboundType="loadBalancer")),
             "route-table",
             id="a table of the owner's",

@@ -235,13 +235,41 @@ def test_more_pods_than_npm_is_made_for(tmp_path: Path) -> None:
     ("row", "lack"),
     [
         pytest.param(Row("CLU-WINDOWS-POOL", profile=""), "pools without nodes", id="nodes do not show empty pools"),
+        pytest.param(Row("CLU-WINDOWS-POOL", azure={"agentPoolProfiles": []}), "agentPoolProfiles", id="no pools"),
+        pytest.param(
+            Row("CLU-WINDOWS-POOL", azure={"agentPoolProfiles": pools({}, {"osType": "absent"})}),
+            "osType of pool pool1",
+            id="a pool of no system",
+        ),
         pytest.param(Row("CLU-NAP-ENABLED", profile=""), "az aks show", id="NAP without NodePools"),
+        pytest.param(
+            Row("CLU-NAP-ENABLED", azure={"nodeProvisioningProfile": {}}), "az aks show", id="NAP without a mode"
+        ),
+        pytest.param(
+            Row("CLU-NAP-ENABLED", azure={"nodeProvisioningProfile": {"mode": "Later"}}),
+            "az aks show",
+            id="a mode of NAP that nobody knows",
+        ),
         pytest.param(
             Row("CLU-KUBENET-TWO-STEP", POD.format(1), profile="", alone=True), "network", id="an unknown CNI"
         ),
         pytest.param(Row("CLU-K8S-UNSUPPORTED", POD.format(1), profile="", alone=True), "version", id="no version"),
         pytest.param(Row("CLU-OVERLAY-DYNAMIC-IP", profile="", wishes=TO_OVERLAY), "az aks show", id="no pools"),
+        pytest.param(
+            Row(
+                "CLU-OVERLAY-DYNAMIC-IP",
+                profile=KUBENET,
+                azure={"agentPoolProfiles": pools({"podSubnetId": "absent"}, profile=KUBENET)},
+            ),
+            "podSubnetId of pool pool0",
+            id="an API that does not know pod subnets",
+        ),
         pytest.param(Row("CLU-AVAILABILITY-SET", profile=""), "az aks show", id="kinds of pools"),
+        pytest.param(
+            Row("CLU-AVAILABILITY-SET", azure={"agentPoolProfiles": pools({"type": None})}),
+            "type of pool pool0",
+            id="a pool of no kind",
+        ),
         pytest.param(Row("CLU-CLI-VERSION", beside=cli("?")), "2.52.0 or newer", id="a version that is none"),
         pytest.param(Row("CLU-CLI-VERSION"), "2.52.0 or newer", id="no document says which CLI is there"),
         pytest.param(Row("CLU-CLI-VERSION", profile=KUBENET), "2.63.0 or newer", id="the newest that a step asks for"),

@@ -235,6 +235,12 @@ def test_not_found(row: Row, tmp_path: Path) -> None:
         pytest.param(Row("CLU-NODES-NOT-READY", NAMESPACE, alone=True), "kind Node", id="no nodes to be asked"),
         pytest.param(Row("CLU-NODES-NOT-READY", NO_CONDITIONS), "conditions of node", id="a node without conditions"),
         pytest.param(Row("CLU-NODES-NOT-READY", azure=pool(provisioningState="absent")), "pool pool0", id="no state"),
+        pytest.param(
+            Row("CLU-NODES-NOT-READY", azure={"agentPoolProfiles": []}), "agentPoolProfiles", id="states of no pools"
+        ),
+        pytest.param(
+            Row("CLU-QUOTA-SURGE", azure={"agentPoolProfiles": []}), "agentPoolProfiles", id="no pools to grow"
+        ),
         pytest.param(Row("CLU-REIMAGE-ALL-POOLS", profile=""), "maxSurge", id="labels do not say the surge"),
         pytest.param(Row("CLU-QUOTA-SURGE", profile=""), "az aks show", id="no pools"),
         pytest.param(

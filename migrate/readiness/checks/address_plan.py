@@ -20,6 +20,7 @@ from migrate.readiness.checks.concern import (
     may_take_overlay,
     takes,
     to_managed_cilium,
+    unsaid,
     way,
     way_unknown,
 )
@@ -44,9 +45,7 @@ def check_pod_range_size(documents: Documents, today: date) -> Iterator[Finding 
     cluster = azure(documents)
     blocks = _blocks(cluster)
     sizes = [(pool, pool.largest) for pool in cluster.pools]
-    unsized = [pool.name for pool, largest in sizes if largest is None]
-    if unsized:
-        yield Missing(f"how many nodes pool {', '.join(unsized)} may have, which the given settings do not say")
+    yield from unsaid(cluster, "how many nodes there may be", lambda pool: pool.largest is not None)
     if blocks is None:
         if way(documents).cni != "azure-cni-node-subnet":
             yield Missing("the range of the pods (networkProfile.podCidr), which the given settings do not say")
@@ -150,6 +149,8 @@ def check_routes(documents: Documents, today: date) -> Iterator[Finding | Missin
         detail += "kubenet keeps a route for the pods of each node"
         subject = cluster.raw.ref
         yield Finding(id="NET-UDR-ROUTES", detail=detail, subject=subject, field="networkProfile.outboundType")
+    elif cluster.own_network is None:
+        yield from unsaid(cluster, "vnetSubnetId", _says_subnet)
     elif cluster.own_network and not around.has_routes(documents):
         yield Missing(
             "the routes of the node subnet's table: `az network route-table show`, in the folder of --az-json"
@@ -166,6 +167,8 @@ def check_routes(documents: Documents, today: date) -> Iterator[Finding | Missin
 def check_identity(documents: Documents, today: date) -> Iterator[Finding | Missing]:
     """An identity that cannot take the route table from a virtual network of the owner's."""
     cluster = azure(documents)
+    if cluster.own_network is None and "userassigned" not in (cluster.identity or ""):
+        yield from unsaid(cluster, "vnetSubnetId", _says_subnet)
     if not cluster.own_network:
         return
     if cluster.identity is None:
@@ -234,11 +237,12 @@ def check_names(documents: Documents, today: date) -> Iterator[Finding | Missing
     cluster = azure(documents)
     for pool in cluster.pools:
         yield from _long_names(cluster, pool)
+    yield from unsaid(cluster, "vnetSubnetId", _names_subnet)
 
 
 def _long_names(cluster: ManagedCluster, pool: Pool) -> Iterator[Finding]:
     most = limits().name_length
-    found = _SUBNET.search(pool.node_subnet)
+    found = _SUBNET.search(pool.node_subnet or "")
     for key, what in _NAMES.items() if found is not None else ():
         name = found[key] if found is not None else ""
         if len(name) > most.value:
@@ -264,6 +268,14 @@ def _overlap(one: Network, other: Network) -> bool:
     if one.version != other.version:
         return False
     return one[0] in other or other[0] in one
+
+
+def _says_subnet(pool: Pool) -> bool:
+    return pool.node_subnet is not None
+
+
+def _names_subnet(pool: Pool) -> bool:
+    return pool.node_subnet == "" or _SUBNET.search(pool.node_subnet or "") is not None
 
 
 def _concerned_by_range(documents: Documents) -> bool:

@@ -22,6 +22,7 @@ from migrate.readiness.checks.concern import (
     may_take_overlay,
     takes,
     to_managed_cilium,
+    unsaid,
     way,
     way_unknown,
 )
@@ -32,6 +33,7 @@ from migrate.scan.inventory.look import counted
 
 _ENGINES = {"npm-linux": "Azure NPM", "npm-windows": "Azure NPM", "calico": "Calico"}
 _NODE_POOLS = "karpenter.sh"
+_POOL_KINDS = ("virtualmachinescalesets", "virtualmachines", "availabilityset")
 _EMPTY_POOLS = "pools without nodes, which only Azure knows: `az aks show -o json`, given with --az-json"
 
 
@@ -47,6 +49,8 @@ def check_windows(documents: Documents, today: date) -> Iterator[Finding | Missi
         yield Missing("the systems of nodes: nodes, or Azure's settings with --az-json")
     elif cluster is None and not found:
         yield Missing(_EMPTY_POOLS)
+    elif cluster is not None:
+        yield from unsaid(cluster, "osType", lambda pool: pool.system in ("linux", "windows"))
 
 
 def check_auto_provisioning(documents: Documents, today: date) -> Iterator[Finding | Missing]:
@@ -99,6 +103,7 @@ def check_overlay_pod_subnet(documents: Documents, today: date) -> Iterator[Find
             subject, field = at_pool(cluster, pool, "podSubnetId")
             detail = f"pool {pool.name} takes its pods' addresses from a subnet of their own"
             yield Finding(id="CLU-OVERLAY-DYNAMIC-IP", detail=detail, subject=subject, field=field)
+    yield from unsaid(cluster, "podSubnetId", lambda pool: pool.pod_subnet is not None)
 
 
 def check_overlay_version(documents: Documents, today: date) -> Iterator[Finding | Missing]:
@@ -178,7 +183,7 @@ def check_irreversible(documents: Documents, today: date) -> Iterator[Finding]:
     )
 
 
-def check_availability_set(documents: Documents, today: date) -> Iterator[Finding]:
+def check_availability_set(documents: Documents, today: date) -> Iterator[Finding | Missing]:
     """Pools on availability sets."""
     cluster = azure(documents)
     for pool in cluster.pools:
@@ -186,6 +191,7 @@ def check_availability_set(documents: Documents, today: date) -> Iterator[Findin
             subject, field = at_pool(cluster, pool, "type")
             detail = f"pool {pool.name} is an availability set"
             yield Finding(id="CLU-AVAILABILITY-SET", detail=detail, subject=subject, field=field)
+    yield from unsaid(cluster, "type", lambda pool: pool.kind in _POOL_KINDS)
 
 
 def check_deadlines(documents: Documents, today: date) -> Iterator[Finding | Missing]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from migrate.model.raw import RawObject
 from migrate.model.refs import ObjectRef
@@ -11,6 +11,7 @@ from migrate.readiness.azure import ManagedCluster, Pool, managed_cluster
 from migrate.readiness.documents import Documents
 from migrate.readiness.evaluate import Missing
 from migrate.readiness.route import Route, Step, route_of
+from migrate.readiness.seen import may_run
 from migrate.scan.inventory.look import dig, items, text
 
 POOL_LABELS = ("kubernetes.azure.com/agentpool", "agentpool")
@@ -39,8 +40,9 @@ def may_be_kubenet(documents: Documents) -> bool:
 
 
 def has_npm(documents: Documents) -> bool:
-    """Whether NPM enforces policy on Linux nodes."""
-    return way(documents).engine == "npm-linux"
+    """Whether NPM enforces policy on Linux nodes, as far as can be told."""
+    route = way(documents)
+    return route.engine == "npm-linux" or (route.path == "unknown" and may_run(documents, "npm-linux"))
 
 
 def takes(documents: Documents, step: Step) -> bool | None:
@@ -71,6 +73,15 @@ def azure(documents: Documents) -> ManagedCluster:
 def at_pool(cluster: ManagedCluster, pool: Pool, name: str) -> tuple[ObjectRef, str]:
     """The place of a pool's field."""
     return cluster.raw.ref, f"agentPoolProfiles[{pool.index}].{name}"
+
+
+def unsaid(cluster: ManagedCluster, field: str, is_said: Callable[[Pool], bool]) -> Iterator[Missing]:
+    """That pools do not say what stands in a field, or that there are no pools to say it."""
+    silent = [pool.name or f"number {pool.index + 1}" for pool in cluster.pools if not is_said(pool)]
+    if silent:
+        yield Missing(f"{field} of pool {', '.join(silent)}, which the given settings do not say")
+    if not cluster.pools:
+        yield Missing("the node pools (agentPoolProfiles), which the given settings do not list")
 
 
 def kubernetes_version(documents: Documents) -> tuple[str, Release] | None:

@@ -12,7 +12,7 @@ from migrate.model.raw import RawObject
 from migrate.readiness.around import free_quota
 from migrate.readiness.azure import ManagedCluster, Pool, managed_cluster
 from migrate.readiness.checks.budgets import check_budgets
-from migrate.readiness.checks.concern import POOL_LABELS, at_pool, azure, to_managed_cilium, way
+from migrate.readiness.checks.concern import POOL_LABELS, at_pool, azure, to_managed_cilium, unsaid, way
 from migrate.readiness.documents import Documents
 from migrate.readiness.evaluate import Check, Missing, Need
 from migrate.scan.inventory.look import counted, dig, items, label
@@ -64,6 +64,8 @@ def check_surge(documents: Documents, today: date) -> Iterator[Finding | Missing
         if cores > free.get(quota, cores):
             detail = f"the surge nodes take {cores} vCPUs and {max(free[quota], 0)} are free of the quota {quota}"
             yield Finding(id="CLU-QUOTA-SURGE", detail=detail, subject=cluster.raw.ref)
+    if not cluster.pools:
+        yield from unsaid(cluster, "count", lambda pool: pool.count is not None)
     unsized = [pool.name for pool, extra in surge if extra and _SIZE.fullmatch(pool.size) is None]
     if free and unsized:
         yield Missing(f"the vCPUs of the nodes of pool {', '.join(unsized)}, which their size does not tell")
@@ -144,6 +146,8 @@ def _states(cluster: ManagedCluster) -> Iterator[Finding | Missing]:
     rule, subject = "CLU-NODES-NOT-READY", cluster.raw.ref
     if cluster.power == "stopped":
         yield Finding(id=rule, detail="the cluster is stopped", subject=subject, field="powerState.code")
+    if not cluster.pools:
+        yield from unsaid(cluster, "provisioningState", lambda pool: bool(pool.state))
     states = [("the cluster", cluster.state, "provisioningState")]
     states += [(f"pool {p.name}", p.state, f"agentPoolProfiles[{p.index}].provisioningState") for p in cluster.pools]
     for what, state, field in states:
