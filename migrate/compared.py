@@ -239,7 +239,7 @@ def _of_cilium(policies: Sequence[RawObject], settings: CiliumSettings) -> str:
 
 
 def _is_name(port: Json) -> bool:
-    return isinstance(port, str) and bool(port) and not port.isdigit()
+    return isinstance(port, str) and bool(port) and not port.isdecimal()
 
 
 def _maps(value: Json) -> Iterator[Mapping[str, Json]]:

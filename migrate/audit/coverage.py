@@ -105,7 +105,7 @@ def shortfalls(reading: Reading, world: World) -> Iterator[str]:
     yield from _unwatched(reading, world)
     wanted, interval = reading.meta.get("wanted_seconds", ""), reading.interval()
     seconds = (interval[1] - interval[0]) / _SECOND if interval else 0.0
-    if wanted.isdigit() and seconds < int(wanted) - 1:
+    if wanted.isdecimal() and seconds < int(wanted) - 1:
         yield f"it ended after {seconds:.0f} s of {wanted} s"
 
 

@@ -82,4 +82,4 @@ def recorded_seconds(segments: tuple[Segment, ...], last: int | None) -> int:
 
 def _wanted(reading: Reading) -> int:
     text = reading.meta.get("wanted_seconds", "")
-    return int(text) if text.isdigit() else 0
+    return int(text) if text.isdecimal() else 0

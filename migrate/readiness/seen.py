@@ -42,7 +42,7 @@ def for_aks(documents: Documents) -> bool:
 def minor(version: str | None) -> tuple[int, int] | None:
     """The first two numbers of a version such as v1.33.4; None when it has none."""
     parts = (version or "").lstrip("v").split(".")
-    return (int(parts[0]), int(parts[1])) if len(parts) > 1 and parts[0].isdigit() and parts[1].isdigit() else None
+    return (int(parts[0]), int(parts[1])) if len(parts) > 1 and parts[0].isdecimal() and parts[1].isdecimal() else None
 
 
 def peers(policy: NetworkPolicy) -> Iterator[tuple[Direction, Peer]]:

@@ -148,7 +148,7 @@ def _read_port(fields: Fields) -> PortRule | None:
 
 def _port_number(text: str) -> int | None:
     """Go's ParseUint with base 0: a leading 0 means octal; None for what is no number."""
-    octal = len(text) > 1 and text[0] == "0" and text.isascii() and text.isdigit()
+    octal = len(text) > 1 and text[0] == "0" and text.isascii() and text.isdecimal()
     try:
         return int(text, 8) if octal else int(text, 0)
     except ValueError:
@@ -166,7 +166,7 @@ def read_icmp(fields: Fields) -> tuple[IcmpRule, ...] | None:
             family, kind = entry.text("family", "IPv4"), entry.scalar("type")
             entry.close()
             names = _IPV6_TYPES if family == "IPv6" else _IPV4_TYPES
-            number = names.get(kind) if isinstance(kind, str) and not kind.isdigit() else int(kind or 0)
+            number = names.get(kind) if isinstance(kind, str) and not kind.isdecimal() else int(kind or 0)
             if number is None:
                 entry.invalid(f'"{kind}" is not an ICMP type of {family}', "type")
                 continue

@@ -23,8 +23,8 @@ def _of_pod(raw: RawObject) -> Iterator[int]:
         for probe in _PROBES:
             for action in _ACTIONS:
                 port = _map(_map(container.get(probe)).get(action)).get("port")
-                number = names.get(port) if isinstance(port, str) and not port.isdigit() else port
-                if isinstance(number, int | str) and str(number).isdigit():
+                number = names.get(port) if isinstance(port, str) and not port.isdecimal() else port
+                if isinstance(number, int | str) and str(number).isdecimal():
                     yield int(number)
 
 

@@ -45,7 +45,7 @@ def _unreadable(text: str) -> str:
         return "is missing"
     if len(text) <= _LONGEST_NAME and _NAME.fullmatch(text):
         return ""
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdecimal()):
         return f'"{text}" is neither a number nor a port name of at most {_LONGEST_NAME} characters'
     if len(text) > 1 and text.startswith("0"):
         return f'"{text}" is read as an octal number'
@@ -54,7 +54,7 @@ def _unreadable(text: str) -> str:
 
 def _range_problems(path: FieldPath, text: str, end: int) -> Iterator[Complaint]:
     where = (*path, "endPort")
-    if not text.isdigit():
+    if not text.isdecimal():
         yield Complaint(where, f'port "{text}" is a name, and names have no ranges', MISREAD)
     elif text == "0":
         yield Complaint(where, "a range from 0 is every port in some releases; begin with 1", MISREAD)

@@ -115,7 +115,7 @@ def _covers(entry: JsonMap, port: str) -> bool:
     first, last = str(entry.get("port")), entry.get("endPort")
     if first in (port, "0"):
         return True
-    return first.isdigit() and port.isdigit() and isinstance(last, int) and int(first) <= int(port) <= last
+    return first.isdecimal() and port.isdecimal() and isinstance(last, int) and int(first) <= int(port) <= last
 
 
 def _is(entry: Json, port: str) -> bool:

@@ -106,6 +106,7 @@ def _node(kernel: str, system: str = "linux") -> str:
         pytest.param(_node("5.10.0-33-amd64"), "cilium-1.20", False, id="5.10 for Cilium 1.20"),
         pytest.param(_node("4.18.0-372.9.1.el8.x86_64"), "cilium-1.18", False, id="RHEL 8 has what is needed"),
         pytest.param(_node("3.10.0-1160.el7.x86_64"), "cilium-1.16", True, id="RHEL 7 has not"),
+        pytest.param(_node("4.²"), "cilium-1.18", True, id="a sign that is a digit and no number"),
         pytest.param(_node("10.0.20348.4294", "windows"), "cilium-1.18", False, id="Windows has another count"),
     ],
 )

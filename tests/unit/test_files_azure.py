@@ -77,12 +77,16 @@ def test_only_what_the_rules_read_is_kept(tmp_path: Path) -> None:
 
 
 def test_words_that_azure_takes_in_any_case_become_its_own(tmp_path: Path) -> None:
-    pool: Json = {"osType": "windows", "mode": " system", "type": "availabilityset", "osSku": "AZURELINUX"}
-    network: Json = {"networkPlugin": "Azure", "networkPluginMode": "Overlay", "networkPolicy": "Calico"}
-    more: Json = {"nodeProvisioningProfile": {"mode": "auto"}, "serviceMeshProfile": {"mode": ["Istio"]}}
-    raw = read_az(
-        write(tmp_path / "az.json", {"name": "p", "networkProfile": network, "agentPoolProfiles": [pool], **more})
-    )
+    document: Json = {
+        "name": "p",
+        "networkProfile": {"networkPlugin": "Azure", "networkPluginMode": "Overlay", "networkPolicy": "Calico"},
+        "agentPoolProfiles": [
+            {"osType": "windows", "mode": " system", "type": "availabilityset", "osSku": "AZURELINUX"}
+        ],
+        "nodeProvisioningProfile": {"mode": "auto"},
+        "serviceMeshProfile": {"mode": ["Istio"]},
+    }
+    raw = read_az(write(tmp_path / "az.json", document))
     assert raw.data["spec"] == {
         "name": "p",
         "networkProfile": {"networkPlugin": "azure", "networkPluginMode": "overlay", "networkPolicy": "calico"},

@@ -96,7 +96,7 @@ def _kernel(documents: Documents, today: date) -> Iterator[Finding | Missing]:
 def _numbers(version: str) -> tuple[int, ...]:
     """The numbers that a version begins with: 5.15.0-1090-azure is 5, 15, 0."""
     numbers = (part for part in version.partition("-")[0].split("."))
-    return tuple(int(part) for part in numbers if part.isdigit())
+    return tuple(int(part) for part in numbers if part.isdecimal())
 
 
 def _special_nodes(documents: Documents, today: date) -> Iterator[Finding]:

@@ -102,7 +102,7 @@ def _configured_mtu(plane: DataPlane) -> tuple[RawObject, tuple[str, ...], int] 
             return raw, path, size
     config = plane.config("calico-config")
     said = "" if config is None else text(config, "data", "veth_mtu")
-    return (config, ("data", "veth_mtu"), int(said)) if config is not None and said.isdigit() and int(said) else None
+    return (config, ("data", "veth_mtu"), int(said)) if config is not None and said.isdecimal() and int(said) else None
 
 
 def _overhead(plane: DataPlane, key: str) -> tuple[int, str]:

@@ -234,4 +234,4 @@ def parsed(document: str) -> Json:
 
 def _port_of(place: str) -> int:
     _, _, port = place.rpartition(":")
-    return int(port) if port.isdigit() else 443
+    return int(port) if port.isdecimal() else 443
