@@ -1,6 +1,7 @@
 """Writing files so that nothing is ever half-written or lands outside the folder it was meant for."""
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,8 +15,9 @@ from migrate.errors import InputError
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that appears at `path` whole at the end of the block, or not at all.
 
-    Raises InputError when the place cannot be written (no rights, no space left).
+    Raises InputError when the place cannot be written (no rights, no space left) or is no place for a file.
     """
+    _refuse_special(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=".migrate-", dir=path.parent)
@@ -33,6 +35,18 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     finally:
         with suppress(FileNotFoundError):
             os.unlink(name)
+
+
+def _refuse_special(path: Path) -> None:
+    """Refuse what is there and no file: it would be replaced, which takes /dev/null or /dev/stdout from everybody."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{path}: a folder; give the path of a file")
+    if not stat.S_ISREG(mode) or path.parent.resolve() == Path("/dev"):
+        raise InputError(f"{path}: a pipe or device, which a file cannot replace; give the path of a file")
 
 
 def write_atomic(path: Path, content: bytes) -> None:

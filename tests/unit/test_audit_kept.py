@@ -158,6 +158,6 @@ def test_where_it_cannot_be_kept_the_result_is_printed_all_the_same(folder: Path
     ended = _replay(folder)
 
     assert ended.status == 2
-    assert "audit.json: writing failed: Is a directory" in ended.stderr
+    assert "audit.json: a folder; give the path of a file" in ended.stderr
     assert "WOULD DROP: 1 kind of traffic" in ended.stdout
     assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".migrate-")) == []
