@@ -145,12 +145,21 @@ def _as_text(body: bytes) -> str:
 
 
 def cut(value: Json, shape: Kept) -> Json:
-    """The fields of a value that are in the shape."""
+    """The fields of a value that are in the shape; what should hold others and does not is left out as not said."""
     if isinstance(shape, Words):
         return shape.of(value)
     if isinstance(value, dict) and isinstance(shape, Mapping):
         wanted = dict.fromkeys(value, shape[_ANY]) if _ANY in shape else shape
-        return {key: cut(value[key], inner) for key, inner in wanted.items() if key in value}
+        return {
+            key: cut(value[key], inner) for key, inner in wanted.items() if key in value and _fits(value[key], inner)
+        }
     if isinstance(value, list) and isinstance(shape, Sequence):
         return [cut(item, shape[0]) for item in value]
     return value if shape is None or value is None else None
+
+
+def _fits(value: Json, shape: Kept) -> bool:
+    """Whether a value has the form of the shape, or is null."""
+    if value is None or shape is None or isinstance(shape, Words):
+        return True
+    return isinstance(value, dict if isinstance(shape, Mapping) else list)

@@ -98,6 +98,12 @@ def test_words_that_azure_takes_in_any_case_become_its_own(tmp_path: Path) -> No
     }
 
 
+def test_null_is_said_and_what_is_no_profile_is_not(tmp_path: Path) -> None:
+    said: Json = {"name": "p", "networkProfile": {}, "nodeProvisioningProfile": 7, "serviceMeshProfile": None}
+    raw = read_az(write(tmp_path / "az.json", said))
+    assert raw.data["spec"] == {"name": "p", "networkProfile": {}, "serviceMeshProfile": None}
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_encodings_of_windows(encoding: str, tmp_path: Path) -> None:
     assert read_az(write(tmp_path / "az.json", CLUSTER, encoding)).ref.name == "prod"
