@@ -249,6 +249,11 @@ def test_not_found(row: Row, tmp_path: Path) -> None:
             id="addresses for the node and its pods",
         ),
         pytest.param(
+            Row("CLU-QUOTA-SURGE", azure=pool(vmSize="Standard_DS3_v2"), beside=quota(cores=3)),
+            "vCPUs of the nodes of pool pool0",
+            id="a size whose number counts steps",
+        ),
+        pytest.param(
             Row("CLU-QUOTA-SURGE", azure=pool(vmSize="Custom"), beside=quota(cores=99)),
             "vCPUs of the nodes",
             id="a size",

@@ -66,7 +66,7 @@ def check_surge(documents: Documents, today: date) -> Iterator[Finding | Missing
             yield Finding(id="CLU-QUOTA-SURGE", detail=detail, subject=cluster.raw.ref)
     if not cluster.pools:
         yield from unsaid(cluster, "count", lambda pool: pool.count is not None)
-    unsized = [pool.name for pool, extra in surge if extra and _SIZE.fullmatch(pool.size) is None]
+    unsized = [pool.name for pool, extra in surge if extra and _cores_of(pool.size) is None]
     if free and unsized:
         yield Missing(f"the vCPUs of the nodes of pool {', '.join(unsized)}, which their size does not tell")
     if wanted:
@@ -78,15 +78,25 @@ def _cores(surge: Iterable[tuple[Pool, int]]) -> Mapping[str, int]:
     """The vCPUs of surge nodes by quota: the region's, and those of families; sizes that do not tell count nowhere."""
     found: Counter[str] = Counter()
     for pool, nodes in surge:
-        size = _SIZE.fullmatch(pool.size)
-        if size is not None and nodes:
-            cores = nodes * int(size["cores"])
+        size, each = _SIZE.fullmatch(pool.size), _cores_of(pool.size)
+        if size is not None and each is not None and nodes:
+            cores = nodes * each
             family = (
                 f"standard{size['family']}{size['features'] or ''}{(size['version'] or '').removeprefix('_')}family"
             )
             found["cores"] += cores
             found[family.lower()] += cores
     return found
+
+
+def _cores_of(size: str) -> int | None:
+    """The vCPUs of a size that names them. Old ones of A, D and G number their steps, of which the first two agree."""
+    found = _SIZE.fullmatch(size)
+    if found is None:
+        return None
+    number, steps = int(found["cores"]), found["family"] in ("A", "G", "GS") and found["version"] is None
+    steps |= found["family"] in ("D", "DS") and found["version"] in (None, "_v2")
+    return number if not steps or (number <= 2 and found["family"] in ("D", "DS")) else None
 
 
 def _wanted(pool: Pool, extra: int, documents: Documents) -> str:
