@@ -55,7 +55,8 @@ LoaderOption = Annotated[Loader, typer.Option("--loader", help="What loads the p
 MaxSize = Annotated[str, typer.Option("--max-size", help="Limit of the recording, such as 500MiB.")]
 Node = Annotated[str | None, typer.Option("--node", help="The snapshot's node that this machine is.")]
 Bpffs = Annotated[
-    Path, typer.Option("--bpffs", help="bpf filesystem that keeps the probe when this program is killed.")
+    Path,
+    typer.Option("--bpffs", readable=False, help="bpf filesystem that keeps the probe when this program is killed."),
 ]
 Before = Annotated[
     Path | None, typer.Option("--before", help="Another folder of policies, to say what differs between the two.")
