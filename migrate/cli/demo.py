@@ -70,7 +70,8 @@ def _stages(folder: Path, now: datetime) -> Iterator[str]:
     yield f"plan: {len(plan.steps)} steps, in {RUNBOOK}"
     made = run_report(folder, now)
     write_atomic(folder / "report.html", made.html())
-    yield f"report: {made.report.summary.findings.blocker} blockers, as the sample is meant to have some"
+    number = made.report.summary.findings.blocker
+    yield f"report: {number} blocker{'' if number == 1 else 's'}, as the sample is meant to have"
 
 
 def _new_folder() -> Path:

@@ -14,6 +14,7 @@ from migrate.errors import ExitStatus, InputError
 
 if TYPE_CHECKING:
     from migrate.model.plan_documents import PlanCheck
+    from migrate.readiness.route import Wishes
     from migrate.scan.taking import ScanInputs
 
 RUNBOOK, DOCUMENT = "runbook.md", "plan.json"
@@ -66,6 +67,8 @@ def plan(
     Exit status 4 when the plan rests on something that is not known. With --check 1 when something that was proved
     or audited no longer holds, 4 when the fresh scan is not complete.
     """
+    from migrate.readiness.route import Wishes
+
     inputs = options.scan_inputs(filename, context, kubeconfig, None, False, None, None, az_json)
     if check:
         _refuse({"--overlay": overlay, "--through-none": through_none}, "is about the runbook, not about --check")
@@ -75,7 +78,7 @@ def plan(
         return
     given = {"--snapshot": snapshot, "-f": filename, "--context": context, "--kubeconfig": kubeconfig}
     _refuse({**given, "--az-json": az_json}, "reads a cluster anew, which goes with --check")
-    _write(folder, output, output_file, overlay=overlay, through_none=through_none)
+    _write(folder, output, output_file, Wishes(overlay, through_none), quiet)
 
 
 def _refuse(given: dict[str, object], why: str) -> None:
@@ -84,17 +87,18 @@ def _refuse(given: dict[str, object], why: str) -> None:
             raise InputError(f"{name} {why}; leave one of them out or add the other")
 
 
-def _write(folder: Path, output: PlanFormat, output_file: Path | None, *, overlay: bool, through_none: bool) -> None:
-    from migrate.cli.emit import document_text
+def _write(folder: Path, output: PlanFormat, output_file: Path | None, wishes: Wishes, quiet: bool) -> None:
+    from migrate.cli.emit import document_text, hint
     from migrate.files import write_atomic
-    from migrate.readiness.route import Wishes
     from migrate.workflow import run_plan
 
-    made, runbook = run_plan(folder, options.now(), Wishes(overlay, through_none))
+    made, runbook = run_plan(folder, options.now(), wishes)
     write_atomic(folder / DOCUMENT, document_text(made, options.OutputFormat.JSON).encode())
     text = runbook if output is PlanFormat.MARKDOWN else document_text(made, options.OutputFormat.JSON)
     place = output_file or (folder / RUNBOOK if output is PlanFormat.MARKDOWN else None)
     _put(text, place)
+    for unknown in made.incomplete:
+        hint(f"not known: {unknown}", quiet)
     if not made.complete:
         raise typer.Exit(ExitStatus.INCOMPLETE)
 

@@ -36,6 +36,8 @@ VERIFICATION = "verification.json"
 AUDIT = "audit.json"
 _CHUNK = 1 << 20
 _Document = TypeVar("_Document", Verification, Audit)
+_MAKERS = {Verification: "migrate verify", Audit: "migrate audit replay"}
+"""The command that makes a document."""
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -172,9 +174,11 @@ def _optional(path: Path, kind: type[_Document]) -> _Document | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        raise InputError(f"{path}: cannot be read: {error.strerror}; change its rights") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is no {kind.__name__} of this version: {error}; make it again") from error
+        raise InputError(
+            f"{path}: is no {kind.__name__} of this version: {error}; run `{_MAKERS[kind]}` again"
+        ) from error
 
 
 def _input(path: Path, kind: str, tool_version: str, made: str | None, complete: bool) -> Input:
@@ -185,7 +189,7 @@ def _input(path: Path, kind: str, tool_version: str, made: str | None, complete:
                 digest.update(chunk)
         size = path.stat().st_size
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        raise InputError(f"{path}: cannot be read: {error.strerror}; change its rights") from error
     return Input(
         file=path.name,
         kind=kind,

@@ -98,7 +98,7 @@ def _plan(folder: Path) -> tuple[Plan, Input] | None:
         text = path.read_bytes()
         plan = msgspec.json.decode(text, type=Plan)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        raise InputError(f"{path}: cannot be read: {error.strerror}; change its rights") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: is no plan of this version: {error}; run `migrate plan` again") from error
     return plan, Input(

@@ -322,3 +322,21 @@ def test_a_plan_of_pseudonyms_says_that_nothing_of_it_can_be_run(folder: Path) -
     assert "npm-flat" not in text
     migrate(folder, "plan", SOURCE_DATE_EPOCH=NOW)
     assert "are pseudonyms" not in (folder / "migration/runbook.md").read_text()
+
+
+def test_what_is_not_known_is_said_with_status_4(folder: Path) -> None:
+    ended = migrate(folder, "plan", SOURCE_DATE_EPOCH=NOW)
+    assert ended.status == 4
+    assert "not known: live traffic was not audited" in ended.stderr
+    assert migrate(folder, "plan", "-q", SOURCE_DATE_EPOCH=NOW).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "command"), [("verification.json", "migrate verify"), ("audit.json", "migrate audit replay")]
+)
+def test_a_damaged_document_is_named_with_the_command_that_makes_it(name: str, command: str, folder: Path) -> None:
+    (folder / "migration" / name).write_text("{")
+    ended = migrate(folder, "plan")
+    assert ended.status == 2
+    assert f"migration/{name}: " in ended.stderr
+    assert f"run `{command}` again" in ended.stderr
