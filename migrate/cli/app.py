@@ -73,6 +73,9 @@ app.command("explain-rule")(explain_rule)
 
 def main() -> NoReturn:
     """Run the command line and end the process with the exit status of docs/architecture.md."""
+    if sys.stdout is None:
+        typer.echo("error: standard output is closed; redirect it to a file or to /dev/null", err=True)
+        sys.exit(ExitStatus.INPUT)
     sys.exit(_run())
 
 
