@@ -25,13 +25,13 @@ from migrate.errors import InputError
 from migrate.model.finding import Finding
 from migrate.model.plan_documents import Plan
 from migrate.model.raw import FieldPath, Json
-from migrate.readiness.azure_commands import minimum_cli
 from migrate.readiness.checks import all_checks
 from migrate.readiness.documents import Documents, read_folder
 from migrate.readiness.evaluate import Evaluation, evaluate
+from migrate.readiness.helm.values import helm_values
+from migrate.readiness.planning.azure_commands import minimum_cli
 from migrate.readiness.route import Wishes
 from migrate.readiness.rules import load_rules
-from migrate.readiness.values import helm_values
 from migrate.redacted import run_redact
 from migrate.scan.taking import ScanInputs
 from migrate.workflow import TranslateRequest, run_plan, run_report, run_scan, run_translate, write_translation
