@@ -36,6 +36,7 @@ NODES = "".join(NODE.format(number) for number in range(248))
 PODS = "".join(POD.format(number) for number in range(20_001))
 CALICO: Mapping[str, Json] = {"networkProfile": {"networkPolicy": "calico"}}
 GONE = "AKSAzureLinux-V2gen2-202510.19.0"
+MARINER = "AKSCBLMariner-V2gen2-202306.07.0"
 LTS: Mapping[str, Json] = {"supportPlan": "AKSLongTermSupport"}
 
 
@@ -159,6 +160,11 @@ def version(text: str | None, **more: Json) -> dict[str, Json]:
             Row("CLU-OS-IMAGE-GONE", azure={"agentPoolProfiles": pools({}, {"count": 0, "nodeImageVersion": GONE})}),
             ["AKSAzureLinux-V2gen2-202510.19.0"],
             id="a pool without nodes",
+        ),
+        pytest.param(
+            Row("CLU-OS-IMAGE-GONE", azure={"agentPoolProfiles": pools({"nodeImageVersion": MARINER})}),
+            [MARINER],
+            id="Azure Linux 2 by its first name",
         ),
         pytest.param(Row("CLU-NPM-SCALE", NODES), ["251 nodes, and NPM is made for 250"], id="one node too many"),
         pytest.param(Row("CLU-NPM-SCALE", KILLED), ["azure-npm-x2"], id="NPM out of memory"),
