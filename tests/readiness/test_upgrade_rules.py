@@ -52,7 +52,7 @@ def budget(spec: str, status: str = "", version: str = "policy/v1", namespace: s
     """A budget over the pods of app web, which are two, unless it says other ones itself."""
     selector = "" if "selector" in spec else ", selector: {matchLabels: {app: web}}"
     counted = f"\nstatus: {{{status}}}" if status else ""
-    head = f"apiVersion: {version}\nkind: PodDisruptionBudget\nmetadata: {{name: tight, namespace: {namespace}}}\n"
+    head = f"apiVersion: {version}\nkind: PodDisruptionBudget\nmetadata: {{name: web, namespace: {namespace}}}\n"
     return f"{head}spec: {{{spec}{selector}}}{counted}\n"
 
 
@@ -71,6 +71,7 @@ def quota(**free: int) -> Mapping[str, Json]:
 
 
 BUDGET = "CLU-PDB-BLOCKS-DRAIN"
+TWICE = f"{budget('maxUnavailable: 1')}---\n{budget('maxUnavailable: 1').replace('name: web,', 'name: loose,')}"
 HELD = "disruptionsAllowed: 0, currentHealthy: 1, desiredHealthy: 1, expectedPods: 2"
 
 
@@ -78,6 +79,7 @@ HELD = "disruptionsAllowed: 0, currentHealthy: 1, desiredHealthy: 1, expectedPod
     ("row", "said"),
     [
         pytest.param(Row(BUDGET, budget("maxUnavailable: 0")), "maxUnavailable is 0", id="none may be away"),
+        pytest.param(Row(BUDGET, TWICE), "budgets loose, web are about the same 2 pods", id="two budgets for a pod"),
         pytest.param(Row(BUDGET, budget('maxUnavailable: "0%"')), "maxUnavailable is 0%", id="no part may be away"),
         pytest.param(Row(BUDGET, budget("minAvailable: 2")), "minAvailable is 2 of 2", id="all replicas are needed"),
         pytest.param(Row(BUDGET, budget("minAvailable: 5")), "minAvailable is 5 of 2", id="more than there are"),

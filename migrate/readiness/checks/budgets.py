@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
+from migrate.model.cluster import Pod
 from migrate.model.finding import Finding
 from migrate.model.labels import Labels, Scope
 from migrate.model.raw import RawObject
+from migrate.model.refs import ObjectRef
 from migrate.model.selectors import Selector, matches
 from migrate.readiness.aks import limits
 from migrate.readiness.azure import scaled
@@ -46,6 +48,24 @@ def check_budgets(documents: Documents, today: date) -> Iterator[Finding | Missi
             detail = f"{why}, so none of {counted(pods, 'pod')} may be evicted; a drain gives up after "
             detail += f"{limits().drain_timeout_minutes.value} minutes"
             yield Finding(id="CLU-PDB-BLOCKS-DRAIN", detail=detail, subject=raw.ref, field=_field(raw))
+    yield from _covered_twice(documents)
+
+
+def _covered_twice(documents: Documents) -> Iterator[Finding]:
+    """Budgets that share pods: the API server evicts no pod that is under more than one."""
+    found: dict[str, set[ObjectRef]] = {}
+    for raw in documents.by_kind.get("PodDisruptionBudget", ()):
+        for pod in _evicted(raw, documents):
+            found.setdefault(str(pod), set()).add(raw.ref)
+    shared: dict[tuple[ObjectRef, ...], list[str]] = {}
+    for name, several in found.items():
+        if len(several) > 1:
+            shared.setdefault(tuple(sorted(several, key=ObjectRef.sort_key)), []).append(name)
+    for budgets, pods in shared.items():
+        names = ", ".join(ref.name for ref in budgets)
+        detail = f"budgets {names} are about the same {counted(len(pods), 'pod')}, such as {min(pods)}, and the API "
+        detail += "server evicts no pod that is under more than one"
+        yield Finding(id="CLU-PDB-BLOCKS-DRAIN", detail=detail, subject=budgets[0], field="spec.selector")
 
 
 def _why(raw: RawObject, pods: int) -> str:
@@ -70,16 +90,23 @@ def _pods(raw: RawObject, documents: Documents) -> int | None:
     selector = _selector(raw)
     if selector is None:
         return 0
-    namespace = raw.ref.namespace or "default"
     if documents.was_read("Pod"):
-        inside = [pod for pod in documents.cluster.pods if pod.namespace == namespace]
-        evicted = [pod for pod in inside if not (pod.workload or "").startswith(_NOT_EVICTED)]
-        return sum(matches(selector, pod) for pod in evicted)
+        return len(_evicted(raw, documents))
     expected = number(raw, "status", "expectedPods")
     if expected is not None:
         return expected
     known = any(documents.was_read(kind) for kind in _WORKLOADS)
     return _replicas(raw, selector, documents) if known else None
+
+
+def _evicted(raw: RawObject, documents: Documents) -> list[Pod]:
+    """The pods under a budget that a drain evicts."""
+    selector, namespace = _selector(raw), raw.ref.namespace or "default"
+    if selector is None:
+        return []
+    inside = [pod for pod in documents.cluster.pods if pod.namespace == namespace]
+    evicted = [pod for pod in inside if not (pod.workload or "").startswith(_NOT_EVICTED)]
+    return [pod for pod in evicted if matches(selector, pod)]
 
 
 def _wanted(raw: RawObject, pods: int, documents: Documents) -> int:
