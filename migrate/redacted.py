@@ -83,14 +83,12 @@ def redaction_key(path: Path) -> bytes:
 def run_redact(folder: Path, place: Path, key: bytes, now: datetime) -> Redacted:
     """Redact a working folder into another one.
 
-    Raises InputError when it has no snapshot, or the place is not empty.
+    Raises InputError when it has no snapshot, or the place is not empty or cannot be used.
     """
-    if place.exists() and any(place.iterdir()):
-        raise InputError(f"{place}: is not empty, and what is there would be mistaken for redacted; name a new folder")
+    _check_place(place)
     documents = read_folder(folder)
     if documents.header is None:
         raise InputError(f"{folder / SNAPSHOT}: no such file; a folder is redacted by its snapshot, so scan first")
-    place.mkdir(parents=True, exist_ok=True)
     redactor = _redactor(key, documents)
     header = _write_snapshot(documents, documents.header, place, redactor)
     write_atomic(place / NOTE, _NOTE_TEXT.encode())
@@ -111,6 +109,16 @@ def run_redact(folder: Path, place: Path, key: bytes, now: datetime) -> Redacted
             written.append(AUDIT)
     written += _reports(place, now)
     return Redacted(place, tuple(written), tuple(differs))
+
+
+def _check_place(place: Path) -> None:
+    """Refuse a place that is no folder, that holds something, or that may not be looked into."""
+    try:
+        used = place.exists() and any(place.iterdir())
+    except OSError as error:
+        raise InputError(f"{place}: cannot be used: {error.strerror}; name a new folder") from error
+    if used:
+        raise InputError(f"{place}: is not empty, and what is there would be mistaken for redacted; name a new folder")
 
 
 def _redactor(key: bytes, documents: Documents) -> Redactor:

@@ -343,3 +343,18 @@ def test_no_public_word_is_said_twice() -> None:
     words = read_yaml(data("rules") / "redact.yaml", Words)
     for listed in (words.names, words.label_prefixes, words.label_keys, words.fields, words.values):
         assert len(listed) == len(set(listed))
+
+
+def test_a_file_is_no_place_for_it(folder: Path) -> None:
+    (folder / "taken").write_text("text")
+    ended = migrate(folder, "redact", "--dir", ".", "--output-dir", "taken")
+    assert ended.status == 2
+    assert ended.stderr == "error: taken: cannot be used: Not a directory; name a new folder\n"
+    assert (folder / "taken").read_text() == "text"
+
+
+def test_a_place_below_a_file_is_refused(folder: Path) -> None:
+    (folder / "taken").write_text("text")
+    ended = migrate(folder, "redact", "--dir", ".", "--output-dir", "taken/below")
+    assert ended.status == 2
+    assert "taken/below" in ended.stderr
