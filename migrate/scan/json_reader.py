@@ -29,22 +29,26 @@ class _Listing(msgspec.Struct, frozen=True, rename="camel"):
     items: list[msgspec.Raw] | None = None
 
 
-def read(body: bytes) -> Iterator[Document]:
-    """The documents of a file. A large list is given as many lists of one item. Raises UnreadableError."""
+def read(body: bytes, with_lines: int | None = None) -> Iterator[Document]:
+    """The documents of a file. A large list is given as many lists of one item. Raises UnreadableError.
+
+    Above `with_lines` bytes (by default 1 MiB) a document is taken for Kubernetes objects, and only of policies every line is known.
+    """
+    with_lines = _READ_WITH_LINES if with_lines is None else with_lines
     try:
-        yield from _one(body, 1)
+        yield from _one(body, 1, with_lines)
     except _NOT_JSON:
         for text, line in _pieces(body):
             try:
-                yield from _one(text, line)
+                yield from _one(text, line, with_lines)
             except _NOT_JSON as error:
                 raise UnreadableError(line, f"not JSON: {error}") from error
     except RecursionError as error:
         raise UnreadableError(None, _TOO_DEEP) from error
 
 
-def _one(text: bytes, line: int) -> Iterator[Document]:
-    if len(text) <= _READ_WITH_LINES:
+def _one(text: bytes, line: int, with_lines: int) -> Iterator[Document]:
+    if len(text) <= with_lines:
         msgspec.json.decode(text)
         yield _with_lines(text, line)
         return
