@@ -32,7 +32,7 @@ class _Listing(msgspec.Struct, frozen=True, rename="camel"):
 def read(body: bytes, with_lines: int | None = None) -> Iterator[Document]:
     """The documents of a file. A large list is given as many lists of one item. Raises UnreadableError.
 
-    Above `with_lines` bytes (by default 1 MiB) a document is taken for Kubernetes objects, and only of policies every line is known.
+    Above `with_lines` bytes (by default 1 MiB) a document is taken for Kubernetes objects: policies keep all lines.
     """
     with_lines = _READ_WITH_LINES if with_lines is None else with_lines
     try:

@@ -148,6 +148,9 @@ def _positive(module: str, condition: Condition) -> str:
         case PortIn(end, ranges):
             name = "port" if end is End.EITHER else f"{end.value[0]}port"
             return f"--{name}{'s' if module == 'multiport' else ''} {','.join(_range(*r) for r in ranges)}"
+        case IcmpIs(kind, code):
+            name = "icmpv6-type" if module == "icmp6" else "icmp-type"
+            return f"--{name} " + ("any" if kind is None else str(kind) if code is None else f"{kind}/{code}")
         case _:
             return _rarer(condition)
 
@@ -156,8 +159,6 @@ def _rarer(condition: Condition) -> str:
     match condition:
         case TcpFlagsAre(looked_at, present):
             return f"--tcp-flags {','.join(looked_at)} {','.join(present)}"
-        case IcmpIs(kind, code):
-            return "--icmp-type any" if kind is None else f"--icmp-type {kind}" + ("" if code is None else f"/{code}")
         case AddressTypeIs(end, types):
             return f"--{end.value}-type {','.join(types)}"
         case BridgeState(state):

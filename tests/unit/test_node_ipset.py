@@ -60,6 +60,12 @@ def test_options_of_members() -> None:
     assert found.members == (Member(2, (network,), False, 99, Counters(5, 600), "a b's"),)
 
 
+def test_a_comment_may_hold_line_breaks_and_backslashes() -> None:
+    head = "create s hash:ip comment"
+    found = only(head, 'add s 1.1.1.1 comment "a', 'add s 2.2.2.2"', 'add s 1.1.1.2 comment "\\"')
+    assert [(member.line, member.comment) for member in found.members] == [(2, "a\nadd s 2.2.2.2"), (4, "\\")]
+
+
 @pytest.mark.parametrize(
     ("kind", "member", "parts"),
     [

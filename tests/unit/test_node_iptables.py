@@ -208,12 +208,15 @@ def test_a_comment_may_hold_line_breaks_and_what_looks_like_rules() -> None:
         ("*filter\nCOMMIT\n*filter\nCOMMIT\n", "dump.txt:3: the table filter stands here and in line 1"),
         ("*filter\n*nat\nCOMMIT\n", "dump.txt:2: the table filter has no COMMIT"),
         ("*filter\nhello\nCOMMIT\n", "dump.txt:2: 'hello' is no line of iptables-save"),
-        ("", "dump.txt:1: no table"),
     ],
 )
 def test_a_broken_dump_is_an_error_with_its_line(body: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_iptables_save(body.encode(), "dump.txt")
+
+
+def test_an_empty_dump_is_of_a_backend_without_tables() -> None:
+    assert read_iptables_save(b"", "x").tables == ()
 
 
 def test_the_rest_of_a_broken_dump_can_be_used_and_is_marked() -> None:

@@ -29,9 +29,9 @@ from migrate.sources.node.words import (
     decoded,
     network,
     number_range,
+    numbered_lines,
     protocol_number,
     split_words,
-    unquoted,
     whole_number,
 )
 
@@ -60,16 +60,15 @@ def salvage_ipset_save(body: bytes, source: str) -> tuple[IpSets, tuple[InputErr
     """What can be used of a dump, and what is wrong with the rest."""
     complaints = Complaints(source)
     text = decoded(body)
-    lines = text.split("\n")
-    rest = lines.pop()
+    whole = text.rfind("\n") + 1
     opened: dict[str, _OpenSet] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in numbered_lines(text[:whole], escapes=False):
         try:
-            _take(opened, number, line.rstrip("\r"))
+            _take(opened, number, line)
         except ValueError as error:
             complaints.add(number, f"{error}; {_AGAIN}")
-    if rest.strip():
-        complaints.add(len(lines) + 1, f"the dump ends in the middle of a line; {_AGAIN}")
+    if text[whole:].strip():
+        complaints.add(text.count("\n") + 1, f"the dump ends in the middle of a line; {_AGAIN}")
     return IpSets(source, tuple(found.closed() for found in opened.values())), tuple(complaints.found)
 
 
@@ -88,7 +87,7 @@ class _OpenSet:
 
 
 def _take(opened: dict[str, _OpenSet], number: int, line: str) -> None:
-    words = split_words(line)
+    words = split_words(line, escapes=False)
     if not words or words[0].startswith("#"):
         return
     if words[0] == "create" and len(words) >= 3:
@@ -97,7 +96,7 @@ def _take(opened: dict[str, _OpenSet], number: int, line: str) -> None:
             raise ValueError(f"the set {created.name[:80]} is created twice")
         opened[created.name] = _OpenSet(created)
     elif words[0] == "add" and len(words) >= 3:
-        name = unquoted(words[1])
+        name = words[1]
         if name not in opened:
             raise ValueError(f"a member of {name[:80]}, which is not created above")
         opened[name].members.append(_member(opened[name].created, number, words[2:]))
@@ -106,7 +105,7 @@ def _take(opened: dict[str, _OpenSet], number: int, line: str) -> None:
 
 
 def _created(number: int, words: list[str]) -> IpSet:
-    name, kind, position = unquoted(words[1]), words[2], 3
+    name, kind, position = words[1], words[2], 3
     if not _KIND.fullmatch(kind):
         raise ValueError(f"{kind[:80]!r} is no type of a set")
     options: dict[str, str | None] = {}
@@ -130,7 +129,7 @@ def _created(number: int, words: list[str]) -> IpSet:
 
 
 def _member(of: IpSet, number: int, words: list[str]) -> Member:
-    parts = _parts(of, unquoted(words[0]))
+    parts = _parts(of, words[0])
     given: dict[str, str] = {}
     nomatch, rest = False, []
     position = 1
@@ -140,7 +139,7 @@ def _member(of: IpSet, number: int, words: list[str]) -> Member:
             if position + 1 >= len(words):
                 raise ValueError(f"{word} has no value")
             position += 1
-            given[word] = unquoted(words[position])
+            given[word] = words[position].strip('"')
         elif word == "nomatch":
             nomatch = True
         else:

@@ -28,16 +28,16 @@ def read_iptables_save(body: bytes, source: str, family: int | None = None) -> R
 def salvage_iptables_save(
     body: bytes, source: str, family: int | None = None
 ) -> tuple[Ruleset, tuple[InputError, ...]]:
-    """What can be used of a dump, and what is wrong with the rest. Tables that lost lines are not `complete`."""
+    """What can be used of a dump, and what is wrong with the rest. Tables that lost lines are not `complete`.
+
+    An empty dump is whole: of a backend without tables the save programs print nothing.
+    """
     complaints = Complaints(source)
     reader = _Reader(source, complaints, _Header(family))
     text = decoded(body)
-    lines = numbered_lines(text)
-    for number, line in lines:
+    for number, line in numbered_lines(text, escapes=True):
         reader.take(number, line)
     reader.end(text)
-    if not reader.tables and not complaints.found:
-        complaints.add(1, "no table of iptables-save is in this file; write what iptables-save prints into it")
     return Ruleset(source, tuple(reader.tables), tuple(reader.notes)), tuple(complaints.found)
 
 
@@ -184,7 +184,7 @@ class _Reader:
 
 
 def _read_rule(table: _OpenTable, number: int, line: str) -> tuple[_OpenChain, Rule]:
-    words = split_words(line)
+    words = split_words(line, escapes=True)
     counters = _counters(words[0]) if words[0].startswith("[") else None
     start = 1 if counters else 0
     if len(words) < start + 2 or words[start] not in {"-A", "--append"}:

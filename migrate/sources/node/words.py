@@ -13,6 +13,7 @@ from migrate.model.addresses import Network
 from migrate.model.refs import Location
 
 _WORD = re.compile(r'[ \t]*(?:("(?:[^"\\]|\\.)*")(?![^ \t])|([^ \t"]+)(?![^ \t]))', re.DOTALL)
+_WHOLE_PLAIN = re.compile(r'(?:[^"\n]+|"[^"]*")*+(?=\n)')
 _QUOTES = "a quotation mark is missing or stands inside a word"
 _NUMBER = re.compile(r"0x[0-9A-Fa-f]{1,16}|[0-9]{1,20}")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
@@ -46,14 +47,18 @@ def decoded(body: bytes) -> str:
     return body.decode("utf-8-sig", errors="backslashreplace")
 
 
-def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Each line with its number. One that ends inside quotes goes on: comments may hold line breaks."""
+def numbered_lines(text: str, escapes: bool) -> Iterator[tuple[int, str]]:
+    """Each line with its number. One that ends inside quotes goes on: comments may hold line breaks.
+
+    `escapes`: a backslash inside quotes takes the next character as it is (iptables does so, ipset does not).
+    """
+    form = _WHOLE if escapes else _WHOLE_PLAIN
     position, number = 0, 1
     while position < len(text):
         end = text.find("\n", position)
         end = len(text) if end < 0 else end
         if '"' in text[position:end]:
-            whole = _WHOLE.match(text, position, min(len(text), position + _LONGEST))
+            whole = form.match(text, position, min(len(text), position + _LONGEST))
             end = max(end, whole.end()) if whole else end
         line = text[position:end]
         yield number, line.rstrip("\r")
@@ -61,11 +66,11 @@ def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
         position = end + 1
 
 
-def split_words(line: str) -> list[str]:
+def split_words(line: str, escapes: bool) -> list[str]:
     """The words of a line; quoted ones keep their quotes (see `unquoted`). Raises ValueError when quotes do not fit."""
-    if '"' not in line and "\t" not in line:
+    if '"' not in line and (not escapes or "\t" not in line):
         return [word for word in line.split(" ") if word]
-    if "\\" in line or "\t" in line:
+    if escapes and ("\\" in line or "\t" in line):
         return _split_escaped(line)
     words: list[str] = []
     parts = line.split('"')
