@@ -77,7 +77,7 @@ class DeviceIs:
 
 @dataclass(frozen=True, slots=True)
 class ProtocolIs:
-    """-p: the protocol number."""
+    """-p: the protocol number. 0 is any protocol."""
 
     number: int
     negated: bool = False
@@ -386,7 +386,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class OtherTarget:
-    """A target with no meaning for who may talk to whom (`goes_on`: the packet continues), or an unknown one (None)."""
+    """A target without a class of its own. `goes_on`: the packet goes on to the next rule; None: it is not known."""
 
     name: str
     options: tuple[Option | Unread, ...] = ()

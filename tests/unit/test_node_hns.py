@@ -123,6 +123,7 @@ def _with_acl(**fields: object) -> bytes:
         ({"Protocols": "256"}, None, ()),
         ({"Protocol": 17}, frozenset({17}), ()),
         ({"Protocols": "6,17"}, frozenset({6, 17}), ()),
+        ({"NewCondition": "x"}, None, ("NewCondition",)),
         ({"Protocols": "tcp"}, frozenset(), ("protocol tcp",)),
     ],
 )

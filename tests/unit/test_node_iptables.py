@@ -18,6 +18,7 @@ from migrate.model.node_state import (
     Counters,
     End,
     Ending,
+    IcmpIs,
     InSet,
     Jump,
     MarkChange,
@@ -135,6 +136,7 @@ def test_marks_change_as_the_kernel_changes_them() -> None:
         ("-m statistic --mode random --probability 0.5", (RandomShare(0.5),)),
         ("-m limit --limit 1/min --limit-burst 5", (Option("limit", ("1/min",)), Option("limit-burst", ("5",)))),
         ('-m comment --comment "a \\"b\\" \\\\ \\\'c"', (Comment('a "b" \\ \'c'),)),
+        ("-p icmp -m icmp --icmp-type 255", (ProtocolIs(1), IcmpIs(None))),
         ("-m comment --comment -j", (Comment("-j"),)),
     ],
 )
@@ -173,6 +175,7 @@ def test_targets_of_the_nat_and_raw_tables() -> None:
         ("-m tcp --dport http -j ACCEPT", ("--dport http",)),
         ("-m set --match-set s left -j ACCEPT", ("--match-set s left",)),
         ("-j ELSEWHERE --with 5", ("-j ELSEWHERE --with 5",)),
+        ("-m set -j ACCEPT", ("-m set",)),
         ("-g NOWHERE", ("-j NOWHERE",)),
         (f"-j {_TWICE}", (f"-j {_TWICE}",)),
         ("-j MARK --set-mark 0x100000000", ("-j MARK --set-mark 0x100000000",)),
@@ -184,6 +187,40 @@ def test_what_is_not_understood_stays_as_text_and_is_flagged(written: str, unrea
     texts = {part.text for part in rule.conditions if isinstance(part, Unread)}
     assert texts <= set(unread)
     assert texts or isinstance(rule.target, OtherTarget)
+
+
+_CALICO = """
+-A FORWARD -m comment --comment "cali:aaaaAAAA0000_-zZ" -j cali-FORWARD
+-A FORWARD -m comment --comment "cali:b" -m mark --mark 0x10000/0x10000 -j ACCEPT
+-A FORWARD -m comment --comment "cali:c" -j MARK --set-xmark 0x10000/0x10000
+-A cali-FORWARD -m comment --comment "cali:d" -j MARK --set-xmark 0x0/0xe0000
+-A cali-FORWARD -i cali+ -m comment --comment "cali:e" -g cali-fw-cali1
+-A cali-fw-cali1 -m comment --comment "cali:1" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A cali-fw-cali1 -m comment --comment "cali:2" -m conntrack --ctstate INVALID -j DROP
+-A cali-fw-cali1 -p udp -m comment --comment "cali:3" -m comment --comment "Drop it" -m multiport --dports 4789 -j DROP
+-A cali-fw-cali1 -p ipencap -m comment --comment "cali:4" -m set ! --match-set cali40all-hosts-net dst -j DROP
+-A cali-fw-cali1 -p tcp -m comment --comment "cali:5" -m set --match-set cali40s:abc dst -m multiport --dports 1:5,80
+-A cali-fw-cali1 -m comment --comment "cali:6" -j NFLOG --nflog-prefix "DPE|default" --nflog-group 2 --nflog-size 80
+-A cali-fw-cali1 -m comment --comment "cali:7" -j LOG --log-prefix "calico-packet: " --log-level 5
+-A cali-fw-cali1 -p icmp -m comment --comment "cali:8" -m icmp --icmp-type 8/0 -m addrtype --src-type LOCAL -j RETURN
+-A cali-fw-cali1 -m comment --comment "cali:9" -m rpfilter --validmark --invert -j DROP
+-A cali-fw-cali1 -m comment --comment "cali:10" -m conntrack --ctstate DNAT -m conntrack --ctorigdst 10.0.0.1 -j DROP
+""".strip()
+
+
+def test_rules_in_the_form_of_calico_are_understood() -> None:
+    head = "*filter\n:FORWARD ACCEPT [0:0]\n:cali-FORWARD - [0:0]\n:cali-fw-cali1 - [0:0]\n"
+    ruleset = read_iptables_save(f"{head}{_CALICO}\nCOMMIT\n".encode(), "calico.txt")
+    assert not list(ruleset.unread())
+    assert lines(ruleset, counters=False)[4:-1] == _CALICO.splitlines()
+
+
+@pytest.mark.parametrize("name", ["kube-proxy.iptables", "kube-proxy.ip6tables"])
+def test_rules_as_they_are_given_to_iptables_restore_are_understood_too(name: str) -> None:
+    ruleset = read_iptables_save(Path("tests/kernel", name).read_bytes(), name)
+    assert ruleset.tables
+    assert not list(ruleset.unread())
+    assert not [rule for table in ruleset.tables for chain in table.chains for rule in chain.rules if not rule.target]
 
 
 def test_a_comment_may_hold_line_breaks_and_what_looks_like_rules() -> None:

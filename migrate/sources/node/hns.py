@@ -15,6 +15,10 @@ from migrate.sources.node.words import network, number_range, whole_number
 
 _ANY_PROTOCOL = 256
 _DEEPER = "the file was written with too small a -Depth; take it again with ConvertTo-Json -Depth 9"
+_ACL_FIELDS = frozenset(
+    {"Type", "Id", "Action", "Direction", "Priority", "Protocol", "Protocols", "RuleType", "Scope"}
+    | {f"{end}{what}" for end in ("Local", "Remote") for what in ("Address", "Addresses", "Port", "Ports")}
+)
 _CUT_OFF = ("@{", "System.Object[]", "System.Collections.", "System.Management.Automation.")
 
 
@@ -148,7 +152,7 @@ def _acl(fields: Fields, line: int | None) -> Acl | None:
     if direction not in {"In", "Out"} or action not in {"Allow", "Block"}:
         fields.invalid("is an ACL without Direction In or Out and Action Allow or Block")
         return None
-    unread: list[str] = []
+    unread = [key for key in fields.keys() if key not in _ACL_FIELDS and fields.raw(key)]  # noqa: SIM118
     kind = fields.text("RuleType", "Switch")
     if kind not in {"Switch", "Host"}:
         unread.append(f"RuleType {kind}")
@@ -160,8 +164,8 @@ def _acl(fields: Fields, line: int | None) -> Acl | None:
         priority=fields.integer("Priority") or 0,
         host=kind == "Host",
         protocols=_protocols(fields, unread),
-        local_addresses=_places(fields.text("LocalAddresses")),
-        remote_addresses=_places(fields.text("RemoteAddresses")),
+        local_addresses=_places(fields, "LocalAddresses", "LocalAddress"),
+        remote_addresses=_places(fields, "RemoteAddresses", "RemoteAddress"),
         local_ports=_ports(fields, "LocalPorts", "LocalPort", unread),
         remote_ports=_ports(fields, "RemotePorts", "RemotePort", unread),
         unread=tuple(unread),
@@ -172,19 +176,22 @@ def _protocols(fields: Fields, unread: list[str]) -> frozenset[int] | None:
     """The numbers in Protocols; empty and 256 are any."""
     given = [str(value) for value in (fields.scalar("Protocols"), fields.scalar("Protocol")) if value is not None]
     numbers: set[int] = set()
+    strange: list[str] = []
     for word in ",".join(given).split(","):
         try:
             if word.strip():
                 numbers.add(whole_number(word.strip(), _ANY_PROTOCOL))
         except ValueError:
-            unread.append(f"protocol {word.strip()}")
-    if not unread and (not numbers or _ANY_PROTOCOL in numbers):
+            strange.append(f"protocol {word.strip()}")
+    unread += strange
+    if not strange and (not numbers or _ANY_PROTOCOL in numbers):
         return None
     return frozenset(numbers)
 
 
-def _places(text: str) -> tuple[Place, ...] | None:
-    return tuple(_place(word.strip()) for word in text.split(",") if word.strip()) or None
+def _places(fields: Fields, *names: str) -> tuple[Place, ...] | None:
+    words = ",".join(fields.text(name) for name in names).split(",")
+    return tuple(_place(word.strip()) for word in words if word.strip()) or None
 
 
 def _place(word: str) -> Place:
@@ -199,13 +206,15 @@ def _ports(fields: Fields, many: str, one: str, unread: list[str]) -> IntervalSe
     """Ports and ranges (80-90); the older single field holds a number, 0 for any."""
     given = [str(value) for value in (fields.scalar(many), fields.scalar(one)) if value not in {None, 0, ""}]
     ranges: list[tuple[int, int]] = []
+    strange: list[str] = []
     for word in ",".join(given).split(","):
         try:
             if word.strip():
                 ranges.append(number_range(word.strip(), mark="-"))
         except ValueError:
-            unread.append(f"{many} {word.strip()}")
-    if not ranges and not any(word.startswith(many) for word in unread):
+            strange.append(f"{many} {word.strip()}")
+    unread += strange
+    if not ranges and not strange:
         return None
     return IntervalSet.of(ranges)
 

@@ -164,7 +164,7 @@ def _flags(option: Option) -> Condition:
 
 
 def _icmp(option: Option) -> Condition:
-    if option.values[0] == "any":
+    if option.values[0] == "any" or (option.name == "icmp-type" and option.values[0].partition("/")[0] == "255"):
         return IcmpIs(None, None, option.negated)
     kind, slash, code = option.values[0].partition("/")
     return IcmpIs(whole_number(kind, 255), whole_number(code, 255) if slash else None, option.negated)

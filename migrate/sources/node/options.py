@@ -95,6 +95,9 @@ MATCHES: Mapping[str, Arity] = MappingProxyType(
     }
 )
 
+ALONE = frozenset({"tcp", "udp", "udplite", "dccp", "sctp", "icmp", "icmp6", "esp", "socket", "rpfilter", "comment"})
+"""Matches that may stand without an option."""
+
 _RANDOM = "random random-fully persistent"
 TARGETS: Mapping[str, Arity] = MappingProxyType(
     {

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from migrate.model.node_state import Condition, Counters, Jump, Match, Option, OtherTarget, Rule, Target, Unread
 from migrate.sources.node.matches import as_text, conditions
-from migrate.sources.node.options import MATCHES, OWN, TARGETS, Arity, own_name
+from migrate.sources.node.options import ALONE, MATCHES, OWN, TARGETS, Arity, own_name
 from migrate.sources.node.targets import target
 from migrate.sources.node.words import unquoted
 
@@ -144,6 +144,8 @@ class RuleReader:
             module, words = group
             understood = tuple(Option(*option) for option in words if option[0])
             rest = tuple(Unread(option[1][0]) for option in words if not option[0])
+            if not words and module not in ALONE:
+                rest = (Unread(f"-m {module}"),)
             meaning: tuple[Condition, ...] = conditions(module, understood) if understood else ()
             found = self.known.matches[group] = Match(module, meaning + rest)
         return found
