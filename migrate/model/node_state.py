@@ -455,12 +455,8 @@ class Table:
     chains: tuple[Chain, ...] = ()
     complete: bool = True
 
-    def chain(self, name: str) -> Chain | None:
-        """The chain of a name; who asks often takes `by_name` once."""
-        return next((chain for chain in self.chains if chain.name == name), None)
-
     def by_name(self) -> dict[str, Chain]:
-        """All chains by their names."""
+        """All chains by their names, made anew."""
         return {chain.name: chain for chain in self.chains}
 
 

@@ -80,8 +80,7 @@ def test_a_rule_of_npm_in_parts() -> None:
     table = ruleset.table("filter", 4, Backend.NFT)
     assert table is not None
     assert table.version == "1.8.9"
-    chain = table.chain("AZURE-NPM-INGRESS-dnd4ehic2b")
-    assert chain is not None
+    chain = table.by_name()["AZURE-NPM-INGRESS-dnd4ehic2b"]
     assert chain.policy is None
     metrics = "ALLOW-FROM-!nslabel-team:shop-ON-TCP-TO-namedport:metrics"
     assert chain.rules[0].matches == (
