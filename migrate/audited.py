@@ -12,7 +12,7 @@ from msgspec import structs
 
 import migrate
 from migrate.audit.exported import ExportedFlow, exported
-from migrate.audit.fresh import TRANSLATION, files_digest, outdated, policies_digest, recording_state
+from migrate.audit.fresh import files_digest, outdated, policies_digest, recording_state
 from migrate.audit.hints import hint_text
 from migrate.audit.judge import Revision
 from migrate.audit.made import audit_of, difference
@@ -41,7 +41,7 @@ from migrate.sources.cluster import read_cluster
 from migrate.sources.egress_networks import egress_networks
 from migrate.sources.endpoints import BACKEND_KINDS, read_backends
 from migrate.sources.probes import probe_ports
-from migrate.translate.documents import read_translation
+from migrate.translate.documents import TRANSLATION, read_translation
 from migrate.translate.kinds import is_policy
 from migrate.translate.profiles import Profile, load_profile, profile_for
 from migrate.verify.verification import Wanted, verify

@@ -19,14 +19,13 @@ from migrate.sources.calico import GROUPS as CALICO_GROUPS
 from migrate.sources.cilium_settings import CiliumSettings
 from migrate.sources.cluster import read_cluster
 from migrate.sources.endpoints import BACKEND_KINDS
-from migrate.translate.documents import read_translation
+from migrate.translate.documents import TRANSLATION, read_translation
 from migrate.translate.kinds import CALICO_POLICIES, CILIUM_GROUP, is_policy
 from migrate.translate.profiles import Profile, load_profile
 from migrate.verify.incremental import digest
 from migrate.verify.verification import State
 
 _SETTINGS = ("FelixConfiguration",)
-_TRANSLATION = "translation.json"
 _NEWEST = "cilium-1.20"
 _TODAY = ("services", "toServices", "toFQDNs", "domains")
 
@@ -81,7 +80,7 @@ def inputs_digest(request: VerifyRequest, *options: str) -> str:
     given = (request.before, request.after, request.snapshot)
     files = [path for path in given if path is not None]
     if request.before is None:
-        files += [request.folder / name for name in (snapshot.FILE_NAME, _TRANSLATION, *WRITTEN)]
+        files += [request.folder / name for name in (snapshot.FILE_NAME, TRANSLATION, *WRITTEN)]
     return digest([str(part) for part in asked], files)
 
 
@@ -131,7 +130,7 @@ def unreadable(reading: FileReading) -> Iterator[str]:
 def _translation(request: VerifyRequest) -> Compared:
     """What is enforced today against the translation of a working folder."""
     taken = snapshot.read(request.snapshot or request.folder / snapshot.FILE_NAME)
-    document = read_translation(request.folder / _TRANSLATION)
+    document = read_translation(request.folder / TRANSLATION)
     profile = load_profile(request.target or document.target)
     cluster = read_cluster(taken.objects, complete=taken.header.complete)
     policies = [raw for raw in taken.objects if counts(raw)]
@@ -142,7 +141,7 @@ def _translation(request: VerifyRequest) -> Compared:
     after = state(f"{after_name} on {profile.name}", after_name, future, cluster, profile)
     unread = [*unread_kinds(taken.header), *stale(request.folder, document, policies)]
     if not document.complete and not unread:
-        unread.append(f"{_TRANSLATION} is not complete")
+        unread.append(f"{TRANSLATION} is not complete")
     return Compared(before, after, cluster, tuple(unread))
 
 
@@ -200,12 +199,12 @@ def stale(folder: Path, document: Translation, policies: Sequence[RawObject]) ->
     """Policies that the translation does not know. Raises InputError for an object of it that is not there."""
     for written in (written for result in document.results for written in result.objects):
         if not (folder / written.file).is_file():
-            text = f"{_TRANSLATION} names it and it is not there; run migrate translate again"
+            text = f"{TRANSLATION} names it and it is not there; run migrate translate again"
             raise InputError(f"{folder / written.file}: {text}")
     known = {result.source for result in document.results}
     for raw in policies:
         if is_policy(raw.ref) and raw.ref not in known:
-            yield f"{raw.ref}: not in {_TRANSLATION}, which is older than the snapshot; run migrate translate again"
+            yield f"{raw.ref}: not in {TRANSLATION}, which is older than the snapshot; run migrate translate again"
 
 
 def state(name: str, engine: str, policies: Sequence[RawObject], cluster: Cluster, profile: Profile) -> State:

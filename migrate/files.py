@@ -1,5 +1,6 @@
-"""Writing files so that nothing is ever half-written or lands outside the folder it was meant for."""
+"""Writing files so that nothing is ever half-written or lands outside its folder, and telling whether they changed."""
 
+import hashlib
 import os
 import stat
 import tempfile
@@ -53,3 +54,20 @@ def write_atomic(path: Path, content: bytes) -> None:
     """Write `content` to `path` whole or not at all. Raises InputError as `atomic_file` does."""
     with atomic_file(path) as stream:
         stream.write(content)
+
+
+def files_below(path: Path) -> Iterator[Path]:
+    """A file itself, or all files below a folder in the order of their paths; nothing where nothing is."""
+    if path.is_dir():
+        yield from sorted(file for file in path.rglob("*") if file.is_file())
+    elif path.exists():
+        yield path
+
+
+def file_digest(path: Path) -> bytes:
+    """SHA-256 of the bytes of a file. Raises InputError when it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").digest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; check the path and its rights") from error

@@ -25,7 +25,7 @@ from migrate.model.audit_documents import Audit
 from migrate.model.documents import KindCount, SnapshotHeader, Translation, Verification
 from migrate.model.finding import Finding
 from migrate.model.forms import Forms
-from migrate.readiness.documents import AUDIT, SNAPSHOT, TRANSLATION, VERIFICATION, Documents, read_folder
+from migrate.readiness.documents import AUDIT, SNAPSHOT, VERIFICATION, Documents, read_folder
 from migrate.redact.addresses import AddressMap
 from migrate.redact.names import Names
 from migrate.redact.objects import Redactor, label_values, ordered_names
@@ -35,6 +35,7 @@ from migrate.scan.encoded import EncodedObjects
 from migrate.scan.inventory import Inventory, assess, detect
 from migrate.scan.taking import ScanInputs
 from migrate.sources.cluster import read_cluster
+from migrate.translate.documents import TRANSLATION
 from migrate.verify.incremental import encode
 from migrate.verify.verification import Wanted
 from migrate.workflow import TranslateRequest, run_report, run_translate, run_verify, write_translation

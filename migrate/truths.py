@@ -38,7 +38,7 @@ from migrate.sources.cluster import read_cluster
 from migrate.sources.endpoints import finished_pods, read_backends
 from migrate.sources.npm_engine import NpmLinuxEngine
 from migrate.translate import output
-from migrate.translate.documents import read_translation
+from migrate.translate.documents import TRANSLATION, read_translation
 from migrate.translate.engine import translate
 from migrate.translate.kinds import is_policy
 from migrate.translate.profiles import Profile, load_profile, profile_for
@@ -266,7 +266,7 @@ def _cilium(future: _Future, asked: _Asked, texts: Mapping[ObjectRef, Subject]) 
 
 def _future(request: ExplainRequest, asked: _Asked, intent: Built) -> _Future:
     """The translation in the working folder, or one made now where there is none."""
-    path = request.folder / output.TRANSLATION
+    path = request.folder / TRANSLATION
     if not path.exists():
         return _untranslated(request, asked, intent)
     document = read_translation(path)
@@ -282,7 +282,7 @@ def _untranslated(request: ExplainRequest, asked: _Asked, intent: Built) -> _Fut
     """A translation of what the answer rests on; none where that is too much for one answer."""
     facts = asked.taken.header.facts
     name, reason = (request.target, "as asked") if request.target else profile_for(facts)
-    profile, path = load_profile(name), request.folder / output.TRANSLATION
+    profile, path = load_profile(name), request.folder / TRANSLATION
     unneeded = _unneeded(asked, intent)
     if sum(is_policy(raw.ref) for raw in asked.policies) - len(unneeded) > MOST_TRANSLATED_NOW:
         nothing = Translation(tool_version=migrate.__version__, target=name, networkpolicy="rewrite", complete=False)

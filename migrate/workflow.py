@@ -227,9 +227,9 @@ def difference_lines(folder: Path, done: Translated) -> list[str]:
     """What changed against the translation in a folder. Raises InputError when there is none."""
     from migrate.translate import output
     from migrate.translate.difference import differences
-    from migrate.translate.documents import read_translation
+    from migrate.translate.documents import TRANSLATION, read_translation
 
-    before, texts = read_translation(folder / output.TRANSLATION), output.earlier_files(folder)
+    before, texts = read_translation(folder / TRANSLATION), output.earlier_files(folder)
     after = {file.path: file.text for file in done.outcome.files}
     return list(differences(before, done.outcome.translation, texts, after))
 
@@ -241,13 +241,13 @@ def stale_lines(folder: Path, done: Translated) -> list[str]:
     """
     from migrate.translate import output
     from migrate.translate.difference import differs_otherwise
-    from migrate.translate.documents import read_translation
+    from migrate.translate.documents import TRANSLATION, read_translation
 
     lines = difference_lines(folder, done)
     named = {*output.earlier_files(folder), *(file.path for file in done.outcome.files)}
     lines += [f"- {name}: no translation names it" for name in output.stray_files(folder, named)]
-    if not lines and differs_otherwise(read_translation(folder / output.TRANSLATION), done.outcome.translation):
-        lines.append(f"~ {output.TRANSLATION}: places, owners or assumptions")
+    if not lines and differs_otherwise(read_translation(folder / TRANSLATION), done.outcome.translation):
+        lines.append(f"~ {TRANSLATION}: places, owners or assumptions")
     return lines
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from migrate.audit.reading import Reading, open_recording
 from migrate.audit.recording import FILE_NAME
 from migrate.errors import InputError
+from migrate.files import file_digest, files_below
 from migrate.model.audit_documents import Audit
+from migrate.translate.documents import TRANSLATION
 
-TRANSLATION = "translation.json"
 _JUDGING = (TRANSLATION, "cilium", "compat")
 _LENGTH = 12
-_CHUNK = 1 << 20
 
 
 def policies_digest(folder: Path) -> str:
@@ -25,15 +25,15 @@ def policies_digest(folder: Path) -> str:
     if folder.is_file():
         return files_digest(folder.parent, [folder])
     if (folder / TRANSLATION).is_file():
-        return files_digest(folder, (file for name in _JUDGING for file in _files(folder / name)))
-    return files_digest(folder, _files(folder))
+        return files_digest(folder, (file for name in _JUDGING for file in files_below(folder / name)))
+    return files_digest(folder, files_below(folder))
 
 
 def files_digest(root: Path, files: Iterable[Path]) -> str:
     """Of the names below a folder, and the bytes, of files. Raises InputError for one that cannot be read."""
     found = hashlib.sha256()
     for file in files:
-        found.update(str(file.relative_to(root)).encode(errors="surrogateescape") + b"\0" + _bytes_digest(file))
+        found.update(str(file.relative_to(root)).encode(errors="surrogateescape") + b"\0" + file_digest(file))
     return found.hexdigest()[:_LENGTH]
 
 
@@ -71,21 +71,3 @@ def _changes(audit: Audit, folder: Path, snapshot: Path) -> Iterator[str]:
         is_same = state.partition("/")[0] == audit.judged_from.recording.partition("/")[0]
         if node == audit.node and state != audit.judged_from.recording:
             yield "the recording has more since" if is_same else f"{FILE_NAME} is another recording"
-
-
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_dir():
-        yield from sorted(file for file in path.rglob("*") if file.is_file())
-    elif path.exists():
-        yield path
-
-
-def _bytes_digest(file: Path) -> bytes:
-    found = hashlib.sha256()
-    try:
-        with file.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                found.update(chunk)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}") from error
-    return found.digest()

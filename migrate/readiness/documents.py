@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ import msgspec
 
 from migrate.audit.fresh import outdated
 from migrate.errors import InputError
+from migrate.files import file_digest
 from migrate.model.audit_documents import Audit
 from migrate.model.cluster import Cluster
 from migrate.model.documents import Fact, SnapshotHeader, Translation, Verification
@@ -25,16 +25,14 @@ from migrate.scan.inventory import AZURE_KIND
 from migrate.sources import kubernetes
 from migrate.sources.cluster import read_cluster
 from migrate.sources.kubernetes import NetworkPolicy
-from migrate.translate.documents import read_translation
+from migrate.translate.documents import TRANSLATION, read_translation
 
 if TYPE_CHECKING:
     from migrate.readiness.route import Wishes
 
 SNAPSHOT = snapshot.FILE_NAME
-TRANSLATION = "translation.json"
 VERIFICATION = "verification.json"
 AUDIT = "audit.json"
-_CHUNK = 1 << 20
 _Document = TypeVar("_Document", Verification, Audit)
 _MAKERS = {Verification: "migrate verify", Audit: "migrate audit replay"}
 """The command that makes a document."""
@@ -182,19 +180,11 @@ def _optional(path: Path, kind: type[_Document]) -> _Document | None:
 
 
 def _input(path: Path, kind: str, tool_version: str, made: str | None, complete: bool) -> Input:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
-        size = path.stat().st_size
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; change its rights") from error
     return Input(
         file=path.name,
         kind=kind,
-        sha256=digest.hexdigest(),
-        bytes=size,
+        sha256=file_digest(path).hex(),
+        bytes=path.stat().st_size,
         tool_version=tool_version,
         made=made,
         complete=complete,

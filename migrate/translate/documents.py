@@ -9,6 +9,8 @@ import msgspec
 from migrate.errors import InputError
 from migrate.model.documents import Translation
 
+TRANSLATION = "translation.json"
+
 
 def encode(translation: Translation) -> bytes:
     """The document as it is written: indented JSON, the same bytes for the same value."""

@@ -11,12 +11,11 @@ from tempfile import TemporaryDirectory
 from migrate.errors import InputError
 from migrate.files import write_atomic
 from migrate.model.documents import Translation
-from migrate.translate.documents import encode, read_translation
+from migrate.translate.documents import TRANSLATION, encode, read_translation
 from migrate.translate.engine import Outcome
 from migrate.translate.names import COMPAT_FOLDER, STAGED_FOLDER, SUGGESTED_FOLDER, TEXT_FOLDER
 from migrate.translate.render import MANAGED_BY
 
-TRANSLATION = "translation.json"
 _FOLDERS = (TEXT_FOLDER, COMPAT_FOLDER, STAGED_FOLDER, "networkpolicy", SUGGESTED_FOLDER)
 _OUTPUT_FILE = re.compile(rf"(?:{'|'.join(_FOLDERS)})(?:/[a-z0-9_][a-z0-9_.-]{{0,252}}){{1,3}}\.yaml")
 _MARK = f"{MANAGED_BY}: cilium-migrate"

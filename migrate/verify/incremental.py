@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
 import migrate
-from migrate.errors import InputError
+from migrate.files import file_digest, files_below
 from migrate.model.documents import Verification
-
-_CHUNK = 1 << 20
 
 
 def digest(options: Sequence[str], paths: Iterable[Path]) -> str:
@@ -24,28 +22,10 @@ def digest(options: Sequence[str], paths: Iterable[Path]) -> str:
     for text in (migrate.__version__, *options):
         found.update(text.encode() + b"\0")
     for path in paths:
-        for file in _files(path):
-            found.update(b"\1" + str(file).encode(errors="surrogateescape") + b"\0" + _bytes_digest(file))
+        for file in files_below(path):
+            found.update(b"\1" + str(file).encode(errors="surrogateescape") + b"\0" + file_digest(file))
         found.update(b"\2")
     return found.hexdigest()
-
-
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_dir():
-        yield from sorted(file for file in path.rglob("*") if file.is_file())
-    elif path.exists():
-        yield path
-
-
-def _bytes_digest(file: Path) -> bytes:
-    found = hashlib.sha256()
-    try:
-        with file.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                found.update(chunk)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}; check the path and its rights") from error
-    return found.digest()
 
 
 def reusable(path: Path, inputs: str) -> Verification | None:
