@@ -82,7 +82,13 @@ def redaction_key(path: Path) -> bytes:
 
 
 def run_redact(folder: Path, place: Path, key: bytes, now: datetime) -> Redacted:
-    """Redact a working folder into another one.
+    """Redact a working folder into another one, with a report. Raises InputError as `redact_documents` does."""
+    done = redact_documents(folder, place, key, now)
+    return replace(done, written=(*done.written, *_reports(place, now)))
+
+
+def redact_documents(folder: Path, place: Path, key: bytes, now: datetime) -> Redacted:
+    """Redact the documents of a working folder into another one, without making a report on them.
 
     Raises InputError when it has no snapshot, or the place is not empty or cannot be used.
     """
@@ -108,7 +114,6 @@ def run_redact(folder: Path, place: Path, key: bytes, now: datetime) -> Redacted
         if documents.translation is not None:
             differs += _audit(documents.audit, place)
             written.append(AUDIT)
-    written += _reports(place, now)
     return Redacted(place, tuple(written), tuple(differs))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from migrate.cli import options
-from migrate.cli.plan import DOCUMENT, RUNBOOK
+from migrate.cli.plan import RUNBOOK
 from migrate.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def _stages(folder: Path, now: datetime) -> Iterator[str]:
     from migrate.cli.emit import document_text
     from migrate.compared import VerifyRequest
     from migrate.files import write_atomic
+    from migrate.readiness.documents import PLAN
     from migrate.readiness.route import Wishes
     from migrate.verify.verification import Wanted
     from migrate.workflow import (
@@ -65,7 +66,7 @@ def _stages(folder: Path, now: datetime) -> Iterator[str]:
     verification = run_verify(VerifyRequest(folder), Wanted(matrix="namespace")).document
     yield f"verify: {verification.result}; {len(verification.causes)} causes of change, each with a flow"
     plan, runbook = run_plan(folder, now, Wishes())
-    write_atomic(folder / DOCUMENT, document_text(plan, options.OutputFormat.JSON).encode())
+    write_atomic(folder / PLAN, document_text(plan, options.OutputFormat.JSON).encode())
     write_atomic(folder / RUNBOOK, runbook.encode())
     yield f"plan: {len(plan.steps)} steps, in {RUNBOOK}"
     made = run_report(folder, now)

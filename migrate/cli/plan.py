@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from migrate.readiness.route import Wishes
     from migrate.scan.taking import ScanInputs
 
-RUNBOOK, DOCUMENT = "runbook.md", "plan.json"
+RUNBOOK = "runbook.md"
 
 
 class PlanFormat(Enum):
@@ -90,10 +90,11 @@ def _refuse(given: dict[str, object], why: str) -> None:
 def _write(folder: Path, output: PlanFormat, output_file: Path | None, wishes: Wishes, quiet: bool) -> None:
     from migrate.cli.emit import document_text, hint
     from migrate.files import write_atomic
+    from migrate.readiness.documents import PLAN
     from migrate.workflow import run_plan
 
     made, runbook = run_plan(folder, options.now(), wishes)
-    write_atomic(folder / DOCUMENT, document_text(made, options.OutputFormat.JSON).encode())
+    write_atomic(folder / PLAN, document_text(made, options.OutputFormat.JSON).encode())
     text = runbook if output is PlanFormat.MARKDOWN else document_text(made, options.OutputFormat.JSON)
     place = output_file or (folder / RUNBOOK if output is PlanFormat.MARKDOWN else None)
     _put(text, place)

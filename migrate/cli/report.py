@@ -109,13 +109,14 @@ def report(
 @contextmanager
 def _source(folder: Path, *, redact: bool) -> Iterator[Path]:
     """The folder to report on: the working folder, or a redacted one that lasts as long as this."""
-    from migrate.redacted import KEY_FILE, redaction_key, run_redact
-
     if not redact:
         yield folder
         return
+    from migrate.redacted import KEY_FILE, redact_documents, redaction_key
+
     with TemporaryDirectory(prefix="migrate-redact-") as place:
-        yield run_redact(folder, Path(place) / "migration", redaction_key(folder / KEY_FILE), options.now()).folder
+        key = redaction_key(folder / KEY_FILE)
+        yield redact_documents(folder, Path(place) / "migration", key, options.now()).folder
 
 
 def _write(made: MadeReport, output: ReportFormat, place: Path | None, fail_on: FailOn) -> None:

@@ -16,6 +16,7 @@ from migrate.files import file_digest
 from migrate.model.audit_documents import Audit
 from migrate.model.cluster import Cluster
 from migrate.model.documents import Fact, SnapshotHeader, Translation, Verification
+from migrate.model.plan_documents import Plan
 from migrate.model.raw import RawObject
 from migrate.model.refs import ObjectRef
 from migrate.readiness.future import Future, future_of
@@ -33,9 +34,14 @@ if TYPE_CHECKING:
 SNAPSHOT = snapshot.FILE_NAME
 VERIFICATION = "verification.json"
 AUDIT = "audit.json"
-_Document = TypeVar("_Document", Verification, Audit)
-_MAKERS = {Verification: "migrate verify", Audit: "migrate audit replay"}
-"""The command that makes a document."""
+PLAN = "plan.json"
+_Document = TypeVar("_Document", Verification, Audit, Plan)
+_NAMES = {
+    Verification: ("Verification", "migrate verify"),
+    Audit: ("Audit", "migrate audit replay"),
+    Plan: ("plan", "migrate plan"),
+}
+"""What a document is called in messages, and the command that makes it."""
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -50,9 +56,11 @@ class Input(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_un
     complete: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Documents:
     """What a working folder holds; None is what nobody has made. `header` or `translation` is there.
+
+    Too large to be compared: each is equal to itself only, and so a key of what is worked out once.
 
     `wishes` are the ways that somebody chose where several lead to the target.
     `audit_outdated` says what has changed since the audit was judged; its input is not complete then.
@@ -143,29 +151,31 @@ def read_folder(folder: Path) -> Documents:
     if folder / SNAPSHOT in found:
         taken = snapshot.read(folder / SNAPSHOT)
         header, objects = taken.header, tuple(taken.objects)
-        inputs.append(_input(folder / SNAPSHOT, "Snapshot", header.tool_version, header.taken, header.complete))
+        inputs.append(input_of(folder / SNAPSHOT, "Snapshot", header.tool_version, header.taken, header.complete))
     translation = None
     if folder / TRANSLATION in found:
         translation = read_translation(folder / TRANSLATION)
-        inputs.append(_input(folder / TRANSLATION, "Translation", translation.tool_version, None, translation.complete))
-    verification = _optional(folder / VERIFICATION, Verification)
+        inputs.append(
+            input_of(folder / TRANSLATION, "Translation", translation.tool_version, None, translation.complete)
+        )
+    verification = read_optional(folder / VERIFICATION, Verification)
     if verification is not None:
-        made = _input(folder / VERIFICATION, "Verification", verification.tool_version, None, verification.complete)
+        made = input_of(folder / VERIFICATION, "Verification", verification.tool_version, None, verification.complete)
         inputs.append(made)
     audit, changes = read_audit(folder), tuple[str, ...]()
     if audit is not None:
         changes = outdated(audit, folder, folder / SNAPSHOT)
         is_complete = audit.complete and not changes
-        inputs.append(_input(folder / AUDIT, "Audit", audit.tool_version, audit.until, is_complete))
+        inputs.append(input_of(folder / AUDIT, "Audit", audit.tool_version, audit.until, is_complete))
     return Documents(folder, header, objects, translation, verification, audit, tuple(inputs), audit_outdated=changes)
 
 
 def read_audit(folder: Path) -> Audit | None:
     """The result of an audit in a working folder. Raises InputError when it is there and cannot be used."""
-    return _optional(folder / AUDIT, Audit)
+    return read_optional(folder / AUDIT, Audit)
 
 
-def _optional(path: Path, kind: type[_Document]) -> _Document | None:
+def read_optional(path: Path, kind: type[_Document]) -> _Document | None:
     """A document that need not be there. Raises InputError when it is there and cannot be used."""
     if not path.is_file():
         return None
@@ -174,12 +184,12 @@ def _optional(path: Path, kind: type[_Document]) -> _Document | None:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; change its rights") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: is no {kind.__name__} of this version: {error}; run `{_MAKERS[kind]}` again"
-        ) from error
+        name, maker = _NAMES[kind]
+        raise InputError(f"{path}: is no {name} of this version: {error}; run `{maker}` again") from error
 
 
-def _input(path: Path, kind: str, tool_version: str, made: str | None, complete: bool) -> Input:
+def input_of(path: Path, kind: str, tool_version: str, made: str | None, complete: bool) -> Input:
+    """A document as one of those that something was made from. Raises InputError when it cannot be read."""
     return Input(
         file=path.name,
         kind=kind,

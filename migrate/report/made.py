@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,9 +10,8 @@ from pathlib import Path
 import msgspec
 from msgspec import structs
 
-from migrate.errors import InputError
 from migrate.model.plan_documents import Plan
-from migrate.readiness.documents import Input, read_folder
+from migrate.readiness.documents import PLAN, Input, input_of, read_folder, read_optional
 from migrate.readiness.rules import Rule
 from migrate.report.document import Report
 from migrate.report.html import render_html, render_index
@@ -26,7 +24,6 @@ from migrate.report.source_view import PairReader
 from migrate.report.split import Part, narrowed, parts_of
 from migrate.report.view import build_view
 
-PLAN = "plan.json"
 _STALE = "Runbook: it was made from another snapshot than this report; run `migrate plan` again."
 
 
@@ -91,25 +88,10 @@ def make_report(folder: Path, rules: Mapping[str, Rule], now: datetime, baseline
 
 def _plan(folder: Path) -> tuple[Plan, Input] | None:
     """The runbook in the working folder, if `migrate plan` was run. Raises InputError when it cannot be used."""
-    path = folder / PLAN
-    if not path.is_file():
+    plan = read_optional(folder / PLAN, Plan)
+    if plan is None:
         return None
-    try:
-        text = path.read_bytes()
-        plan = msgspec.json.decode(text, type=Plan)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; change its rights") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is no plan of this version: {error}; run `migrate plan` again") from error
-    return plan, Input(
-        file=path.name,
-        kind="Plan",
-        sha256=hashlib.sha256(text).hexdigest(),
-        bytes=len(text),
-        tool_version=plan.tool_version,
-        made=plan.made,
-        complete=plan.complete,
-    )
+    return plan, input_of(folder / PLAN, "Plan", plan.tool_version, plan.made, plan.complete)
 
 
 def _with_plan(report: Report, found: tuple[Plan, Input] | None) -> Report:

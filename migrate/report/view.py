@@ -31,14 +31,12 @@ from migrate.report.document import (
 )
 from migrate.report.nodes import node_rows
 from migrate.report.policies import Levels, namespace_rows, policy_rows, standings
-from migrate.scan.inventory import AZURE_KIND
-from migrate.sources.cluster import read_cluster
 
 
 def _cluster_name(documents: Documents) -> str | None:
     """What people call the cluster: its name in Azure, else the kubeconfig context or the last part of the path."""
     header = documents.header
-    azure = next((raw.ref.name for raw in documents.objects if raw.ref.kind == AZURE_KIND), None)
+    azure = None if documents.azure is None else documents.azure.ref.name
     if azure or header is None:
         return azure
     return PurePath(header.name).name if header.origin == "files" else header.name
@@ -53,7 +51,7 @@ def build_view(documents: Documents, rules: Mapping[str, Rule], now: datetime) -
     levels = Levels(rules, frozenset(accepted))
     policies = policy_rows(documents.objects, translation, has_snapshot=header is not None, levels=levels)
     complete = all(document.complete for document in documents.inputs)
-    cluster = read_cluster(documents.objects, complete=complete)
+    cluster = documents.cluster
     selected = selected_pods(cluster, documents.objects) if cluster.pods else None
     found = [finding for group in judged.groups for finding in group.findings]
     namespaces = namespace_rows(policies, found, cluster, selected, levels)

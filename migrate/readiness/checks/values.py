@@ -6,7 +6,6 @@ On AKS Azure sets Cilium's values, and none of this applies.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache, partial
 
@@ -21,27 +20,14 @@ _PEERS = ("BGPPeer", "BGPConfiguration")
 _ADDRESSES = ("Node", "Pod", "Service", "IPPool")
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Same:
-    """Documents as a key: equal to themselves only, as they are too large to be compared."""
-
-    documents: Documents
-
-    def __hash__(self) -> int:
-        return id(self.documents)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.documents is self.documents
-
-
 @lru_cache(maxsize=1)
-def _said(same: _Same) -> tuple[Finding, ...]:
+def _said(documents: Documents) -> tuple[Finding, ...]:
     """The findings of all ids at once: each costs a look at the whole cluster."""
-    return helm_values(same.documents).findings
+    return helm_values(documents).findings
 
 
 def _found(rule_id: str, documents: Documents, today: date) -> Iterable[Finding]:
-    return (finding for finding in _said(_Same(documents)) if finding.id == rule_id)
+    return (finding for finding in _said(documents) if finding.id == rule_id)
 
 
 def _is_own(documents: Documents) -> bool:
