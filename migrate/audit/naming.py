@@ -99,18 +99,26 @@ class Naming:
                 self._know(named, address, PEER)
 
     def learn(self, *, at_once: bool = False) -> None:
-        """Addresses that pods send from, out of the records of the running epoch, while no other way tells."""
+        """Addresses that pods send from, out of the records of the running epoch, while no other way tells.
+
+        The other ends are asked once more first: the kernel tells nobody out here when one gets its address.
+        """
         now = time.monotonic()
-        silent = [named for named in (*self._living.values(), *self._ended) if not named.addresses]
-        if not silent or (now < self._next_learning and not at_once):
+        if (now < self._next_learning and not at_once) or not self._without_address():
             return
         self._next_learning = now + self._learn_seconds
+        for living in list(self._living.values()):
+            self.ask_peer(living.link)
+        silent = self._without_address()
         by_index = {named.link.index.to_bytes(4, "little"): named for named in silent}
         for batch in self._probe.flows[self._probe.control(Control.ACTIVE) & 1].batches():
             for key, _ in batch:
                 named = by_index.get(key[_INDEX])
                 if named is not None and key[_KIND] & 1 == Direction.FROM_POD and len(named.sources) < _MOST_SOURCES:
                     named.sources.add(key[:16])
+
+    def _without_address(self) -> list[Named]:
+        return [named for named in (*self._living.values(), *self._ended) if not named.addresses]
 
     def resolve(self) -> None:
         """Names for the veths that have none yet."""

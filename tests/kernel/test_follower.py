@@ -121,6 +121,23 @@ def test_a_new_pod_is_watched_and_named(open_probe: OpenProbe, lab: Lab, recordi
         assert "newbridged from 10.244.2.4 > 10.244.1.3 6/8080: 1 answered 1" in running.records()
 
 
+def test_a_pod_that_gets_its_address_last_is_still_named_by_its_other_end(
+    open_probe: OpenProbe, lab: Lab, recording: Path
+) -> None:
+    with following(lab, _open(open_probe, lab), recording) as running:
+        _watch_all(running)
+        pod = lab.add_pod("late", bridged=True)
+        lab.run_ip("late", "address flush dev eth0")
+        _watch_all(running, PODS + 1)
+        lab.run_ip("late", f"address add {pod.address}/24 dev eth0", "route add default via 10.244.2.1")
+        assert lab.connect("late", "10.244.1.3", BACKEND_PORT) is Answer.ANSWERED
+        running.pods.tell(lab)
+        running.check()
+
+        (life,) = running.lives("vethlate")
+        assert (life["pod"], life["found_by"]) == ("late", "peer")
+
+
 def _make_pods(running: Following, routed: str, bridged: str) -> None:
     running.lab.add_pod(routed)
     running.lab.add_pod(bridged, bridged=True)
