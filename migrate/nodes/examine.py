@@ -1,0 +1,76 @@
+"""Puts the dumps of nodes to everything that can say something about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+import migrate
+from migrate.model.documents import Fact
+from migrate.model.finding import Effect, Finding
+from migrate.model.node_documents import NodeState, NodeStates, RuleHits
+from migrate.nodes.cluster_view import ClusterView
+from migrate.nodes.dump import NodeDump, node_ref
+
+FILE_NAME = "nodes.json"
+FOLDER = "nodes"
+NOT_READ = "NODE-NOT-READ"
+
+Observation: TypeAlias = Finding | Fact | RuleHits
+Examiner: TypeAlias = Callable[[NodeDump, ClusterView | None], Iterator[Observation]]
+"""Says what it sees in a dump. Without a snapshot only what the node alone can tell: facts, leftovers, counters."""
+
+EXAMINERS: tuple[Examiner, ...] = ()
+
+
+def examine(dumps: tuple[NodeDump, ...], view: ClusterView | None, snapshot: str | None) -> NodeStates:
+    """The states of all nodes; `snapshot` is the SHA-256 of what `view` was read from."""
+    nodes = tuple(_state(dump, view) for dump in dumps)
+    findings = tuple(_not_read(dumps, view))
+    return NodeStates(
+        tool_version=migrate.__version__,
+        snapshot=snapshot,
+        complete=not findings and all(node.complete for node in nodes),
+        nodes=nodes,
+        findings=findings,
+    )
+
+
+def _state(dump: NodeDump, view: ClusterView | None) -> NodeState:
+    seen = [observation for examiner in EXAMINERS for observation in examiner(dump, view)]
+    findings = [*dump.problems, *(item for item in seen if isinstance(item, Finding))]
+    return NodeState(
+        name=dump.manifest.name,
+        system=dump.manifest.system,
+        way=dump.manifest.way,
+        taken=dump.manifest.taken,
+        booted=dump.manifest.booted,
+        complete=not dump.problems,
+        files=dump.manifest.files,
+        facts=tuple(
+            sorted((item for item in seen if isinstance(item, Fact)), key=lambda fact: (fact.topic, fact.value))
+        ),
+        findings=tuple(sorted(findings, key=Finding.sort_key)),
+        hits=tuple(sorted((item for item in seen if isinstance(item, RuleHits)), key=_hits_key)),
+    )
+
+
+def _fact_key(fact: Fact) -> tuple[str, str, str]:
+    return (fact.topic, fact.value, fact.detail)
+
+
+def _hits_key(hits: RuleHits) -> tuple[str, str, str]:
+    return (hits.of, hits.verdict, str(hits.at))
+
+
+def _not_read(dumps: tuple[NodeDump, ...], view: ClusterView | None) -> Iterator[Finding]:
+    """Nodes of the cluster that no dump is of: what they enforce is not known."""
+    there = {dump.node for dump in dumps}
+    for raw in view.by_kind.get("Node", ()) if view is not None else ():
+        if raw.ref not in there:
+            yield Finding(
+                id=NOT_READ,
+                detail=f"node {raw.ref.name} was not read",
+                effect=Effect.UNKNOWN,
+                subject=node_ref(raw.ref.name),
+            )
