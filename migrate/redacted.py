@@ -49,7 +49,8 @@ _NOTE_TEXT = """# Redacted
 Names, labels and addresses in these documents are pseudonyms: the same name is the same pseudonym everywhere in this
 folder, and addresses that share a prefix still do. Numbers, ports, times, versions and the structure are as they were.
 Annotations, texts of settings and messages of the cluster are left out. What is derived from the snapshot and from the
-recording was made again from their redacted form. Only who holds the key can link a pseudonym to a name.
+recording was made again from their redacted form. Dumps of nodes are left out. Only who holds the key can link a
+pseudonym to a name.
 """
 
 

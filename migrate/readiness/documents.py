@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -16,9 +16,11 @@ from migrate.files import file_digest
 from migrate.model.audit_documents import Audit
 from migrate.model.cluster import Cluster
 from migrate.model.documents import Fact, SnapshotHeader, Translation, Verification
+from migrate.model.node_documents import NodeStates
 from migrate.model.plan_documents import Plan
 from migrate.model.raw import RawObject
 from migrate.model.refs import ObjectRef
+from migrate.nodes import examine
 from migrate.readiness.future import Future, future_of
 from migrate.scan import snapshot
 from migrate.scan.collector import collector_off
@@ -35,11 +37,13 @@ SNAPSHOT = snapshot.FILE_NAME
 VERIFICATION = "verification.json"
 AUDIT = "audit.json"
 PLAN = "plan.json"
-_Document = TypeVar("_Document", Verification, Audit, Plan)
+NODES = examine.FILE_NAME
+_Document = TypeVar("_Document", Verification, Audit, Plan, NodeStates)
 _NAMES = {
     Verification: ("Verification", "migrate verify"),
     Audit: ("Audit", "migrate audit replay"),
     Plan: ("plan", "migrate plan"),
+    NodeStates: ("description of nodes", "migrate scan --nodes"),
 }
 """What a document is called in messages, and the command that makes it."""
 
@@ -72,21 +76,19 @@ class Documents:
     translation: Translation | None
     verification: Verification | None = None
     audit: Audit | None = None
+    nodes: NodeStates | None = None
     inputs: tuple[Input, ...] = ()
     wishes: Wishes | None = None
     audit_outdated: tuple[str, ...] = ()
 
+    @cached_property
     def by_ref(self) -> dict[ObjectRef, RawObject]:
         """The snapshot's objects by identity."""
         return {raw.ref: raw for raw in self.objects}
 
-    @cached_property
-    def _by_ref(self) -> dict[ObjectRef, RawObject]:
-        return self.by_ref()
-
     def find(self, ref: ObjectRef) -> RawObject | None:
         """The snapshot's object of an identity, if there is one."""
-        return self._by_ref.get(ref)
+        return self.by_ref.get(ref)
 
     @cached_property
     def network_policies(self) -> tuple[tuple[RawObject, NetworkPolicy], ...]:
@@ -128,6 +130,12 @@ class Documents:
         with collector_off():
             return future_of(self.folder, self.header, self.objects, self.cluster, self.translation)
 
+    @cached_property
+    def nodes_outdated(self) -> bool:
+        """Whether the nodes were compared with other objects than those of the snapshot, or with none."""
+        taken = {document.sha256 for document in self.inputs if document.file == SNAPSHOT}
+        return self.nodes is not None and self.nodes.snapshot not in taken
+
     def facts(self, topic: str) -> Iterator[Fact]:
         """What the inventory says on a topic, and is in force."""
         for fact in self.header.facts if self.header is not None else ():
@@ -144,16 +152,16 @@ def read_folder(folder: Path) -> Documents:
     """The documents of a working folder. Raises InputError when there are none or one cannot be used."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; run `migrate scan` first, or name the working folder with --dir")
-    found = [path for path in (folder / SNAPSHOT, folder / TRANSLATION) if path.is_file()]
-    if not found:
+    there = [path for path in (folder / SNAPSHOT, folder / TRANSLATION) if path.is_file()]
+    if not there:
         raise InputError(f"{folder}: neither {SNAPSHOT} nor {TRANSLATION} is there; run `migrate scan` first")
     header, objects, inputs = None, tuple[RawObject, ...](), []
-    if folder / SNAPSHOT in found:
+    if folder / SNAPSHOT in there:
         taken = snapshot.read(folder / SNAPSHOT)
         header, objects = taken.header, tuple(taken.objects)
         inputs.append(input_of(folder / SNAPSHOT, "Snapshot", header.tool_version, header.taken, header.complete))
     translation = None
-    if folder / TRANSLATION in found:
+    if folder / TRANSLATION in there:
         translation = read_translation(folder / TRANSLATION)
         inputs.append(
             input_of(folder / TRANSLATION, "Translation", translation.tool_version, None, translation.complete)
@@ -167,7 +175,18 @@ def read_folder(folder: Path) -> Documents:
         changes = outdated(audit, folder, folder / SNAPSHOT)
         is_complete = audit.complete and not changes
         inputs.append(input_of(folder / AUDIT, "Audit", audit.tool_version, audit.until, is_complete))
-    return Documents(folder, header, objects, translation, verification, audit, tuple(inputs), audit_outdated=changes)
+    nodes = read_optional(folder / NODES, NodeStates)
+    found = Documents(
+        folder, header, objects, translation, verification, audit, nodes, tuple(inputs), audit_outdated=changes
+    )
+    return found if nodes is None else replace(found, inputs=(*inputs, _nodes_input(found, nodes)))
+
+
+def _nodes_input(documents: Documents, nodes: NodeStates) -> Input:
+    """The description of the nodes as an input; it is as old as the dump that was taken first."""
+    made = min((node.taken for node in nodes.nodes if node.taken), default=None)
+    is_complete = nodes.complete and not documents.nodes_outdated
+    return input_of(documents.folder / NODES, "NodeStates", nodes.tool_version, made, is_complete)
 
 
 def read_audit(folder: Path) -> Audit | None:

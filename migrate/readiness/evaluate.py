@@ -96,7 +96,7 @@ def _lacking(check: Check, documents: Documents) -> Iterator[str]:
         Need.TRANSLATION: documents.translation is not None,
         Need.VERIFICATION: documents.verification is not None,
         Need.AUDIT: documents.audit is not None,
-        Need.NODES: False,
+        Need.NODES: documents.nodes is not None,
     }
     yield from (need.value for need in check.needs if not there[need])
     if Need.TRANSLATION in check.needs and documents.lost:

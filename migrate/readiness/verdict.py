@@ -11,7 +11,8 @@ import msgspec
 from migrate.model.audit_documents import Audit
 from migrate.model.documents import SnapshotHeader, Translation, Verification
 from migrate.model.finding import Finding, Severity
-from migrate.readiness import deadlines, traffic
+from migrate.model.node_documents import NodeStates
+from migrate.readiness import deadlines, nodes_read, traffic
 from migrate.readiness.checks import all_checks
 from migrate.readiness.deadlines import AppliedDeadline
 from migrate.readiness.documents import Documents
@@ -80,10 +81,10 @@ def judge(documents: Documents, rules: Mapping[str, Rule], today: date) -> Verdi
     )
     holes = (*_holes(header, translation), *_undecided(documents.verification), *traffic.audit_holes(audit))
     state = _state(bool(blockers), bool(holes), bool(warnings))
-    not_measured = (*holes, *_never_measured(header, translation, audit))
+    not_measured = (*holes, *_never_measured(documents))
     return Verdict(
         state=state,
-        sentence=f"{_sentence(state, blockers, warnings, len(holes))} {_basis(translation, audit)}",
+        sentence=f"{_sentence(state, blockers, warnings, len(holes))} {_basis(translation, audit, documents.nodes)}",
         blockers=blockers,
         warnings=warnings,
         infos=infos,
@@ -141,16 +142,14 @@ def _sentence(state: State, blockers: tuple[FindingGroup, ...], warnings: tuple[
             return "No blocker and no warning was found in what was read."
 
 
-def _basis(translation: Translation | None, audit: Audit | None) -> str:
+def _basis(translation: Translation | None, audit: Audit | None, nodes: NodeStates | None) -> str:
     """What stands behind the verdict and what does not, in one sentence."""
-    proved = translation is not None and not _unproved(translation)
-    if audit is None:
-        parts = ["no live traffic was audited", "no node was inspected"]
-    else:
+    proof = "every" if translation is not None and not _unproved(translation) else "not every"
+    seen = "no live traffic was audited"
+    if audit is not None:
         node = f" on {audit.node}" if audit.node else ""
-        parts = [f"live traffic was audited{node} {traffic.span_text(audit)}", "no rules of a node were inspected"]
-    parts.insert(0, "every policy was proved" if proved else "not every policy was proved")
-    text = f"{parts[0]}, {parts[1]} and {parts[2]}."
+        seen = f"live traffic was audited{node} {traffic.span_text(audit)}"
+    text = f"{proof} policy was proved, {seen} and {nodes_read.basis(nodes)}."
     return text[0].upper() + text[1:]
 
 
@@ -176,15 +175,14 @@ def _holes(header: SnapshotHeader | None, translation: Translation | None) -> It
         yield "A part of the policies: the translation says that it is incomplete."
 
 
-def _never_measured(
-    header: SnapshotHeader | None, translation: Translation | None, audit: Audit | None
-) -> Iterator[str]:
+def _never_measured(documents: Documents) -> Iterator[str]:
     """What no stage has looked at, however complete the documents are."""
+    header, translation = documents.header, documents.translation
     unproved = _unproved(translation)
     if unproved and translation is not None:
         yield f"Proof: {unproved} of {len(translation.results)} results were not compared flow by flow."
-    yield traffic.beyond_audit(audit)
-    yield "Node state: iptables, ipsets, nftables and HNS were not read; what is enforced may differ from the policies."
+    yield traffic.beyond_audit(documents.audit)
+    yield from nodes_read.not_known(documents)
     if header is None:
         return
     topics = [fact for fact in header.facts if fact.state == "unknown"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from migrate.model.audit_documents import Audit
 from migrate.model.documents import SnapshotHeader, Translation, Verification
-from migrate.readiness import traffic
+from migrate.readiness import nodes_read, traffic
 from migrate.readiness.documents import Documents
 from migrate.readiness.traffic import counted
 from migrate.report.document import EvidenceLine, FindingGroup, Step
@@ -21,15 +21,24 @@ def evidence(documents: Documents) -> Iterator[EvidenceLine]:
     yield _translation(documents.translation)
     yield _comparison(documents.verification)
     yield from traffic_lines(documents.audit)
-    yield EvidenceLine(
-        topic="Nodes",
-        state="missing",
-        text="What the nodes enforce (iptables, ipsets, nftables, HNS) was not read.",
-    )
+    yield _nodes(documents)
     accepted = documents.translation.accepted if documents.translation else ()
     if accepted:
         said = ", ".join(map(str, accepted[:3])) + (f" and {len(accepted) - 3} more" if len(accepted) > 3 else "")
         yield EvidenceLine(topic="Accepted", state="partial", text=f"Somebody takes as they are: {said}.")
+
+
+def _nodes(documents: Documents) -> EvidenceLine:
+    states = documents.nodes
+    if states is None:
+        text = f"What the nodes enforce ({nodes_read.RULES}) was not read. `migrate scan --nodes` does."
+        return EvidenceLine(topic="Nodes", state="missing", text=text)
+    differ = sum(bool(node.findings) for node in states.nodes)
+    said = f"something was found on {differ} of them" if differ else "nothing was found on them"
+    basis = nodes_read.basis(states)
+    text = f"{basis[:1].upper()}{basis[1:]}; {said}."
+    whole = states.complete and not documents.nodes_outdated
+    return EvidenceLine(topic="Nodes", state="there" if whole else "partial", text=text)
 
 
 def _snapshot(header: SnapshotHeader | None) -> EvidenceLine:

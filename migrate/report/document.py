@@ -164,7 +164,11 @@ class UncheckedRule(_Part, frozen=True, kw_only=True):
 
 
 class NodeRow(_Part, frozen=True, kw_only=True):
-    """A node of the snapshot. `pods` counts those that run on it, `audited` whether the audit watched it."""
+    """A node of the snapshot or of a dump. `pods` counts those that run on it, `audited`: the audit watched it.
+
+    `read` says how and when its rules were read, None: they were not; `whole` is false when that failed in part.
+    `facts` and `findings` are what its rules say.
+    """
 
     name: str
     pool: str
@@ -174,6 +178,27 @@ class NodeRow(_Part, frozen=True, kw_only=True):
     kubelet: str
     pods: int
     audited: bool
+    read: str | None = None
+    whole: bool = False
+    facts: tuple[Fact, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+class RuleUse(_Part, frozen=True, kw_only=True):
+    """What the counters of rules say, over all nodes that have such a rule: packets that it let through or stopped.
+
+    `since` is the latest start of the counting on these nodes and `until` the earliest end, both RFC 3339: what all
+    counters cover. None where a node does not tell.
+    """
+
+    of: str
+    verdict: str
+    policy: ObjectRef | None
+    nodes: int
+    packets: int
+    bytes: int
+    since: str | None
+    until: str | None
 
 
 class ChangedFinding(_Part, frozen=True, kw_only=True, order=True):
@@ -250,6 +275,7 @@ class Report(_Part, frozen=True, kw_only=True):
     audit: Audit | None
     plan: Plan | None
     nodes: tuple[NodeRow, ...]
+    rule_uses: tuple[RuleUse, ...]
     inventory: Inventory
     unmeasured: tuple[str, ...]
     unchecked: tuple[UncheckedRule, ...]

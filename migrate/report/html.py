@@ -27,6 +27,7 @@ from migrate.report.entries import (
     place_cells,
     policy_entry,
 )
+from migrate.report.nodes import node_items, use_cells
 from migrate.report.policies import Levels
 from migrate.report.source_view import PairReader
 from migrate.report.split import Part
@@ -116,6 +117,10 @@ def render_html(report: Report, pairs: PairReader, levels: Levels, title: str = 
         gaps=[_titled(gap) for gap in report.unmeasured],
         unchecked=_by_lack(report),
         proved=sum(row.proof != "none" for row in report.policies),
+        nodes_read=sum(node.read is not None for node in report.nodes),
+        nodes_compared=any(document.kind == "NodeStates" and document.complete for document in report.inputs),
+        node_items=list(node_items(report.nodes)),
+        rule_uses=first_page([use_cells(use) for use in report.rule_uses if use.packets], ("rule", "rules")),
         **_rows(report, pairs, levels, traffic),
     ).encode()
 
@@ -127,7 +132,7 @@ def _absent(report: Report) -> frozenset[str]:
         for name, there in (
             ("coverage", report.audit is not None),
             ("since", report.since is not None),
-            ("nodes", bool(report.nodes)),
+            ("nodes", bool(report.nodes or report.rule_uses)),
             ("runbook", report.plan is not None),
         )
         if not there

@@ -81,7 +81,7 @@ def make_report(folder: Path, rules: Mapping[str, Rule], now: datetime, baseline
         report = structs.replace(report, since=since(old, report))
     return MadeReport(
         report=report,
-        pairs=PairReader(documents.folder, documents.by_ref()),
+        pairs=PairReader(documents.folder, documents.by_ref),
         levels=Levels(rules, frozenset(report.accepted)),
     )
 

@@ -109,6 +109,7 @@ def narrowed(report: Report, part: Part) -> Report:
         audit=audit,
         plan=None,
         nodes=(),
+        rule_uses=tuple(use for use in report.rule_uses if use.policy and use.policy.namespace in spaces),
         inventory=Inventory(),
         unmeasured=tuple(_gaps(report)),
     )

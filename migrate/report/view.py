@@ -29,7 +29,7 @@ from migrate.report.document import (
     Tally,
     UncheckedRule,
 )
-from migrate.report.nodes import node_rows
+from migrate.report.nodes import node_rows, rule_uses
 from migrate.report.policies import Levels, namespace_rows, policy_rows, standings
 
 
@@ -84,6 +84,7 @@ def build_view(documents: Documents, rules: Mapping[str, Rule], now: datetime) -
         audit=documents.audit,
         plan=None,
         nodes=node_rows(documents),
+        rule_uses=rule_uses(documents.nodes),
         inventory=Inventory(facts=header.facts if header else (), kinds=header.kinds if header else ()),
         unmeasured=judged.not_measured,
         unchecked=tuple(_unchecked(rule, rules) for rule in judged.unchecked),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import date
+from functools import partial
 
 from migrate.model.finding import Finding
+from migrate.model.node_documents import NodeStates
+from migrate.readiness import nodes_read
 from migrate.readiness.documents import Documents
-from migrate.readiness.evaluate import Check, Need
+from migrate.readiness.evaluate import Check, Missing, Need, always
 from migrate.readiness.seen import may_run
 
 _OF_NPM = (
@@ -19,25 +22,50 @@ _OF_NPM = (
     "NODE-NPM-OTHER-BACKEND",
 )
 _OF_WINDOWS = ("NODE-HNS-DRIFT",)
-_OF_ALL = ("NODE-LEFTOVER-AFTER", "WRK-IPTABLES-USERS")
+_OF_CALICO: tuple[str, ...] = ()
+_OF_ALL = ("NODE-DUMP-UNREAD", "NODE-LEFTOVER-AFTER", "WRK-IPTABLES-USERS")
+_OF_A_PART = ("NODE-NOT-READ",)
+"""Those that have something to say only when other nodes were read."""
 
 
-def _nothing(documents: Documents, today: date) -> Iterable[Finding]:
-    """No document of today holds the state of nodes, so that this is never asked."""
-    return ()
+def _found(documents: Documents, today: date, identity: str) -> Iterable[Finding | Missing]:
+    """What the comparison of the nodes found, and which nodes it could not tell of."""
+    if documents.nodes is not None:
+        yield from _of(documents.nodes, identity)
+        yield from map(Missing, nodes_read.not_known(documents))
 
 
-def _on_npm(documents: Documents) -> bool:
-    return may_run(documents, "npm-linux")
+def _only_found(documents: Documents, today: date, identity: str) -> Iterable[Finding]:
+    return () if documents.nodes is None else _of(documents.nodes, identity)
 
 
-def _on_windows(documents: Documents) -> bool:
-    return may_run(documents, "npm-windows")
+def _of(states: NodeStates, identity: str) -> Iterable[Finding]:
+    every = (states.findings, *(node.findings for node in states.nodes))
+    return (finding for findings in every for finding in findings if finding.id == identity)
+
+
+def _concerns(documents: Documents, identity: str, engines: tuple[str, ...]) -> bool:
+    """An engine may run, or it left something on a node that was read."""
+    return may_run(documents, *engines) or any(_only_found(documents, date.min, identity))
+
+
+def _was_read(documents: Documents) -> bool:
+    return documents.nodes is not None
+
+
+def _check(identity: str, concerns: Callable[[Documents], bool] = always) -> Check:
+    return Check(identity, partial(_found, identity=identity), needs=_NODES, concerns=concerns)
+
+
+def _check_for(identity: str, *engines: str) -> Check:
+    return _check(identity, partial(_concerns, identity=identity, engines=engines))
 
 
 _NODES = (Need.SNAPSHOT, Need.NODES)
 CHECKS = (
-    *(Check(identity, _nothing, needs=_NODES, concerns=_on_npm) for identity in _OF_NPM),
-    *(Check(identity, _nothing, needs=_NODES, concerns=_on_windows) for identity in _OF_WINDOWS),
-    *(Check(identity, _nothing, needs=_NODES) for identity in _OF_ALL),
+    *(_check_for(identity, "npm-linux") for identity in _OF_NPM),
+    *(_check_for(identity, "npm-windows") for identity in _OF_WINDOWS),
+    *(_check_for(identity, "calico") for identity in _OF_CALICO),
+    *(_check(identity) for identity in _OF_ALL),
+    *(Check(one, partial(_only_found, identity=one), needs=_NODES, concerns=_was_read) for one in _OF_A_PART),
 )

@@ -1,0 +1,113 @@
+"""What the dumps of nodes say, over folders that the real scan made."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from migrate.errors import InputError
+from migrate.files import file_digest
+from migrate.model.documents import Fact
+from migrate.model.node_documents import NodeStates
+from migrate.nodes.cluster_view import ClusterView
+from migrate.nodes.dump import read_dumps
+from migrate.nodes.examine import FILE_NAME, examine
+from migrate.readiness.documents import SNAPSHOT, read_folder
+from migrate.readiness.rules import load_rules
+from migrate.readiness.verdict import judge
+from migrate.report.made import make_report
+from migrate.scan import snapshot
+from tests.readiness.scenes import TODAY, Scene
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+WHOLE = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n"
+CUT = WHOLE.removesuffix("COMMIT\n")
+
+
+@pytest.fixture
+def cluster(scene: Scene) -> Scene:
+    """A cluster with the nodes n1 and n2."""
+    return scene.scan("npm")
+
+
+def nodes(scene: Scene, snapshot_digest: str | None = None, **dumps: str) -> NodeStates:
+    """The state of nodes by what iptables-save printed on them, kept in the working folder."""
+    for name, text in dumps.items():
+        (scene.folder / "nodes" / name).mkdir(parents=True)
+        (scene.folder / "nodes" / name / "iptables-nft-save.txt").write_text(text, encoding="utf-8")
+    taken = snapshot.read(scene.folder / SNAPSHOT)
+    view = ClusterView(taken.header, tuple(taken.objects))
+    digest = snapshot_digest or file_digest(scene.folder / SNAPSHOT).hex()
+    states = examine(read_dumps(scene.folder / "nodes"), view, digest)
+    (scene.folder / FILE_NAME).write_bytes(msgspec.json.encode(states))
+    return states
+
+
+def test_without_dumps_rules_about_nodes_are_not_checked(cluster: Scene) -> None:
+    assert cluster.ask("NODE-DUMP-UNREAD").lacks == ("what the nodes enforce: `migrate scan --nodes`",)
+    assert cluster.ask("NODE-NOT-READ").lacks == ()
+
+
+def test_a_node_that_was_forgotten_is_found(cluster: Scene) -> None:
+    states = nodes(cluster, n1=WHOLE)
+    found = cluster.ask("NODE-NOT-READ")
+
+    assert not states.complete
+    assert "node n2 was not read" in found.details
+    assert "node n1" not in found.details
+    assert any("n2 was not read" in lack for lack in cluster.ask("NODE-NPM-JUMP").lacks)
+
+
+def test_a_dump_that_is_cut_off_is_found_with_its_line(cluster: Scene) -> None:
+    nodes(cluster, n1=CUT, n2=WHOLE)
+    found = cluster.ask("NODE-DUMP-UNREAD")
+
+    assert "n1/iptables-nft-save.txt:4" in found.details
+    assert [finding.subject.name for finding in found.findings if finding.subject] == ["n1"]
+
+
+def test_whole_dumps_leave_nothing_unread(cluster: Scene) -> None:
+    nodes(cluster, n1=WHOLE, n2=WHOLE)
+
+    assert cluster.ask("NODE-DUMP-UNREAD").findings == ()
+
+
+def test_nodes_that_were_compared_with_another_snapshot_are_not_relied_on(cluster: Scene) -> None:
+    nodes(cluster, "0" * 64, n1=WHOLE, n2=WHOLE)
+    documents = read_folder(cluster.folder)
+    (read,) = [document for document in documents.inputs if document.kind == "NodeStates"]
+
+    assert not read.complete
+    assert "compared with another snapshot" in "\n".join(judge(documents, load_rules(), TODAY).not_measured)
+
+
+def test_the_verdict_says_how_many_nodes_were_read(cluster: Scene) -> None:
+    before = judge(read_folder(cluster.folder), load_rules(), TODAY)
+    nodes(cluster, n1=WHOLE)
+    after = judge(read_folder(cluster.folder), load_rules(), TODAY)
+
+    assert "no rules of a node were inspected" in before.sentence
+    assert "the rules of 1 of" in after.sentence
+
+
+def test_the_report_shows_what_the_rules_of_a_node_say(cluster: Scene) -> None:
+    states = nodes(cluster, n1=CUT, n2=WHOLE)
+    fact = Fact(topic="packet filter", value="nft", detail="a word of its own")
+    read = [msgspec.structs.replace(node, facts=(fact,)) for node in states.nodes]
+    (cluster.folder / FILE_NAME).write_bytes(msgspec.json.encode(msgspec.structs.replace(states, nodes=tuple(read))))
+    made = make_report(cluster.folder, load_rules(), NOW)
+    rows = {row.name: row for row in made.report.nodes}
+    page = made.html().decode()
+
+    assert (rows["n1"].read, rows["n1"].whole, rows["n2"].whole) == ("by hand", False, True)
+    assert "a word of its own" in page
+    assert "n1/iptables-nft-save.txt:4" in page
+
+
+def test_a_document_that_is_none_is_refused(cluster: Scene) -> None:
+    (cluster.folder / FILE_NAME).write_text("{}", encoding="utf-8")
+
+    with pytest.raises(InputError, match="is no description of nodes of this version"):
+        read_folder(cluster.folder)
