@@ -24,7 +24,7 @@ from tests.kernel.audited_lab import (
     write_policies,
 )
 from tests.kernel.kube_lab import OUTSIDE, OUTSIDE_ADDRESS, SERVICE, SERVICE_PORT, Answer, Lab
-from tests.kernel.lab import inside, run, unmount
+from tests.kernel.lab import inside, run
 
 pytestmark = pytest.mark.kernel
 
@@ -60,15 +60,6 @@ def folder(lab: Lab, tmp_path: Path) -> Path:
     """A working folder with a snapshot of the lab and two policies."""
     working_folder(tmp_path, lab, [B_FROM_A, A_TO_B])
     return tmp_path
-
-
-@pytest.fixture
-def bpffs(tmp_path: Path) -> Iterator[Path]:
-    """A folder for the bpf filesystem of one audit."""
-    made = tmp_path / "bpf"
-    made.mkdir()
-    yield made
-    unmount(made)
 
 
 def talk(lab: Lab) -> None:

@@ -39,14 +39,6 @@ def lab() -> Iterator[Lab]:
 
 
 @pytest.fixture
-def bpffs(tmp_path: Path) -> Iterator[Path]:
-    made = tmp_path / "bpf"
-    made.mkdir()
-    yield made
-    unmount(made)
-
-
-@pytest.fixture
 def folder(lab: Lab, tmp_path: Path) -> Path:
     """A working folder."""
     made = tmp_path / "work"

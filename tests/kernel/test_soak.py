@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.kernel.lab import unmount
 from tests.kernel.soak import soak
 
 pytestmark = pytest.mark.kernel
 
 FLOWS, SECONDS = 100_000, 300
-
-
-@pytest.fixture
-def bpffs(tmp_path: Path) -> Iterator[Path]:
-    made = tmp_path / "bpf"
-    made.mkdir()
-    yield made
-    unmount(made)
 
 
 def test_all_flows_of_a_busy_node_are_recorded_and_nothing_is_left(tmp_path: Path, bpffs: Path) -> None:
