@@ -65,13 +65,7 @@ def build_view(documents: Documents, rules: Mapping[str, Rule], now: datetime) -
         networkpolicy=translation.networkpolicy if translation else None,
         scope=None,
         complete=complete,
-        answer=Answer(
-            state=judged.state,
-            word=words.STATE_ANSWERS[judged.state],
-            sentence=judged.sentence,
-            evidence=tuple(evidence(documents)),
-            first=tuple(first_steps(documents, groups, complete=complete)),
-        ),
+        answer=_answer(documents, judged, groups, complete=complete),
         since=None,
         deadlines=tuple(_deadline(each) for each in judged.deadlines),
         summary=_summary(policies, namespaces, judged, selected),
@@ -89,6 +83,16 @@ def build_view(documents: Documents, rules: Mapping[str, Rule], now: datetime) -
         unmeasured=judged.not_measured,
         unchecked=tuple(_unchecked(rule, rules) for rule in judged.unchecked),
         inputs=documents.inputs,
+    )
+
+
+def _answer(documents: Documents, judged: verdict.Verdict, groups: Sequence[FindingGroup], *, complete: bool) -> Answer:
+    return Answer(
+        state=judged.state,
+        word=words.STATE_ANSWERS[judged.state],
+        sentence=judged.sentence,
+        evidence=tuple(evidence(documents)),
+        first=tuple(first_steps(documents, groups, complete=complete)),
     )
 
 
