@@ -84,8 +84,10 @@ def report(
 ) -> None:
     """Write the readiness report: may we cut over, what stands in the way, what became of each policy.
 
-    Exit status 1 for findings at --fail-on, 4 when a document says that something could not be read.
+    Exit status 1 for findings at --fail-on, 4 when a document says that something could not be read,
+    or a result with --redact is not that of the original.
     """
+    from migrate.cli.emit import hint
     from migrate.workflow import run_report
 
     if (split_by is None) != (output_dir is None):
@@ -94,7 +96,7 @@ def report(
         raise InputError("--split-by writes many files: give --output-dir alone, without --output-file")
     if redact and baseline is not None:
         raise InputError("--redact: a baseline has the real names; redact both folders, and compare their reports")
-    with _source(folder, redact=redact) as source:
+    with _source(folder, redact=redact) as (source, differs):
         made = run_report(source, options.now(), baseline)
         if split_by is not None and output_dir is not None:
             _write_parts(made, split_by, output_dir, output, fail_on)
@@ -103,20 +105,26 @@ def report(
             _write(made, output, place if output is ReportFormat.HTML else output_file, fail_on)
         if github_summary:
             _append_summary(made)
-    raise typer.Exit(_status(made, fail_on))
+    for line in differs:
+        hint(f"not as in the original: {line}", quiet=False)
+    raise typer.Exit(_status(made, fail_on) or (ExitStatus.INCOMPLETE if differs else ExitStatus.FINE))
 
 
 @contextmanager
-def _source(folder: Path, *, redact: bool) -> Iterator[Path]:
-    """The folder to report on: the working folder, or a redacted one that lasts as long as this."""
+def _source(folder: Path, *, redact: bool) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """The folder to report on, and in what its results are not those of the original.
+
+    It is the working folder, or a redacted one that lasts as long as this.
+    """
     if not redact:
-        yield folder
+        yield folder, ()
         return
     from migrate.redacted import KEY_FILE, redact_documents, redaction_key
 
     with TemporaryDirectory(prefix="migrate-redact-") as place:
         key = redaction_key(folder / KEY_FILE)
-        yield redact_documents(folder, Path(place) / "migration", key, options.now()).folder
+        done = redact_documents(folder, Path(place) / "migration", key, options.now())
+        yield done.folder, done.differs
 
 
 def _write(made: MadeReport, output: ReportFormat, place: Path | None, fail_on: FailOn) -> None:

@@ -268,6 +268,18 @@ def test_a_report_may_be_redacted_alone(folder: Path) -> None:
     assert [row["name"] for row in again["namespaces"]] == names
 
 
+@pytest.mark.parametrize("command", [("redact", "--output-dir", "shown"), ("report", "--redact")])
+def test_results_that_are_not_those_of_the_original_are_told(folder: Path, command: tuple[str, ...]) -> None:
+    place = folder / "translation.json"
+    text = place.read_text(encoding="utf-8")
+    assert '"exact"' in text
+    place.write_text(text.replace('"exact"', '"changed"', 1), encoding="utf-8")
+
+    ended = migrate(folder.parent, command[0], "-d", folder, *command[1:])
+    assert ended.status == 4
+    assert "not as in the original: translation.json" in ended.stderr
+
+
 def test_a_redacted_report_has_no_baseline(folder: Path) -> None:
     ended = migrate(folder.parent, "report", "-d", folder, "--redact", "--baseline", "old.json")
     assert ended.status == 2
