@@ -9,8 +9,21 @@
 
 /* The fields that are read of the kernel's own structs; their places come from its BTF. */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct ns_common {
+	unsigned int inum;
+};
+
+struct net {
+	struct ns_common ns;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
 struct net_device {
 	int ifindex;
+	possible_net_t nd_net;
 };
 
 struct dst_entry {
@@ -18,6 +31,7 @@ struct dst_entry {
 };
 
 struct sk_buff {
+	struct net_device *dev;
 	unsigned int len;
 	u16 protocol;
 	u16 network_header;
@@ -34,9 +48,9 @@ struct sk_buff {
 		value_;								\
 	})
 
-enum wanted { REASON, PLACE_BEGIN, PLACE_END, WANTED };
+enum wanted { REASON, PLACE_BEGIN, PLACE_END, NAMESPACE, WANTED };
 
-/* Which drops count: the number of netfilter's reason, or the place in the kernel's text. */
+/* Which drops count: the number of netfilter's reason, or the place in the kernel's text; in which network namespace. */
 ARRAY(drop_ctl, u64, WANTED);
 HASH(watched, u32, u32, 4096);
 HASH(drops, struct flow_key, struct flow_value, 8192);
@@ -48,12 +62,19 @@ static __always_inline u64 wanted(u32 entry)
 	return value ? *value : 0;
 }
 
-static __always_inline u32 outgoing(struct sk_buff *skb)
+static __always_inline struct net_device *outgoing(struct sk_buff *skb)
 {
 	struct dst_entry *route = (void *)(FIELD(skb, _skb_refdst) & ~7UL);
-	struct net_device *device = route ? FIELD(route, dev) : 0;
 
-	return device ? FIELD(device, ifindex) : 0;
+	return route ? FIELD(route, dev) : 0;
+}
+
+/* Interfaces have numbers of their own in each network namespace, and the tracepoint sees the drops of all. */
+static __always_inline int is_of_node(struct net_device *device)
+{
+	struct net *owner = device ? FIELD(device, nd_net.net) : 0;
+
+	return owner && FIELD(owner, ns.inum) == wanted(NAMESPACE);
 }
 
 /* The tc program saw the packet, or one of its connection, before netfilter did. */
@@ -97,12 +118,15 @@ static __always_inline int note_drop(struct sk_buff *skb)
 {
 	struct packet packet = {};
 	struct flow_key key = {};
+	struct net_device *device = FIELD(skb, dev), *out = outgoing(skb);
 	u32 ifindex = FIELD(skb, skb_iif);
 	u8 direction = FROM_POD;
 	u16 type = FIELD(skb, protocol);
 
+	if (!is_of_node(device ? device : out))
+		return 0;
 	if (!LOOKUP(watched, &ifindex)) {
-		ifindex = outgoing(skb);
+		ifindex = out ? FIELD(out, ifindex) : 0;
 		direction = TO_POD;
 		if (!LOOKUP(watched, &ifindex))
 			return 0;

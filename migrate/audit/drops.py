@@ -16,7 +16,8 @@ from migrate.audit.libbpf import BpfObject, KernelRefusalError, Map
 _SHARED = ("connections", "stats", "ctl")
 _OWN = ("drop_ctl", "watched", "drops")
 _LINK = "drop-link"
-_REASON, _BEGIN, _END = 0, 1, 2
+_REASON, _BEGIN, _END, _NAMESPACE = 0, 1, 2, 3
+_OWN_NAMESPACE = Path("/proc/thread-self/ns/net")
 _TRACEPOINT = "kfree_skb"
 _SYMBOLS = Path("/proc/kallsyms")
 _PLACE = "nf_hook_slow"
@@ -80,6 +81,7 @@ def _load(path: Path, shared: Mapping[str, Map], place: str) -> Drops:
             loaded.reuse(name, shared[name])
         loaded.load()
         settings = loaded.map("drop_ctl")
+        settings.put(_index(_NAMESPACE), _OWN_NAMESPACE.stat().st_ino.to_bytes(8, "little"))
         link = None if place else _attach_by_reason(loaded, settings)
         if link is None:
             link = _attach_by_place(loaded, settings, place or _PLACE)

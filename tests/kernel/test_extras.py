@@ -235,6 +235,28 @@ def test_drops_of_others_are_not_counted(
     assert _drops(probe) == {}
 
 
+def test_drops_of_another_network_namespace_are_not_counted(
+    node: Node, pods: tuple[tuple[int, str], tuple[int, str]], open_probe: OpenProbe
+) -> None:
+    """Interfaces have numbers of their own in each namespace, and the pod's has that of a watched one."""
+    (_, client), (_, server) = pods
+    with inside(node.name):
+        probe = open_probe(extras=False)
+        names = ("connections", "stats", "ctl")
+        drops = open_drops(objects(), dict(zip(names, probe.maps(*names), strict=True)), None)
+    with inside(server):
+        drops.watch(socket.if_nametoindex("eth0"))
+        run("iptables", "-w", "-A", "INPUT", "-p", "tcp", "--dport", "9007", "-j", "DROP")
+
+    _connect(client, "10.77.2.2", 9007)
+
+    with inside(server):
+        assert "[0:0] -A INPUT" not in run("iptables-save", "-c")
+    found = [entry for batch in drops.table.batches() for entry in batch]
+    drops.close()
+    assert found == []
+
+
 def test_extras_go_on_with_a_new_process(
     node: Node, pods: tuple[tuple[int, str], tuple[int, str]], bpffs: Path
 ) -> None:
