@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from migrate.model.documents import Fact
+from migrate.model.documents import Fact, SnapshotHeader
 from migrate.model.finding import Finding
 from migrate.model.refs import Location, ObjectRef
 
@@ -93,3 +93,9 @@ class NodeStates(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forb
     complete: bool = True
     nodes: tuple[NodeState, ...] = ()
     findings: tuple[Finding, ...] = ()
+
+
+class SnapshotWithNodes(SnapshotHeader, frozen=True, kw_only=True, rename="camel"):
+    """What `migrate scan -o json` prints where there are dumps of nodes: the snapshot's header, and nodes.json."""
+
+    node_states: NodeStates

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -12,6 +13,7 @@ import msgspec
 
 import migrate
 from migrate.errors import InputError
+from migrate.files import file_digest
 from migrate.model.finding import Effect, Finding
 from migrate.model.hns import HnsState
 from migrate.model.ip_sets import IpSets
@@ -27,6 +29,8 @@ from migrate.sources.node.iptables_save import salvage_iptables_save
 UNREAD = "NODE-DUMP-UNREAD"
 _MOST = 5
 """Complaints of one file that are told one by one."""
+_MOST_MIB = 256
+"""Of one file. Rules of 20,000 Services are a twentieth of that."""
 _RULES = {
     files.IPTABLES_LEGACY: (Backend.LEGACY, 4),
     files.IP6TABLES_LEGACY: (Backend.LEGACY, 6),
@@ -96,27 +100,62 @@ def node_ref(name: str) -> ObjectRef:
 
 def read_dumps(folder: Path) -> tuple[NodeDump, ...]:
     """The dumps in a folder: of one node, or one folder for each; by name. Raises InputError when there is none."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give the folder of a node's dump, or of one folder per node")
-    below = sorted(path for path in folder.iterdir() if path.is_dir() and _is_dump(path))
-    if not below and not _is_dump(folder):
-        known = ", ".join(printed.name for printed in (files.IPTABLES_NFT, files.IPSET, files.HNS_ENDPOINTS))
-        raise InputError(f"{folder}: no dump of a node is in it (such as {known}); `migrate scan node` makes one")
-    dumps = [read_dump(path) for path in (below or [folder])]
+    dumps = [read_dump(path) for path in dump_folders(folder)]
     twice = {dump.manifest.name for dump in dumps if sum(dump.node == other.node for other in dumps) > 1}
     if twice:
         raise InputError(f"{folder}: two dumps are of node {min(twice)}; take one of them away")
     return tuple(sorted(dumps, key=lambda dump: dump.manifest.name))
 
 
+def dump_folders(folder: Path) -> tuple[Path, ...]:
+    """The folders of single dumps: those in a folder, or else itself. Raises InputError when there is none."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the folder of a node's dump, or of one folder per node")
+    try:
+        below = tuple(sorted(path for path in folder.iterdir() if path.is_dir() and _is_dump(path)))
+        found = below or ((folder,) if _is_dump(folder) else ())
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read: {error.strerror}; change its rights") from error
+    if not found:
+        known = ", ".join(printed.name for printed in (files.IPTABLES_NFT, files.IPSET, files.HNS_ENDPOINTS))
+        raise InputError(f"{folder}: no dump of a node is in it (such as {known}); `migrate scan node` makes one")
+    return found
+
+
 def read_dump(folder: Path) -> NodeDump:
-    """The dump of one node. Raises InputError when its node.json is there and is none, or a file cannot be read."""
+    """The dump of one node. Raises InputError when its node.json is there and is none."""
+    paths, unusable = dump_files(folder)
+    return _Reader(folder, _manifest(folder, paths), paths, unusable).dump()
+
+
+def read_manifest(folder: Path) -> NodeManifest:
+    """Whose dump a folder is, and what it holds. Raises InputError when its node.json is none."""
+    return _manifest(folder, dump_files(folder)[0])
+
+
+def dump_files(folder: Path) -> tuple[dict[Printed, tuple[Path, ...]], dict[str, str]]:
+    """The files of a dump by what they are, and by name why others of them cannot be used."""
     paths: dict[Printed, tuple[Path, ...]] = {}
+    unusable: dict[str, str] = {}
     for path in sorted(folder.iterdir()):
-        printed = printed_as(path.name) if path.is_file() else None
-        if printed is not None:
+        printed = None if path.is_dir() else printed_as(path.name)
+        why = "" if printed is None else _unusable(path)
+        if why:
+            unusable[path.name] = why
+        elif printed is not None:
             paths[printed] = (*paths.get(printed, ()), path)
-    return _Reader(folder, _manifest(folder, paths), paths).dump()
+    return paths, unusable
+
+
+def _unusable(path: Path) -> str:
+    """Why a file is none to read; else empty. Links could lead out of the dump."""
+    if path.is_symlink() or not path.is_file():
+        return "is no plain file; put the file itself there"
+    if not os.access(path, os.R_OK):
+        return "cannot be read: permission denied; change its rights"
+    if path.stat().st_size > _MOST_MIB << 20:
+        return f"is larger than {_MOST_MIB} MiB, which no node prints; it was not read"
+    return ""
 
 
 def _is_dump(folder: Path) -> bool:
@@ -153,10 +192,17 @@ def _shown(folder: Path, path: Path) -> str:
 class _Reader:
     """Reads the files of one dump, and notes what is wrong with them."""
 
-    def __init__(self, folder: Path, manifest: NodeManifest, paths: dict[Printed, tuple[Path, ...]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: NodeManifest,
+        paths: dict[Printed, tuple[Path, ...]],
+        unusable: dict[str, str],
+    ) -> None:
         self._folder = folder
         self._manifest = manifest
         self._paths = paths
+        self._unusable = unusable
         self._problems: list[Finding] = []
 
     def dump(self) -> NodeDump:
@@ -187,9 +233,22 @@ class _Reader:
         return read
 
     def _not_read(self) -> Iterator[Finding]:
+        for name, why in self._unusable.items():
+            yield self._problem(f"{self._folder.name}/{name}: {why}")
         for file in self._manifest.files:
             if file.status == "failed":
                 yield self._problem(f"{file.name}: `{file.command}` failed: {file.detail}")
+            elif file.status == "read" and file.name not in self._unusable:
+                yield from self._changed(file)
+
+    def _changed(self, file: NodeFile) -> Iterator[Finding]:
+        """A file that is not what its node.json describes."""
+        there = {path.name: path for paths in self._paths.values() for path in paths}
+        place = f"{self._folder.name}/{file.name}"
+        if file.name not in there:
+            yield self._problem(f"{place}: {MANIFEST} lists it as read, and it is not there; copy the whole folder")
+        elif file.sha256 is not None and file_digest(there[file.name]).hex() != file.sha256:
+            yield self._problem(f"{place}: is not what was read on the node (another SHA-256); take the dump again")
 
     def _problem(self, detail: str) -> Finding:
         return Finding(id=UNREAD, detail=detail, effect=Effect.UNKNOWN, subject=node_ref(self._manifest.name))
