@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 NEEDED = {"CAP_BPF": 39, "CAP_NET_ADMIN": 12, "CAP_PERFMON": 38}
@@ -10,11 +11,11 @@ _INCLUDED = ("CAP_BPF", "CAP_PERFMON")
 """What CAP_SYS_ADMIN includes."""
 
 
-def missing_capabilities() -> list[str]:
-    """Those of NEEDED that this process does not have."""
+def missing_capabilities(needed: Mapping[str, int] = NEEDED) -> list[str]:
+    """Those of `needed` (names and bits) that this process does not have."""
     effective = _effective()
     included = _INCLUDED if effective >> _SYS_ADMIN & 1 else ()
-    return [name for name, bit in NEEDED.items() if not effective >> bit & 1 and name not in included]
+    return [name for name, bit in needed.items() if not effective >> bit & 1 and name not in included]
 
 
 def is_administrator() -> bool:
