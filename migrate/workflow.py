@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from migrate.compared import VerifyRequest
     from migrate.model.documents import Explanation, Lint, Simulation, Translation, Verification
     from migrate.model.finding import Finding, Severity
+    from migrate.model.node_documents import NodeStates
     from migrate.model.plan_documents import Plan, PlanCheck
     from migrate.model.raw import RawObject
     from migrate.readiness.route import Wishes
@@ -110,6 +111,47 @@ def run_scan(
     taking = take_snapshot(inputs, stdin, taken, progress)
     snapshot.write(folder / snapshot.FILE_NAME, taking.header, taking.objects)
     return taking
+
+
+def run_scan_with_nodes(
+    inputs: ScanInputs,
+    folder: Path,
+    taken: str,
+    dumps: Sequence[Path],
+    *,
+    stdin: BinaryIO | None = None,
+    progress: Progress,
+) -> tuple[Snapshot, NodeStates | None]:
+    """Take a snapshot, and compare the dumps of nodes with it: those in the folder, and `dumps`, which go there.
+
+    What the nodes say is None where there are no dumps. After an InputError or ClusterError about the inputs nothing
+    was written.
+    """
+    from migrate.nodes.working import examine_folder, find_dumps, kept_dumps, take_over
+
+    found = find_dumps(dumps)
+    kept_dumps(folder)
+    snapshot = run_scan(inputs, folder, taken, stdin=stdin, progress=progress)
+    take_over(folder, found)
+    return snapshot, examine_folder(folder, snapshot.header, snapshot.objects)
+
+
+def run_node_scan(
+    folder: Path, name: str, host_root: Path, taken: str, *, progress: Progress
+) -> tuple[Path, NodeStates]:
+    """Read the node on which this runs into a working folder; the dump's place, and what it says by itself.
+
+    Raises InputError when this process may not read it, or the place cannot be written; then nothing was.
+    """
+    from migrate.collect.host import host_at
+    from migrate.collect.node import read_node
+    from migrate.nodes.dump import read_dump
+    from migrate.nodes.examine import FOLDER, examine
+    from migrate.nodes.written import write_dump
+
+    reading = read_node(host_at(host_root), name, taken, progress=progress)
+    place = write_dump(folder / FOLDER, reading.manifest, reading.bodies)
+    return place, examine((read_dump(place),), None, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from migrate.cli.plan import plan
 from migrate.cli.redact import redact
 from migrate.cli.report import report
 from migrate.cli.rules import rules
-from migrate.cli.scan import scan
+from migrate.cli.scan import scan_app
 from migrate.cli.simulate import simulate
 from migrate.cli.translate import translate
 from migrate.cli.values import values
@@ -55,7 +55,7 @@ def root(
     """Take a Kubernetes cluster from Azure NPM, Calico or kubenet to Cilium without a surprise at cutover."""
 
 
-app.command()(scan)
+app.add_typer(scan_app, name="scan")
 app.command()(translate)
 app.command()(verify)
 app.command()(simulate)

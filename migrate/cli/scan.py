@@ -1,25 +1,35 @@
-"""`migrate scan`: an inventory of a cluster, or of a folder of its objects."""
+"""`migrate scan`: an inventory of a cluster, or of a folder of its objects; with dumps of nodes, what these enforce."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
 from migrate.cli import options
+from migrate.cli.scan_node import scan_node
 from migrate.errors import ExitStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from rich.table import Table
 
     from migrate.model.documents import Fact, KindCount, SnapshotHeader
-    from migrate.model.finding import Finding
+    from migrate.model.node_documents import NodeStates
+
+scan_app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
+NodeDumps = Annotated[
+    list[Path] | None,
+    typer.Option("--node-dump", help="A node's dump, or a folder with one folder per node; repeat it."),
+]
 
 
+@scan_app.callback(invoke_without_command=True)
 def scan(
+    invoked: typer.Context,
     filename: options.Filename = None,
     context: options.Context = None,
     kubeconfig: options.Kubeconfig = None,
@@ -28,28 +38,58 @@ def scan(
     as_user: options.AsUser = None,
     as_group: options.AsGroup = None,
     az_json: options.AzJson = None,
+    node_dump: NodeDumps = None,
     output_dir: options.OutputDir = options.WORKING_FOLDER,
     output: options.Output = options.OutputFormat.TABLE,
     quiet: options.Quiet = False,
 ) -> None:
     """Take an inventory of a cluster's policies and data plane. Only reads; writes snapshot.jsonl.gz.
 
-    Exit status 4 when something could not be read.
+    Dumps of nodes (--node-dump, and those in nodes/ already) are compared with it into nodes.json. Exit status 4 when
+    something could not be read.
     """
+    if invoked.invoked_subcommand is not None:
+        return
     from migrate.cli.emit import document_text, emit, hint, reading_progress
     from migrate.scan.snapshot import FILE_NAME
-    from migrate.workflow import run_scan
+    from migrate.workflow import run_scan_with_nodes
 
     inputs = options.scan_inputs(filename, context, kubeconfig, namespace, all_namespaces, as_user, as_group, az_json)
     taken = options.rfc3339(options.now())
+    dumps = node_dump or []
     with reading_progress(quiet) as progress:
-        snapshot = run_scan(inputs, output_dir, taken, stdin=_stdin(), progress=progress)
+        snapshot, nodes = run_scan_with_nodes(inputs, output_dir, taken, dumps, stdin=_stdin(), progress=progress)
     hint(f"wrote {output_dir / FILE_NAME} with {len(snapshot.objects)} objects", quiet)
+    if nodes is not None:
+        hint(_examined(output_dir, nodes, new=bool(dumps)), quiet)
     header = snapshot.header
-    emit(_tables(header) if output is options.OutputFormat.TABLE else document_text(header, output))
-    if not header.complete:
+    document = header if nodes is None else _with_nodes(header, nodes)
+    emit(_tables(header, nodes) if output is options.OutputFormat.TABLE else document_text(document, output))
+    if not header.complete or (nodes is not None and not nodes.complete):
         hint("incomplete: the findings say what could not be read", quiet)
         raise typer.Exit(ExitStatus.INCOMPLETE)
+
+
+scan_app.command("node")(scan_node)
+
+
+def _examined(folder: Path, nodes: NodeStates, *, new: bool) -> str:
+    """What was compared; of dumps that were there before, from when they are."""
+    from migrate.nodes.examine import FILE_NAME, FOLDER
+
+    times = sorted(node.taken or "an unknown time" for node in nodes.nodes)
+    between = times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]}"
+    count = f"{len(nodes.nodes)} node" + ("" if len(nodes.nodes) == 1 else "s")
+    again = "" if new else f"; they were in {folder / FOLDER} already, and --node-dump takes newer ones"
+    return f"wrote {folder / FILE_NAME} with {count}, by dumps of {between}{again}"
+
+
+def _with_nodes(header: SnapshotHeader, nodes: NodeStates) -> SnapshotHeader:
+    import msgspec
+
+    from migrate.model.node_documents import SnapshotWithNodes
+
+    return SnapshotWithNodes(**msgspec.structs.asdict(header), node_states=nodes)
 
 
 def _stdin() -> BinaryIO | None:
@@ -57,46 +97,28 @@ def _stdin() -> BinaryIO | None:
     return None if sys.stdin is None else sys.stdin.buffer
 
 
-def _tables(header: SnapshotHeader) -> str:
+def _tables(header: SnapshotHeader, nodes: NodeStates | None) -> str:
     from migrate.cli.emit import plain, table_text
+    from migrate.cli.node_tables import nodes_parts
+    from migrate.cli.tables import findings_table
 
     version = f", Kubernetes {header.server_version}" if header.server_version else ""
     state = "complete" if header.complete else "incomplete"
-    tables = [_facts(header.facts), _kinds(header.kinds), *([_findings(header.findings)] if header.findings else [])]
-    return table_text(plain(f"{header.name} ({header.origin}{version}), {state}", "bold"), *tables)
+    findings = [findings_table(header.findings)] if header.findings else []
+    tables = [_facts(header.facts), _kinds(header.kinds), *findings]
+    of_nodes = () if nodes is None else nodes_parts(nodes)
+    return table_text(plain(f"{header.name} ({header.origin}{version}), {state}", "bold"), *tables, *of_nodes)
 
 
 def _facts(facts: Sequence[Fact]) -> Table:
-    rows = [(fact.topic, fact.value, fact.state, "; ".join(_statements(fact))) for fact in facts]
-    return _table("Facts", ("topic", "value", "state", "evidence"), rows)
+    from migrate.cli.tables import statements, table
 
-
-def _statements(fact: Fact) -> Iterator[str]:
-    if fact.detail:
-        yield fact.detail
-    for evidence in fact.evidence:
-        yield f"{evidence.object} {evidence.field}={evidence.value}"
+    rows = [(fact.topic, fact.value, fact.state, "; ".join(statements(fact))) for fact in facts]
+    return table("Facts", ("topic", "value", "state", "evidence"), rows)
 
 
 def _kinds(kinds: Sequence[KindCount]) -> Table:
+    from migrate.cli.tables import table
+
     rows = [(kind.kind, kind.api_version, kind.status, str(kind.count)) for kind in kinds if kind.status != "absent"]
-    return _table("Objects", ("kind", "version", "status", "count"), rows)
-
-
-def _findings(findings: Sequence[Finding]) -> Table:
-    rows = [(finding.id, finding.detail, str(finding.at or "")) for finding in findings]
-    return _table("Findings", ("id", "what", "where"), rows)
-
-
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    from rich import box
-    from rich.table import Column, Table
-
-    from migrate.cli.emit import plain
-
-    # Evidence is there to be read and copied: it is wrapped, never cut.
-    headings = [Column(column, overflow="fold") for column in columns]
-    table = Table(*headings, title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        table.add_row(*map(plain, row))
-    return table
+    return table("Objects", ("kind", "version", "status", "count"), rows)

@@ -1,0 +1,66 @@
+"""`migrate scan node`: what the node enforces on which this runs."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from migrate.cli import options
+from migrate.errors import ExitStatus, InputError
+
+Folder = Annotated[Path, typer.Option("--dir", "-d", help="Working folder that gets nodes/NAME.")]
+Name = Annotated[
+    str | None, typer.Option("--name", "--node-name", help="The node's name in the cluster; default: the host name.")
+]
+HostRoot = Annotated[
+    Path, typer.Option("--host-root", help="Where the node's root is mounted, for a pod with hostNetwork.")
+]
+PrintCommands = Annotated[
+    bool, typer.Option("--print-commands", help="Only print a shell script that makes the same dump by hand.")
+]
+
+
+def scan_node(
+    folder: Folder = options.WORKING_FOLDER,
+    name: Name = None,
+    host_root: HostRoot = Path("/"),
+    print_commands: PrintCommands = False,
+    output: options.Output = options.OutputFormat.TABLE,
+    quiet: options.Quiet = False,
+) -> None:
+    """Read what this node enforces: rules, sets, links, routes, eBPF programs, CNI files. Only reads; needs root.
+
+    Writes the folder nodes/NAME, which migrate scan --node-dump compares with the cluster. Exit status 4 when a part
+    could not be read.
+    """
+    from migrate.cli.emit import document_text, emit, hint, reading_progress
+    from migrate.cli.node_tables import node_text
+    from migrate.workflow import run_node_scan
+
+    if print_commands:
+        from migrate.collect.by_hand import script
+
+        emit(script())
+        return
+    taken = options.rfc3339(options.now())
+    with reading_progress(quiet) as progress:
+        place, states = run_node_scan(folder, _named(name), host_root, taken, progress=progress)
+    hint(f"wrote {place}; copy it to where the snapshot is: migrate scan --node-dump {place.name}", quiet)
+    emit(node_text(states.nodes[0]) if output is options.OutputFormat.TABLE else document_text(states, output))
+    if not states.complete:
+        hint("incomplete: the findings say what could not be read", quiet)
+        raise typer.Exit(ExitStatus.INCOMPLETE)
+
+
+def _named(name: str | None) -> str:
+    from migrate.nodes.written import check_name
+
+    found = socket.gethostname().lower() if name is None else name
+    try:
+        check_name(found, "give the node's name in the cluster with --name")
+    except InputError as error:
+        raise InputError(f"host name {error}" if name is None else f"--name {error}") from error
+    return found
