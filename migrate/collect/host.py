@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -76,17 +77,38 @@ def host_at(root: Path) -> Host:
     if not root.is_dir():
         raise InputError(f"--host-root {root}: no such folder; give the place where the node's root is mounted")
     host = Host(root)
-    first = host.root / "proc/1/ns/net"
-    try:
-        same = host.is_own or first.samefile("/proc/self/ns/net")
-    except OSError:  # processes of the node are not shown to this one
-        return host
-    if not same:
+    theirs = frozenset() if host.is_own else _shown_links(host)
+    if theirs and not theirs & _own_links():
         raise InputError(
             f"--host-root {root}: this process is in another network namespace than the node, so rules and links are "
             "not the node's; give its pod hostNetwork"
         )
     return host
+
+
+def _shown_links(host: Host) -> frozenset[tuple[str, int, str]]:
+    """Name, index and address of the links that the node's sysfs shows; it belongs to the namespace of its mount."""
+    found = set()
+    for path in host.matching("/sys/class/net/*"):
+        link = host.place(path)
+        with suppress(OSError, ValueError):
+            found.add(
+                (path.rpartition("/")[2], int((link / "ifindex").read_text()), (link / "address").read_text().strip())
+            )
+    return frozenset(entry for entry in found if entry[0] != "lo")
+
+
+def _own_links() -> frozenset[tuple[str, int, str]]:
+    """The same by netlink, for the namespace of this process."""
+    from migrate.collect.kernel_messages import Kernel
+
+    kernel = Kernel()
+    try:
+        known = [(name, index or 0) for index, name in kernel.names.items()]
+        addresses = {link.number("index"): link.text("IFLA_ADDRESS") or "" for link in kernel.links}
+    finally:
+        kernel.close()
+    return frozenset((name, index, addresses[index]) for name, index in known)
 
 
 def _parts(path: str) -> list[str]:

@@ -21,7 +21,7 @@ _FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 _LIST_SETS = 6 << 8 | 7
 _SET_NAME = 2
 _SET_PROTOCOL = attribute(1, bytes([6]))
-_NAMES_ONLY = attribute(6, struct.pack(">I", 2), nested=False)
+_NAMES_ONLY = attribute(6, struct.pack(">I", 2))
 
 
 class _Standing(Enum):
@@ -30,12 +30,12 @@ class _Standing(Enum):
     UNKNOWN = "unknown"
 
 
-def need_module(host: Host, name: str) -> None:
+def need_module(host: Host, name: str, proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> None:
     """Raise AbsentError where the kernel has not loaded a module, UnreadError where that cannot be told.
 
     A kernel loads nf_tables and ip_set when somebody first asks for them (`request_module` in nfnetlink).
     """
-    standing = _standing(host, name)
+    standing = _standing(host, name, proc, sys)
     if standing is _Standing.NOT_LOADED:
         raise AbsentError(f"the kernel has not loaded {name}, so there is nothing of it; asking would load it")
     if standing is _Standing.UNKNOWN:
@@ -45,12 +45,12 @@ def need_module(host: Host, name: str) -> None:
         )
 
 
-def _standing(host: Host, name: str) -> _Standing:
+def _standing(host: Host, name: str, proc: Path, sys: Path) -> _Standing:
     try:
-        listed = Path("/proc/modules").read_text()
+        listed = (proc / "modules").read_text()
     except FileNotFoundError:  # a kernel without modules loads none
         return _Standing.LOADED
-    if any(line.split()[0] == name for line in listed.splitlines()) or Path("/sys/module", name).is_dir():
+    if any(line.split()[0] == name for line in listed.splitlines()) or (sys / "module" / name).is_dir():
         return _Standing.LOADED
     try:
         built_in = host.place(f"/lib/modules/{os.uname().release}/modules.builtin").read_text()
