@@ -12,6 +12,7 @@ from migrate.model.node_documents import NodeState, NodeStates, RuleHits
 from migrate.nodes.cluster_view import ClusterView
 from migrate.nodes.dump import NodeDump, node_ref
 from migrate.nodes.known import known_node
+from migrate.nodes.npm.examiner import examine_npm
 
 FILE_NAME = "nodes.json"
 FOLDER = "nodes"
@@ -21,7 +22,7 @@ Observation: TypeAlias = Finding | Fact | RuleHits
 Examiner: TypeAlias = Callable[[NodeDump, ClusterView | None], Iterator[Observation]]
 """Says what it sees in a dump. Without a snapshot only what the node alone can tell: facts, leftovers, counters."""
 
-EXAMINERS: tuple[Examiner, ...] = (known_node,)
+EXAMINERS: tuple[Examiner, ...] = (known_node, examine_npm,)
 
 
 def examine(dumps: tuple[NodeDump, ...], view: ClusterView | None, snapshot: str | None) -> NodeStates:

@@ -1,0 +1,1 @@
+"""Azure NPM on a Linux node: what it should have programmed, and what is there."""

@@ -1,0 +1,117 @@
+"""What NPM's rules counted: traffic that policies let through or did not, since NPM began."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+from migrate.model.finding import Effect, Finding
+from migrate.model.flow import Direction
+from migrate.model.node_documents import NodeManifest, RuleHits
+from migrate.model.node_state import Chain, Rule
+from migrate.model.raw import RawObject
+from migrate.model.refs import ObjectRef
+from migrate.nodes.cluster_view import ClusterView
+from migrate.nodes.dump import NodeDump
+from migrate.nodes.npm.found import DIRECTION_CHAIN, NpmTable, commented_key
+from migrate.nodes.npm.policy_drift import VERDICTS
+from migrate.nodes.npm.rules import ALLOW, DROP, NpmRule, read_rule
+from migrate.scan.inventory.look import dig, items, text
+
+COUNTERS = "NODE-NPM-COUNTERS"
+_NPM_POD = "azure-npm"
+_MOST = 3
+
+
+def counted_since(manifest: NodeManifest, view: ClusterView | None) -> str | None:
+    """The earliest moment that the counters can speak of: NPM makes its rules anew when it starts.
+
+    The node's start when NPM's is not known or was before it; None when neither is known.
+    """
+    begun = [_started(raw) for raw in (view.by_kind.get("Pod", ()) if view else ()) if _is_npm(raw, manifest.name)]
+    known = [moment for moment in (*begun, manifest.booted) if moment and _moment(moment) is not None]
+    return max(known, key=lambda moment: _moment(moment) or datetime.min) if known else None
+
+
+def rule_hits(
+    npm: NpmTable, since: str | None, known: Callable[[Direction, str], tuple[str, ObjectRef] | None]
+) -> Iterator[RuleHits]:
+    """The counters of each policy's chain, and of the rules that drop. `known` tells whose chain it is.
+
+    A packet that a policy marks to be dropped can still be let through by another policy for the same pods.
+    """
+    for direction, suffix, chain in npm.policy_chains():
+        owner = known(direction, suffix)
+        key = owner[0] if owner else _from_jumps(npm, direction, chain)
+        verdicts = VERDICTS[direction]
+        for verdict, said in ((ALLOW, "allowed"), (DROP, "denied")):
+            rules = [rule for rule in chain.rules if read_rule(rule, str, verdicts).target == verdict]
+            counters = [rule.counters for rule in rules if rule.counters is not None]
+            if counters:
+                yield RuleHits(
+                    of=f"{direction.value} of policy {key}",
+                    verdict="allowed" if said == "allowed" else "denied",
+                    packets=sum(each.packets for each in counters),
+                    bytes=sum(each.bytes for each in counters),
+                    subject=owner[1] if owner else None,
+                    since=since,
+                    at=npm.at(rules[-1]),
+                )
+    for direction in Direction:
+        for rule in _dropping(npm, direction):
+            if rule.counters is not None:
+                of, seen = DIRECTION_CHAIN[direction], rule.counters
+                yield RuleHits(
+                    of=of, verdict="denied", packets=seen.packets, bytes=seen.bytes, since=since, at=npm.at(rule)
+                )
+
+
+def denials(dump: NodeDump, npm: NpmTable, hits: list[RuleHits], since: str | None) -> Iterator[Finding]:
+    """That connections are denied on the node today, and whose policies they met."""
+    dropped = {hit.of: hit for hit in hits if hit.of in DIRECTION_CHAIN.values() and hit.packets}
+    if not dropped:
+        return
+    words = [f"{dropped[of].packets} at {d.value}" for d, of in DIRECTION_CHAIN.items() if of in dropped]
+    met = sorted(
+        (hit for hit in hits if hit.verdict == "denied" and hit.packets and hit.of not in DIRECTION_CHAIN.values()),
+        key=lambda hit: (-hit.packets, hit.of),
+    )
+    most = "; most met " + ", ".join(f"{hit.of} ({hit.packets})" for hit in met[:_MOST]) if met else ""
+    span = f"since {since}" if since else "since NPM began"
+    until = f" until {dump.manifest.taken}" if dump.manifest.taken else ""
+    detail = f"node {dump.manifest.name}: NPM dropped {' and '.join(words)} {span}{until}{most}"
+    first = next(iter(dropped.values()))
+    yield Finding(id=COUNTERS, detail=detail, effect=Effect.NONE, subject=dump.node, at=first.at)
+
+
+def _dropping(npm: NpmTable, direction: Direction) -> Iterator[Rule]:
+    chain = npm.chains.get(DIRECTION_CHAIN[direction])
+    for rule in chain.rules if chain is not None else ():
+        read: NpmRule = read_rule(rule, str, {})
+        if read.target == "DROP":
+            yield rule
+
+
+def _from_jumps(npm: NpmTable, direction: Direction, chain: Chain) -> str:
+    keys = (commented_key(rule) for _, target, rule in npm.jumps(direction) if target == chain.name)
+    return next(filter(None, keys), chain.name)
+
+
+def _is_npm(raw: RawObject, node: str) -> bool:
+    own = raw.ref.namespace == "kube-system" and raw.ref.name.startswith(_NPM_POD)
+    return own and text(raw, "spec", "nodeName") == node
+
+
+def _started(raw: RawObject) -> str:
+    """When NPM's container began; empty when the snapshot does not say."""
+    statuses = items(dig(raw.data, "status", "containerStatuses"))
+    found = (dig(status, "state", "running", "startedAt") for status in statuses)
+    return max((moment for moment in found if isinstance(moment, str)), default="")
+
+
+def _moment(moment: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(moment)
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None
