@@ -36,7 +36,7 @@ class Kind:
 
 
 _OWNERS: Shape = [{"apiVersion": KEEP, "kind": KEEP, "name": KEEP, "controller": KEEP}]
-_OWNED: Shape = {"name": KEEP, "namespace": KEEP, "labels": KEEP, "ownerReferences": _OWNERS}
+_OWNED: Mapping[str, Shape] = {"name": KEEP, "namespace": KEEP, "labels": KEEP, "ownerReferences": _OWNERS}
 _PROBE: Shape = {"httpGet": {"port": KEEP}, "tcpSocket": {"port": KEEP}, "grpc": {"port": KEEP}}
 _CONTAINERS: Shape = [
     {
@@ -62,14 +62,16 @@ _HOST_FOLDERS: Shape = [{"hostPath": {"path": KEEP}}]
 """Which folders of the node are mounted: CNI plugins write theirs."""
 
 _POD: Mapping[str, Shape] = {
-    "metadata": _OWNED,
+    "metadata": {**_OWNED, "creationTimestamp": KEEP, "deletionTimestamp": KEEP},
     "spec": _POD_SPEC,
     "status": {
         "phase": KEEP,
         "podIP": KEEP,
         "podIPs": KEEP,
         "hostIP": KEEP,
-        "containerStatuses": [{"lastState": {"terminated": {"reason": KEEP}}}],
+        "containerStatuses": [
+            {"state": {"running": {"startedAt": KEEP}}, "lastState": {"terminated": {"reason": KEEP}}}
+        ],
     },
 }
 _NODE: Mapping[str, Shape] = {

@@ -24,7 +24,7 @@ Shape: TypeAlias = "Mapping[str, Shape] | Sequence[Shape] | None"
 
 METADATA: Shape = {"name": KEEP, "namespace": KEEP, "labels": KEEP}
 
-_KEPT_METADATA = ("name", "namespace", "labels", "annotations", "ownerReferences")
+_KEPT_METADATA = ("name", "namespace", "labels", "annotations", "ownerReferences", "creationTimestamp")
 _KEPT_ANNOTATIONS = (
     "projectcalico.org/",  # Calico stores an object's own labels and name here
     "meta.helm.sh/",
