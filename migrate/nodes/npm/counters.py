@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
 
 from migrate.model.finding import Effect, Finding
 from migrate.model.flow import Direction
@@ -14,6 +13,7 @@ from migrate.model.refs import ObjectRef
 from migrate.nodes.cluster_view import ClusterView
 from migrate.nodes.dump import NodeDump
 from migrate.nodes.npm.found import DIRECTION_CHAIN, NpmTable, commented_key
+from migrate.nodes.npm.moments import moment
 from migrate.nodes.npm.policy_drift import VERDICTS
 from migrate.nodes.npm.rules import ALLOW, DROP, NpmRule, read_rule
 from migrate.scan.inventory.look import dig, items, text
@@ -29,8 +29,8 @@ def counted_since(manifest: NodeManifest, view: ClusterView | None) -> str | Non
     The node's start when NPM's is not known or was before it; None when neither is known.
     """
     begun = [_started(raw) for raw in (view.by_kind.get("Pod", ()) if view else ()) if _is_npm(raw, manifest.name)]
-    known = [moment for moment in (*begun, manifest.booted) if moment and _moment(moment) is not None]
-    return max(known, key=lambda moment: _moment(moment) or datetime.min) if known else None
+    known = [(at, text) for text in (*begun, manifest.booted) if text and (at := moment(text)) is not None]
+    return max(known)[1] if known else None
 
 
 def rule_hits(
@@ -106,12 +106,4 @@ def _started(raw: RawObject) -> str:
     """When NPM's container began; empty when the snapshot does not say."""
     statuses = items(dig(raw.data, "status", "containerStatuses"))
     found = (dig(status, "state", "running", "startedAt") for status in statuses)
-    return max((moment for moment in found if isinstance(moment, str)), default="")
-
-
-def _moment(moment: str) -> datetime | None:
-    try:
-        found = datetime.fromisoformat(moment)
-    except ValueError:
-        return None
-    return found if found.tzinfo is not None else None
+    return max((begun for begun in found if isinstance(begun, str)), default="")

@@ -30,6 +30,7 @@ class KnownPod:
     address: str
     node: str
     why_not: str = ""
+    created: str = ""
 
 
 @dataclass
@@ -77,7 +78,7 @@ class _Gatherer:
     def _take_namespace(self, raw: RawObject) -> None:
         member = f"ns-{raw.ref.name}"
         self._sets.must.setdefault(member, set())
-        into = self._sets.may if text(raw, "metadata", "deletionTimestamp") else self._sets.must
+        into = self._sets.may if text(raw, "status", "phase") == "Terminating" else self._sets.must
         into[ALL_NAMESPACES].add(member)
         labels = _labels(raw)
         for name in self._label_names("nslabel", labels):
@@ -100,7 +101,8 @@ class _Gatherer:
         if address is None:
             return
         why_not = _why_not(raw)
-        pod = KnownPod(f"{namespace}/{raw.ref.name}", address, text(raw, "spec", "nodeName"), why_not)
+        node, created = text(raw, "spec", "nodeName"), text(raw, "metadata", "creationTimestamp")
+        pod = KnownPod(f"{namespace}/{raw.ref.name}", address, node, why_not, created)
         self._sets.pods[address].append(pod)
         if not why_not:
             into = self._sets.may if text(raw, "metadata", "deletionTimestamp") else self._sets.must

@@ -15,7 +15,7 @@ from migrate.model.raw import Json, RawObject
 from migrate.model.refs import Location, ObjectRef
 from migrate.nodes.npm.rules import ALLOW, DROP, NpmRule, SetUse, port_text
 from migrate.nodes.npm.selectors import NamedSet, namespace_set, namespace_sets, pod_sets
-from migrate.scan.inventory.look import dig
+from migrate.scan.inventory.look import dig, text
 from migrate.sources.kubernetes import BlockPeer, NetworkPolicy, PortMatch, Rule
 
 _EVERYTHING = IPv4Network("0.0.0.0/0")
@@ -36,11 +36,15 @@ class Block:
 
 @dataclass(frozen=True)
 class ExpectedPolicy:
-    """What belongs on every node for a policy. `key` is "namespace/name"; `rules` are its chains, by direction."""
+    """What belongs on every node for a policy. `key` is "namespace/name"; `rules` are its chains, by direction.
+
+    `created` is empty where the snapshot does not say it.
+    """
 
     key: str
     ref: ObjectRef
     at: Location | None
+    created: str
     jumps: Mapping[Direction, frozenset[SetUse]]
     rules: Mapping[Direction, frozenset[NpmRule]]
     named: tuple[NamedSet, ...]
@@ -75,7 +79,8 @@ class _Translation:
         jumps = {d: frozenset(self._uses(subject, _SUBJECT_END[d])) for d in directions}
         rules = {d: frozenset(self._chain(d)) for d in directions}
         named, blocks = tuple(self._named.values()), tuple(self._blocks.values())
-        return ExpectedPolicy(self._key, self._policy.ref, self._policy.at, jumps, rules, named, blocks)
+        created = text(self._raw, "metadata", "creationTimestamp")
+        return ExpectedPolicy(self._key, self._policy.ref, self._policy.at, created, jumps, rules, named, blocks)
 
     def _chain(self, direction: Direction) -> Iterator[NpmRule]:
         """A direction in which one rule allows everything has no other rules, and drops nothing."""

@@ -12,6 +12,7 @@ from migrate.nodes.dump import NodeDump
 from migrate.nodes.npm.base_chains import DROPPED
 from migrate.nodes.npm.expected import Expected
 from migrate.nodes.npm.found import ACCEPT_CHAIN, ALLOW_MARK_CHAIN, NpmTable, commented_key
+from migrate.nodes.npm.moments import is_after, seconds_until
 from migrate.nodes.npm.names import Names, chain_suffix, policy_chain
 from migrate.nodes.npm.policies import ExpectedPolicy
 from migrate.nodes.npm.rules import ALLOW, DROP, NpmRule, SetUse, read_rule
@@ -22,6 +23,8 @@ _ALLOWS = {Direction.INGRESS: ALLOW_MARK_CHAIN, Direction.EGRESS: ACCEPT_CHAIN}
 VERDICTS = {d: {_ALLOWS[d]: ALLOW, f"MARK {DROPPED[d]:#x}/{DROPPED[d]:#x}": DROP} for d in Direction}
 """Which targets in a policy's chain let a packet through, and which mark it to be dropped."""
 _SHOWN = 6
+_ON_ITS_WAY = 120
+"""Seconds within which a policy may still be on its way to a node."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,10 @@ class PolicyDrift:
                 gaps.append(f"nothing leads to its chain {name}")
             else:
                 yield from self._compared(policy, direction, name)
-        if gaps:
-            detail = f"node {self._node} does not enforce policy {policy.key}: {' and '.join(gaps)}"
+        if gaps and not is_after(policy.created, self.dump.manifest.taken):
+            age = seconds_until(policy.created, self.dump.manifest.taken)
+            late = f"; it was only {age:.0f} s old" if age is not None and age < _ON_ITS_WAY else ""
+            detail = f"node {self._node} does not enforce policy {policy.key}: {' and '.join(gaps)}{late}"
             at = self.npm.at(self.npm.table)
             yield Finding(id=MISSING, detail=detail, effect=Effect.NARROWS, subject=policy.ref, at=at)
 
@@ -124,7 +129,7 @@ class PolicyDrift:
             jumps = self._jumps(direction, chain.name)
             if jumps and not asked:
                 key = (keys and keys[0]) or next(filter(None, map(commented_key, jumps)), "")
-                found.setdefault(key, []).append((chain.name, jumps[0]))
+                found.setdefault(key or suffix, []).append((chain.name, jumps[0]))
         for key, chains in sorted(found.items()):
             if self.namespaces is None or key.partition("/")[0] in self.namespaces:
                 yield self._stale_policy(key, chains)
@@ -141,7 +146,8 @@ class PolicyDrift:
         elif key in self.expected.policies:
             why = f"policy {key} does not isolate in this direction"
         else:
-            why = f"the snapshot has no policy {key}" if key else "no policy of the snapshot has such a chain"
+            named = "/" in key
+            why = f"the snapshot has no policy {key}" if named else "no policy of the snapshot has such a chain"
         known = refused.ref if refused else self.expected.policies[key].ref if key in self.expected.policies else None
         detail = f"node {self._node} still enforces {names}: {why}"
         subject, at = known or self.dump.node, self.npm.at(chains[0][1])

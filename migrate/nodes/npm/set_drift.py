@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from migrate.model.addresses import AddressSet, Network, parse_network
+from migrate.model.addresses import Network
 from migrate.model.finding import Effect, Finding
 from migrate.model.ip_sets import IpSet, IpSets, Member, Part, ProtocolPort, SetName
 from migrate.model.refs import Location
 from migrate.nodes.dump import UNREAD, NodeDump
 from migrate.nodes.npm.expected import Expected
 from migrate.nodes.npm.found import NpmTable
+from migrate.nodes.npm.moments import is_after
 from migrate.nodes.npm.names import SET_PREFIX, Names, set_name
 from migrate.nodes.npm.policies import network_text
 from migrate.nodes.npm.rules import PROTOCOLS, port_text
@@ -84,26 +85,26 @@ class SetDrift:
         lost = sorted(self.npm.used_sets() - self._own.keys())
         if lost and self.whole:
             yield self._cut(lost)
+        absent = [] if lost else self._absent()
         odd: list[_Odd] = []
         strange: list[IpSet] = []
         for found in self._own.values():
             if self._is_asked(found):
-                last_of_cut = bool(lost) and found is self.sets.sets[-1]
+                last_of_cut = bool(lost or absent) and found is self.sets.sets[-1]
                 odd += self._of_set(found, missing_too=self.whole and not last_of_cut)
             elif found.members and found.name not in self.npm.used_sets():
                 strange.append(found)
         yield from self._told(odd)
         if strange and self.sees_all:
             yield self._of_nobody(strange)
-        if self.whole and not lost:
-            yield from self._absent()
+        if absent and self.whole:
+            kernel = set_name(self.expected.sets.spellings[absent[0]][0], self.names.scheme)
+            yield self._finding(f"there is no set {_some(absent)} ({kernel}), or the dump of sets is cut off", None)
 
     def _of_set(self, found: IpSet, *, missing_too: bool) -> Iterator[_Odd]:
         name = self.names.name(found.name)
         must, may = self._members(name)
         here = dict(self._texts(found))
-        if name.startswith("cidr-") and found.kind == "hash:net" and _effective(here) == _effective(must):
-            return
         shared = self.names.stands_for(name) != name or any(name in each.names for each in self.names.shared)
         if missing_too and not shared:
             for member in sorted(must - here.keys()):
@@ -126,9 +127,10 @@ class SetDrift:
         return must, may
 
     def _excused(self, member: str) -> bool:
-        """In lite mode NPM may know the pods of its own node only."""
+        """Pods that came after the dump; in lite mode NPM may know the pods of its own node only."""
         pods = self.expected.sets.pods.get(member.partition(",")[0], [])
-        return self.expected.toggles.lite and all(pod.node != self.dump.manifest.name for pod in pods)
+        elsewhere = self.expected.toggles.lite and all(pod.node != self.dump.manifest.name for pod in pods)
+        return elsewhere or bool(pods and all(is_after(pod.created, self.dump.manifest.taken) for pod in pods))
 
     def _is_asked(self, found: IpSet) -> bool:
         name = self.names.name(found.name)
@@ -179,18 +181,16 @@ class SetDrift:
         owner = _some(f"{pod.key}{f', which {pod.why_not}' if pod.why_not else ''}" for pod in pods)
         return self._finding(f"{members} is in set {sets}, where it does not belong: it is of pod {owner}", odd[0])
 
-    def _absent(self) -> Iterator[Finding]:
+    def _absent(self) -> list[str]:
         """Sets with members that are not there at all, where NPM makes also those that no rule uses."""
-        known = {self.names.name(kernel) for kernel in self._own}
-        wanted = {name: members for name, members in self.expected.sets.must.items() if members}
-        absent = sorted(name for name in wanted if self.names.stands_for(name) not in known)
         on_need = self.expected.toggles.on_need
         if on_need is None:
             on_need = not self._own.keys() - self._needed()
-        for name in () if on_need or self.expected.toggles.lite else absent:
-            kernel = set_name(self.expected.sets.spellings[name][0], self.names.scheme)
-            if not all(map(self._excused, wanted[name])) or not wanted[name]:
-                yield self._finding(f"there is no set {name} ({kernel}), which would hold {_some(wanted[name])}", None)
+        if on_need or self.expected.toggles.lite:
+            return []
+        known = {self.names.name(kernel) for kernel in self._own}
+        wanted = sorted(name for name in self.expected.sets.must if self.names.stands_for(name) not in known)
+        return [n for n in wanted if not all(self._excused(member) for member in self.expected.sets.must[n])]
 
     def _needed(self) -> set[str]:
         """The sets that rules use, and the members of those that are lists."""
@@ -226,16 +226,6 @@ class SetDrift:
         place = self.sets.at(odd.found or odd.set) if odd is not None else Location(self.sets.source, None)
         detail = f"node {self.dump.manifest.name}: {said}"
         return Finding(id=MEMBERS, detail=detail, effect=Effect.UNKNOWN, subject=self.dump.node, at=place)
-
-
-def _effective(members: Iterable[str]) -> AddressSet:
-    """The addresses that match: of several networks around an address the smallest one decides."""
-    parsed = [(parse_network(text.partition(" ")[0]), text.endswith(" nomatch")) for text in members]
-    found = AddressSet()
-    for network, nomatch in sorted(parsed, key=lambda each: each[0].prefixlen):
-        piece = AddressSet.of([network])
-        found = found - piece if nomatch else found | piece
-    return found
 
 
 def _is_address(member: str) -> bool:
