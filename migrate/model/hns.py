@@ -56,7 +56,11 @@ class Acl:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A port of the node's switch, in most cases of a pod. `state` 3 is in use, None in the newer form."""
+    """A port of the node's switch, in most cases of a pod. `state` 3 is in use, None in the newer form.
+
+    `network` is the network's id; its name is known in the older form only. `unread` are parts that could not be used:
+    there may be more ACLs than these.
+    """
 
     line: int | None
     id: str
@@ -67,6 +71,7 @@ class Endpoint:
     state: int | None = None
     other_policies: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    network_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +101,13 @@ class HnsNetwork:
 
 @dataclass(frozen=True, slots=True)
 class HnsState:
-    """What one dump holds."""
+    """What one dump holds. Not `complete`: objects in it could not be used, so that one may be there and not here."""
 
     source: str
     schema: Schema | None
     endpoints: tuple[Endpoint, ...] = ()
     networks: tuple[HnsNetwork, ...] = ()
+    complete: bool = True
 
     def at(self, part: Endpoint | Acl | SetPolicy | HnsNetwork) -> Location:
         """The file and line of a part."""

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import json
+import re
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 
 from migrate.errors import InputError
 from migrate.model.hns import HnsState
@@ -13,6 +17,8 @@ from migrate.scan.json_reader import LARGEST_FILE, read
 from migrate.scan.tree import Document, UnreadableError
 from migrate.sources.node.hns import read_objects
 
+_ENTRY = re.compile(r"\s*(?=[{\[\"])")
+_COMMA = re.compile(r"\s*,")
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
@@ -27,19 +33,47 @@ def read_hns(body: bytes, source: str) -> HnsState:
 def salvage_hns(body: bytes, source: str) -> tuple[HnsState, tuple[InputError, ...]]:
     """What can be used of a dump, and what is wrong with the rest."""
     complaints: list[InputError] = []
-    objects: list[RawObject] = []
-    try:
-        for document in read(_utf8(body, source), with_lines=LARGEST_FILE):
-            for entry in _entries(document, source, complaints):
-                objects.append(entry)
-    except UnreadableError as error:
-        complaints.append(InputError(f"{Location(source, error.line)}: {error}; take the dump again"))
-    except InputError as error:
-        complaints.append(error)
-    state, more = read_objects(tuple(objects), source)
+    objects = tuple(_objects(body, source, complaints))
+    state, more = read_objects(objects, source)
     if not objects and not complaints:
         complaints.append(InputError(f"{Location(source, None)}: no endpoint and no network is in this file"))
-    return state, (*complaints, *more)
+    return replace(state, complete=state.complete and not complaints), (*complaints, *more)
+
+
+def _objects(body: bytes, source: str, complaints: list[InputError]) -> Iterator[RawObject]:
+    """The objects of a dump; of one that is cut off, those before the cut."""
+    try:
+        text = _utf8(body, source)
+    except InputError as error:
+        complaints.append(error)
+        return
+    documents: list[Document] = []
+    try:
+        documents += read(text, with_lines=LARGEST_FILE)
+    except UnreadableError as error:
+        complaints.append(InputError(f"{Location(source, error.line)}: {error}; take the dump again"))
+        with suppress(UnreadableError):
+            documents += read(_before_the_cut(text), with_lines=LARGEST_FILE)
+    for document in documents:
+        yield from _entries(document, source, complaints)
+
+
+def _before_the_cut(text: bytes) -> bytes:
+    """The list that a broken text begins with, closed after its last whole entry; empty when there is none."""
+    if not text.lstrip().startswith(b"["):
+        return b"[]"
+    letters, decoder = text.decode(), json.JSONDecoder(parse_int=str)
+    kept = position = letters.index("[") + 1
+    while entry := _ENTRY.match(letters, position):
+        try:
+            _, kept = decoder.raw_decode(letters, entry.end())
+        except (json.JSONDecodeError, RecursionError):
+            break
+        after = _COMMA.match(letters, kept)
+        if after is None:
+            break
+        position = after.end()
+    return (letters[:kept] + "]").encode()
 
 
 def _utf8(body: bytes, source: str) -> bytes:

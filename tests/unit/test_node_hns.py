@@ -160,6 +160,27 @@ def test_the_rest_of_a_broken_dump_can_be_used() -> None:
     assert len(complaints) == 1
 
 
+@pytest.mark.parametrize(
+    ("left", "endpoints"), [(100, 0), (4000, 0), (9000, 1), (13612, 2), (13631, 3)], ids=lambda value: f"{value}"
+)
+def test_what_stands_before_a_cut_can_be_used(left: int, endpoints: int) -> None:
+    state, complaints = salvage_hns(sample("get-hnsendpoint.json")[:left], "x")
+    assert [endpoint.line for endpoint in state.endpoints] == [2, 161, 297][:endpoints]
+    assert (state.complete, len(complaints)) == (False, 1)
+
+
+def test_a_dump_says_whether_it_is_whole() -> None:
+    assert read_hns(sample("get-hnsendpoint.json"), "x").complete
+    assert not salvage_hns(sample("get-hnsendpoint-truncated.json"), "x")[0].complete
+
+
+def test_parts_that_cannot_be_used_stand_beside_their_endpoint_or_rule() -> None:
+    (endpoint,) = salvage_hns(_with_acl(Direction="Up"), "x")[0].endpoints
+    assert (endpoint.acls, endpoint.unread) == ((), ("Policies",))
+    (endpoint,) = salvage_hns(_with_acl(Priority="high"), "x")[0].endpoints
+    assert endpoint.acls[0].unread == ("Policies.Priority",)
+
+
 _KEYS = ["ID", "Policies", "IPAddress", "Type", "Settings", "Priority", "Protocols", "Values", "IpConfigurations"]
 _KEYS += ["Action", "Direction", "Id", "LocalPorts", "LocalAddresses", "Name", "PolicyType", "VirtualNetwork"]
 _SCALARS = st.one_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
+from dataclasses import replace
 
 from migrate.errors import InputError
 from migrate.model.addresses import Address
@@ -28,14 +29,17 @@ def read_objects(objects: tuple[RawObject, ...], source: str) -> tuple[HnsState,
     networks: list[HnsNetwork] = []
     found: list[InputError] = []
     schemas: set[Schema] = set()
+    left_out = False
     for raw in objects:
         cut = next(_cut_off(raw.data, ()), None)
         if cut is not None:
             found.append(InputError(f"{raw.at(*cut) or source}: {_DEEPER}"))
+            left_out = True
             continue
         fields = Reading(raw).root()
         if not _is_endpoint(raw.data) and not _is_network(raw.data):
             found.append(InputError(f"{raw.at() or source}: neither an endpoint nor a network of HNS"))
+            left_out = True
             continue
         if _is_endpoint(raw.data):
             endpoints.append(_endpoint(fields))
@@ -45,9 +49,8 @@ def read_objects(objects: tuple[RawObject, ...], source: str) -> tuple[HnsState,
         found += [InputError(f"{p.at or source}: {p.field} {p.message}") for p in fields.reading.problems]
     if len(schemas) > 1:
         found.append(InputError(f"{source}: HNS v1 and HCN v2 objects in one file; write each into a file of its own"))
-    return HnsState(source, min(schemas, key=lambda s: s.value, default=None), tuple(endpoints), tuple(networks)), (
-        *found,
-    )
+    schema = min(schemas, key=lambda s: s.value, default=None)
+    return HnsState(source, schema, tuple(endpoints), tuple(networks), not left_out), tuple(found)
 
 
 def _cut_off(value: Json, path: FieldPath) -> Iterator[FieldPath]:
@@ -83,6 +86,7 @@ def _line(fields: Fields) -> int | None:
 def _endpoint(fields: Fields) -> Endpoint:
     acls: list[Acl] = []
     others: list[str] = []
+    before = len(fields.reading.problems)
     for kind, policy, line in _policies(fields):
         if kind == "ACL":
             acl = _acl(policy, line)
@@ -90,16 +94,23 @@ def _endpoint(fields: Fields) -> Endpoint:
                 acls.append(acl)
         else:
             others.append(kind)
+    addresses = tuple(_endpoint_addresses(fields))
     return Endpoint(
         line=_line(fields),
         id=fields.text("ID"),
         name=fields.text("Name"),
         network=fields.text("HostComputeNetwork") or fields.text("VirtualNetwork"),
-        addresses=tuple(_endpoint_addresses(fields)),
+        addresses=addresses,
         acls=tuple(acls),
         state=fields.integer("State"),
         other_policies=tuple(others),
+        unread=_problems_since(fields, before),
+        network_name=fields.text("VirtualNetworkName"),
     )
+
+
+def _problems_since(fields: Fields, before: int) -> tuple[str, ...]:
+    return tuple(problem.field for problem in fields.reading.problems[before:])
 
 
 def _endpoint_addresses(fields: Fields) -> Iterator[Address]:
@@ -118,6 +129,7 @@ def _endpoint_addresses(fields: Fields) -> Iterator[Address]:
 def _network(fields: Fields) -> HnsNetwork:
     sets: list[SetPolicy] = []
     others: list[str] = []
+    before = len(fields.reading.problems)
     for kind, policy, line in _policies(fields):
         if kind == "SetPolicy":
             sets.append(_set_policy(policy, line))
@@ -130,6 +142,7 @@ def _network(fields: Fields) -> HnsNetwork:
         kind=fields.text("Type"),
         sets=tuple(sets),
         other_policies=tuple(others),
+        unread=_problems_since(fields, before),
     )
 
 
@@ -153,10 +166,11 @@ def _acl(fields: Fields, line: int | None) -> Acl | None:
         fields.invalid("is an ACL without Direction In or Out and Action Allow or Block")
         return None
     unread = [key for key in fields.keys() if key not in _ACL_FIELDS and fields.raw(key)]  # noqa: SIM118
+    before = len(fields.reading.problems)
     kind = fields.text("RuleType", "Switch")
     if kind not in {"Switch", "Host"}:
         unread.append(f"RuleType {kind}")
-    return Acl(
+    acl = Acl(
         line=line,
         id=fields.text("Id"),
         inbound=direction == "In",
@@ -168,8 +182,8 @@ def _acl(fields: Fields, line: int | None) -> Acl | None:
         remote_addresses=_places(fields, "RemoteAddresses", "RemoteAddress"),
         local_ports=_ports(fields, "LocalPorts", "LocalPort", unread),
         remote_ports=_ports(fields, "RemotePorts", "RemotePort", unread),
-        unread=tuple(unread),
     )
+    return replace(acl, unread=(*unread, *_problems_since(fields, before)))
 
 
 def _protocols(fields: Fields, unread: list[str]) -> frozenset[int] | None:
@@ -220,7 +234,9 @@ def _ports(fields: Fields, many: str, one: str, unread: list[str]) -> IntervalSe
 
 
 def _set_policy(fields: Fields, line: int | None) -> SetPolicy:
+    before = len(fields.reading.problems)
     kind = fields.text("PolicyType") or fields.text("SetType")
     unread = () if kind in {"IPSET", "NESTEDIPSET"} else (f"PolicyType {kind}",)
     members = tuple(_place(word.strip()) for word in fields.text("Values").split(",") if word.strip())
-    return SetPolicy(line, fields.text("Id"), fields.text("Name"), kind == "NESTEDIPSET", members, unread)
+    found = SetPolicy(line, fields.text("Id"), fields.text("Name"), kind == "NESTEDIPSET", members)
+    return replace(found, unread=(*unread, *_problems_since(fields, before)))
