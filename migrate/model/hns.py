@@ -58,7 +58,8 @@ class Acl:
 class Endpoint:
     """A port of the node's switch, in most cases of a pod. `state` 3 is in use, None in the newer form.
 
-    `network` is the network's id; its name is known in the older form only. `unread` are parts that could not be used:
+    `network` is the network's id; its name is known in the older form only. `remote` is one that stands for a pod of
+    another node, as service load balancing needs them. `unread` are parts that could not be used:
     there may be more ACLs than these.
     """
 
@@ -72,6 +73,7 @@ class Endpoint:
     other_policies: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     network_name: str = ""
+    remote: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from migrate.nodes.cluster_view import ClusterView
 from migrate.nodes.dump import NodeDump, node_ref
 from migrate.nodes.known import known_node
 from migrate.nodes.npm.examiner import examine_npm
+from migrate.nodes.windows.examiner import examine_windows
 
 FILE_NAME = "nodes.json"
 FOLDER = "nodes"
@@ -22,7 +23,7 @@ Observation: TypeAlias = Finding | Fact | RuleHits
 Examiner: TypeAlias = Callable[[NodeDump, ClusterView | None], Iterator[Observation]]
 """Says what it sees in a dump. Without a snapshot only what the node alone can tell: facts, leftovers, counters."""
 
-EXAMINERS: tuple[Examiner, ...] = (known_node, examine_npm,)
+EXAMINERS: tuple[Examiner, ...] = (known_node, examine_npm, examine_windows,)
 
 
 def examine(dumps: tuple[NodeDump, ...], view: ClusterView | None, snapshot: str | None) -> NodeStates:

@@ -15,6 +15,8 @@ from migrate.sources.fields import Fields, Reading
 from migrate.sources.node.words import network, number_range, whole_number
 
 _ANY_PROTOCOL = 256
+_REMOTE = 1
+"""The bit of an endpoint's flags that says that it is of another node (EndpointFlags of microsoft/hcsshim)."""
 _DEEPER = "the file was written with too small a -Depth; take it again with ConvertTo-Json -Depth 9"
 _ACL_FIELDS = frozenset(
     {"Type", "Id", "Action", "Direction", "Priority", "Protocol", "Protocols", "RuleType", "Scope"}
@@ -106,6 +108,7 @@ def _endpoint(fields: Fields) -> Endpoint:
         other_policies=tuple(others),
         unread=_problems_since(fields, before),
         network_name=fields.text("VirtualNetworkName"),
+        remote=fields.raw("IsRemoteEndpoint") is True or bool((fields.integer("Flags") or 0) & _REMOTE),
     )
 
 

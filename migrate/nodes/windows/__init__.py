@@ -1,0 +1,1 @@
+"""Windows nodes: what Azure NPM programmed into the Host Networking Service, compared with what it should have."""

@@ -1,0 +1,97 @@
+"""Says what it sees in the dump of a Windows node."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from migrate.model.documents import Evidence, Fact
+from migrate.model.finding import Finding
+from migrate.nodes.cluster_view import ClusterView
+from migrate.nodes.dump import NodeDump
+from migrate.nodes.windows import names
+from migrate.nodes.windows.base import Moved, base_findings, build_of, default_findings, release_of
+from migrate.nodes.windows.catalog import EMPTY, catalog_of
+from migrate.nodes.windows.conversion import ACL_PREFIX
+from migrate.nodes.windows.endpoints import EndpointDrift, PortRules, port_rules
+from migrate.nodes.windows.policies import policies_of
+from migrate.nodes.windows.ports import AZURE, CALICO, HnsNode, hns_node
+from migrate.nodes.windows.rules import Rule
+from migrate.nodes.windows.sets import NodeSets
+
+_NPM = ("npm-linux", "npm-windows")
+
+
+def examine_windows(dump: NodeDump, view: ClusterView | None) -> Iterator[Finding | Fact]:
+    """What the Host Networking Service holds; with a snapshot also where that differs from the policies."""
+    if dump.manifest.system != "windows" and not dump.hns:
+        return
+    hns = hns_node(dump.hns)
+    yield from _facts(dump, view, hns)
+    sets = NodeSets(dump.node, hns.pod_network, catalog_of(view) if view is not None else EMPTY)
+    moved: Moved = _nothing
+    if view is None or not _npm_programs(hns, view):
+        rules = tuple(port_rules(port, sets, frozenset()) for port in hns.in_use)
+    else:
+        drift = _drift(dump, view, hns, sets)
+        rules, moved = drift.rules, drift.moved
+        yield from drift.findings()
+        yield from sets.findings(drift.needed(), drift.complete)
+    yield from base_findings(dump.node, hns, _on_pod_networks(hns, rules), moved)
+    yield from default_findings(dump.node, release_of(dump, view), rules)
+
+
+def _nothing(rules: PortRules) -> frozenset[Rule]:
+    return frozenset()
+
+
+def _drift(dump: NodeDump, view: ClusterView, hns: HnsNode, sets: NodeSets) -> EndpointDrift:
+    name, cluster = dump.manifest.name, view.cluster
+    return EndpointDrift(
+        node=dump.node,
+        hns=hns,
+        sets=sets,
+        policies=policies_of(view),
+        pods=cluster.pods,
+        node_addresses=_node_addresses(dump, view),
+        node_known=any(node.name == name for node in cluster.nodes) or any(pod.node == name for pod in cluster.pods),
+        complete=view.header.complete and view.header.namespaces is None,
+    )
+
+
+def _on_pod_networks(hns: HnsNode, rules: tuple[PortRules, ...]) -> tuple[PortRules, ...]:
+    """Endpoints of networks that NPM works on, or whose network has no name that is known."""
+    return tuple(found for found in rules if hns.network_name(found.port) in ("", AZURE, CALICO))
+
+
+def _npm_programs(hns: HnsNode, view: ClusterView) -> bool:
+    """Whether it is NPM that should program policies here: it left its marks, or no other engine is known to run."""
+    marks = any(acl.id.startswith(ACL_PREFIX) for port in hns.ports for _, acl in port.acls())
+    marks = marks or any(given.id.startswith(names.PREFIX) for n in hns.networks for _, given in n.sets)
+    active = {fact.value for fact in view.header.facts if fact.topic == "engine" and fact.state == "active"}
+    return marks or not active or bool(active & set(_NPM))
+
+
+def _node_addresses(dump: NodeDump, view: ClusterView) -> frozenset[str]:
+    """The node's IPv4 addresses as ACLs name them; empty when they are not known."""
+    nodes = (node for node in view.cluster.nodes if node.name == dump.manifest.name)
+    return frozenset(str(ipaddress.ip_network(a)) for node in nodes for a in node.addresses if a.version == 4)
+
+
+def _facts(dump: NodeDump, view: ClusterView | None, hns: HnsNode) -> Iterator[Fact]:
+    build, release = build_of(dump, view), release_of(dump, view)
+    if build is not None:
+        yield _fact(dump, "windows-build", build[0], release.name if release is not None else "")
+    if not dump.hns:
+        return
+    acls = [acl for port in hns.in_use for acl in port.versions[0][1].acls]
+    of_policies = sum(acl.id.startswith(ACL_PREFIX) for acl in acls)
+    yield _fact(dump, "hns-endpoints", str(len(hns.ports)), f"{len(hns.in_use)} of running pods")
+    yield _fact(dump, "hns-acls", str(len(acls)), f"{of_policies} with an id that NPM gives")
+    for network in hns.networks:
+        detail = " ".join(filter(None, [network.kind, f"with {len(network.sets)} sets" if network.sets else ""]))
+        yield _fact(dump, "hns-network", network.name or network.id, detail)
+
+
+def _fact(dump: NodeDump, topic: str, value: str, detail: str) -> Fact:
+    return Fact(topic=topic, value=value, detail=detail, evidence=(Evidence(str(dump.node), topic, value),))
