@@ -1,0 +1,203 @@
+"""What kube-proxy has on a node, compared with the Services of the snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, TypeAlias
+
+from migrate.model.documents import Evidence, Fact
+from migrate.model.finding import Effect, Finding
+from migrate.model.node_documents import RuleHits
+from migrate.model.node_state import Chain, Ending, Jump, MarkIs, Rule, Ruleset, Table
+from migrate.nodes.cluster_view import ClusterView
+from migrate.nodes.host import Host
+from migrate.nodes.kube_proxy.programmed import Mode, Programmed, masquerade_marks, programmed
+from migrate.nodes.kube_proxy.services import ServedPort, served_ports
+from migrate.nodes.kube_proxy.source_ranges import range_findings
+from migrate.nodes.runs import all_read
+from migrate.nodes.software import known
+from migrate.nodes.wording import first_few
+
+State: TypeAlias = Literal["active", "present", "absent", "unknown"]
+_TOPIC = "kube-proxy-mode"
+
+
+def examine_kube_proxy(host: Host, view: ClusterView | None) -> Iterator[Finding | Fact | RuleHits]:
+    """Mode and marks, what was accepted past the policies, and Services that the node serves otherwise."""
+    sets = tuple(programmed(host))
+    yield from _modes(host, sets)
+    yield from _two_modes(host, sets, view)
+    yield from _marks(host)
+    yield from _unchecked(host)
+    if view is None or not all_read(view, "Service"):
+        return
+    ports = tuple(served_ports(view.by_kind.get("Service", ())))
+    for rules in sets:
+        if rules.hooked and rules.mode is not Mode.IPVS:
+            yield from _stale(host, rules, ports)
+            yield from _missing(host, rules, ports)
+    yield from range_findings(host, sets, ports)
+
+
+def _modes(host: Host, sets: Sequence[Programmed]) -> Iterator[Fact]:
+    """One fact per mode; the mode is not known where the dump lacks what would show it."""
+    seen: dict[str, list[Programmed]] = {}
+    for rules in sets:
+        seen.setdefault(rules.shown, []).append(rules)
+    for shown, several in sorted(seen.items()):
+        evidence = tuple(
+            Evidence(str(rules.at), f"Services over IPv{rules.family}", str(len(rules.chains) or "?"))
+            for rules in several
+        )
+        hooked = any(rules.hooked for rules in several)
+        alone: State = "active" if len(seen) == 1 else "unknown"
+        yield Fact(topic=_TOPIC, value=shown, state=alone if hooked else "present", evidence=evidence)
+    if not seen:
+        complete = bool(host.dump.rulesets) and host.nft is not None and host.links is not None
+        detail = "no chains of kube-proxy, no table and no virtual servers"
+        yield Fact(topic=_TOPIC, value="none", state="absent" if complete else "unknown", detail=detail)
+
+
+def _two_modes(host: Host, sets: Sequence[Programmed], view: ClusterView | None) -> Iterator[Finding]:
+    """Rules of several modes or backends, or of another mode than the cluster's configuration names."""
+    shown = sorted({rules.shown for rules in sets})
+    said = _said_mode(view)
+    if len(shown) < 2 and (said is None or not sets or any(rules.mode.value == said for rules in sets)):
+        return
+    there = " and ".join(f"{name} ({_first(sets, name).at})" for name in shown)
+    wanted = f"; the cluster's configuration says {said}" if said else ""
+    yield Finding(
+        id="NODE-PROXY-MODE",
+        detail=f"node {host.dump.manifest.name} has rules of kube-proxy in mode {there}{wanted}",
+        effect=Effect.UNKNOWN,
+        subject=host.dump.node,
+        at=_first(sets, shown[0]).at,
+    )
+
+
+def _said_mode(view: ClusterView | None) -> str | None:
+    modes = {mode.value for mode in Mode}
+    facts = view.header.facts if view is not None else ()
+    return next((f.value for f in facts if f.topic == _TOPIC and f.state == "active" and f.value in modes), None)
+
+
+def _first(sets: Sequence[Programmed], shown: str) -> Programmed:
+    return next(rules for rules in sets if rules.shown == shown)
+
+
+def _marks(host: Host) -> Iterator[Fact]:
+    for ruleset, rule, change in masquerade_marks(host):
+        value = f"{change.value:#x}/{change.mask:#x}"
+        shown = Evidence(str(ruleset.at(rule)), "KUBE-MARK-MASQ", value)
+        yield Fact(
+            topic="masquerade-mark",
+            value=value,
+            detail="what kube-proxy marks so leaves as the node",
+            evidence=(shown,),
+        )
+
+
+def _stale(host: Host, rules: Programmed, ports: Sequence[ServedPort]) -> Iterator[Finding]:
+    """Chains for Services that the snapshot does not have."""
+    expected = {_key(rules, port) for port in ports}
+    stale = {suffix: at for suffix, at in rules.chains.items() if suffix not in expected}
+    if not stale:
+        return
+    names = [rules.names.get(suffix, f"chain {suffix}") for suffix in stale]
+    yield Finding(
+        id="NODE-PROXY-STALE",
+        detail=(
+            f"node {host.dump.manifest.name} has chains of kube-proxy (IPv{rules.family}) for {len(stale)} service "
+            f"ports that the snapshot does not have: {first_few(names)}"
+        ),
+        subject=host.dump.node,
+        at=next(iter(stale.values())),
+    )
+
+
+def _missing(host: Host, rules: Programmed, ports: Sequence[ServedPort]) -> Iterator[Finding]:
+    """Services of the snapshot that the rules do not name; where lines of the table are missing nothing is said."""
+    if not rules.complete or rules.mode is not Mode.IPTABLES:
+        return
+    missing = [
+        port
+        for port in ports
+        if rules.family in port.families()
+        and _key(rules, port) not in rules.chains
+        and str(port.name) not in rules.without_endpoints
+        and not _younger(host, port)
+    ]
+    if missing:
+        yield Finding(
+            id="NODE-PROXY-MISSING",
+            detail=(
+                f"node {host.dump.manifest.name} has no chain and no refusal (IPv{rules.family}) for {len(missing)} "
+                f"service ports of the snapshot: {first_few(str(port.name) for port in missing)}"
+            ),
+            effect=Effect.UNKNOWN,
+            subject=host.dump.node,
+            at=rules.at,
+        )
+
+
+def _younger(host: Host, port: ServedPort) -> bool:
+    """Whether the Service was made after the dump was taken."""
+    return bool(port.created and host.dump.manifest.taken) and port.created > (host.dump.manifest.taken or "")
+
+
+def _key(rules: Programmed, port: ServedPort) -> str:
+    return port.name.chain_base if rules.mode is Mode.NFTABLES else port.name.suffix
+
+
+def _unchecked(host: Host) -> Iterator[Finding | RuleHits]:
+    """What KUBE-FORWARD accepts by its mark before the chain of a policy engine is asked: nobody checked that."""
+    for family in (4, 6):
+        for ruleset, table in host.dump.tables("filter", family):
+            engine = _engine_behind(table)
+            chain = table.by_name().get("KUBE-FORWARD")
+            for rule in chain.rules if chain is not None and engine else ():
+                if rule.target is Ending.ACCEPT and any(isinstance(part, MarkIs) for part in rule.conditions):
+                    yield from _accepted(host, ruleset, rule, engine)
+
+
+def _engine_behind(table: Table) -> str:
+    """The first chain of a policy engine that FORWARD asks only after KUBE-FORWARD; "" when there is none.
+
+    NPM's chain is empty while there are no policies.
+    """
+    forward = table.by_name().get("FORWARD", Chain("FORWARD", 0))
+    targets = [rule.target.chain for rule in forward.rules if isinstance(rule.target, Jump)]
+    if "KUBE-FORWARD" not in targets:
+        return ""
+    before, after = targets[: targets.index("KUBE-FORWARD")], targets[targets.index("KUBE-FORWARD") :]
+    asked = (name for name in after if _of_engine(name) and name not in before)
+    return next((name for name in asked if table.by_name()[name].rules), "")
+
+
+def _of_engine(chain: str) -> bool:
+    return any(program.role == "engine" for program in known().owners("chains", chain))
+
+
+def _accepted(host: Host, ruleset: Ruleset, rule: Rule, engine: str) -> Iterator[Finding | RuleHits]:
+    if rule.counters is None:
+        return
+    manifest, at = host.dump.manifest, ruleset.at(rule)
+    yield RuleHits(
+        of=f"KUBE-FORWARD before {engine}",
+        verdict="allowed",
+        packets=rule.counters.packets,
+        bytes=rule.counters.bytes,
+        since=manifest.booted,
+        at=at,
+    )
+    if rule.counters.packets:
+        yield Finding(
+            id="NODE-PROXY-UNCHECKED",
+            detail=(
+                f"node {manifest.name}: KUBE-FORWARD accepted {rule.counters.packets} connections from outside to node "
+                f"ports and balancers before {engine} was asked"
+            ),
+            effect=Effect.NARROWS,
+            subject=host.dump.node,
+            at=at,
+        )

@@ -1,0 +1,132 @@
+"""Services as kube-proxy names them on a node."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from migrate.model.addresses import Address, Network, parse_address, parse_network
+from migrate.model.raw import Json, RawObject
+from migrate.model.refs import ObjectRef
+
+_OTHER_PROXY = "service.kubernetes.io/service-proxy-name"
+_HEADLESS = "service.kubernetes.io/headless"
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePortName:
+    """One port of a Service. Its name in rules is "namespace/name:port", without ":port" where the port has no name."""
+
+    namespace: str
+    name: str
+    port: str
+    protocol: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" + (f":{self.port}" if self.port else "")
+
+    @property
+    def suffix(self) -> str:
+        """What its chains end in: KUBE-SVC-, KUBE-SVL-, KUBE-FW-, KUBE-XLB-, KUBE-EXT- and this.
+
+        Source: kubernetes/kubernetes, pkg/proxy/iptables/proxier.go, portProtoHash.
+        """
+        digest = hashlib.sha256(f"{self}{self.protocol.lower()}".encode()).digest()
+        return base64.b32encode(digest)[:16].decode()
+
+    @property
+    def chain_base(self) -> str:
+        """What its chains of mode nftables end in, after "service-", "firewall-" and so on.
+
+        Source: kubernetes/kubernetes, pkg/proxy/nftables/proxier.go, servicePortChainNameBase.
+        """
+        text = f"{self.namespace}/{self.name}/{self.protocol.lower()}/{self.port}"
+        return f"{base64.b32encode(hashlib.sha256(text.encode()).digest())[:8].decode()}-{text}"
+
+
+@dataclass(frozen=True, slots=True)
+class ServedPort:
+    """A port of a Service that kube-proxy has to serve. `ranges` are spec.loadBalancerSourceRanges, None without any.
+
+    `balancers` are the addresses of its load balancer whose packets arrive with that destination. `created` is RFC
+    3339 in UTC, "" where it is not known.
+    """
+
+    name: ServicePortName
+    ref: ObjectRef
+    number: int
+    cluster: tuple[Address, ...]
+    balancers: tuple[Address, ...]
+    ranges: tuple[Network, ...] | None
+    created: str = ""
+
+    def families(self) -> frozenset[int]:
+        """The families in which it has a cluster address."""
+        return frozenset(address.version for address in self.cluster)
+
+
+def served_ports(raws: tuple[RawObject, ...]) -> Iterator[ServedPort]:
+    """The ports of Services, without headless ones and those that another proxy serves."""
+    for raw in raws:
+        spec, labels = _map(raw.data.get("spec")), _map(_map(raw.data.get("metadata")).get("labels"))
+        cluster = tuple(_addresses([spec.get("clusterIP"), *_list(spec.get("clusterIPs"))]))
+        if spec.get("type") == "ExternalName" or not cluster or {_OTHER_PROXY, _HEADLESS} & labels.keys():
+            continue
+        ranges, created = _ranges(spec), _text(_map(raw.data.get("metadata")).get("creationTimestamp"))
+        balancers = tuple(_addresses(_balancers(raw)))
+        for entry in _list(spec.get("ports")):
+            port = _map(entry)
+            number = port.get("port")
+            name = ServicePortName(
+                raw.ref.namespace or "default",
+                raw.ref.name,
+                _text(port.get("name")),
+                _text(port.get("protocol"), "TCP"),
+            )
+            yield ServedPort(
+                name, raw.ref, number if isinstance(number, int) else 0, cluster, balancers, ranges, created
+            )
+
+
+def _ranges(spec: Mapping[str, Json]) -> tuple[Network, ...] | None:
+    """The ranges; a text that is none is left out, as kube-proxy does."""
+    found: list[Network] = []
+    for text in _list(spec.get("loadBalancerSourceRanges")):
+        try:
+            found.append(parse_network(_text(text).strip()))
+        except ValueError:
+            continue
+    return tuple(found) if found and spec.get("type") == "LoadBalancer" else None
+
+
+def _balancers(raw: RawObject) -> Iterator[Json]:
+    status = _map(_map(raw.data.get("status")).get("loadBalancer"))
+    for entry in _list(status.get("ingress")):
+        if _map(entry).get("ipMode", "VIP") == "VIP":
+            yield _map(entry).get("ip")
+
+
+def _addresses(texts: list[Json] | Iterator[Json]) -> Iterator[Address]:
+    seen: set[Address] = set()
+    for text in texts:
+        try:
+            address = parse_address(_text(text))
+        except ValueError:
+            continue
+        if address not in seen:
+            seen.add(address)
+            yield address
+
+
+def _map(value: Json) -> Mapping[str, Json]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: Json, otherwise: str = "") -> str:
+    return value if isinstance(value, str) and value else otherwise

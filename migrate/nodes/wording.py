@@ -1,0 +1,37 @@
+"""Lists for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from migrate.model.addresses import AddressSet
+from migrate.model.intervals import IntervalSet
+
+_SHOWN = 3
+_NETWORKS = 6
+_LONGEST = 120
+
+
+def first_few(names: Iterable[str], shown: int = _SHOWN) -> str:
+    """The first names, and how many more there are. What hostile dumps have for a name is cut."""
+    several = [clean(name) for name in names]
+    more = f" and {len(several) - shown} more" if len(several) > shown else ""
+    return ", ".join(several[:shown]) + more
+
+
+def clean(text: str) -> str:
+    """A text of a dump on one line: without control characters, cut at 120."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
+
+
+def ranges(addresses: AddressSet) -> str:
+    """Addresses as prefixes, or as all but some where that is shorter; "none" of an empty set."""
+    everything = AddressSet.everything()
+    families = AddressSet(
+        everything.v4 if addresses.v4 else IntervalSet(), everything.v6 if addresses.v6 else IntervalSet()
+    )
+    own, others = addresses.networks(), (families - addresses).networks()
+    if len(others) < len(own):
+        return f"all but {first_few(map(str, others), _NETWORKS)}" if others else "all"
+    return first_few(map(str, own), _NETWORKS) or "none"
