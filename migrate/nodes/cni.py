@@ -72,7 +72,8 @@ def pod_networks(host: Host, view: ClusterView | None) -> AddressSet:
     found = AddressSet.of(
         subnet for file in (host.cni or ())[:1] for plugin in file.plugins for subnet in plugin.subnets
     )
-    found |= AddressSet.of(entry.address.network for entry in host.addresses or () if entry.device in _BRIDGES)
+    bridged = (entry.address for entry in host.addresses or () if entry.device in _BRIDGES)
+    found |= AddressSet.of(address.network for address in bridged if not address.is_link_local)
     node = _node(host, view)
     return found | node.pod_networks if node is not None else found
 
@@ -209,15 +210,32 @@ def _field(value: Json, *path: str) -> Json:
 
 
 def _seen_as(host: Host, view: ClusterView | None, networks: AddressSet, family: int) -> Iterator[Finding | Fact]:
-    """As whom others see a pod of this node, by the nat tables of the backend in use."""
+    """As whom others see a pod of this node, by the nat table in use. A dump without one says nothing."""
     tables = [(ruleset, table) for ruleset, table in host.dump.tables("nat", family) if _in_use(host, table)]
-    for ruleset, table in tables:
+    for ruleset, table in tables[:1]:
         pod = _some_pod(host, view, networks, table, family)
         if pod is None or not table.complete:
             continue
         found = appearances(ruleset, table, _world(host, pod))
-        yield from _appearance_facts(found, pod)
-        yield from _own_outside(host, view, networks, found)
+        others = _other_translators(host, family)
+        yield from _appearance_facts(found, pod, others)
+        if not others:
+            inside = networks | _cluster_networks(view) | _proxy_range(table, view)
+            yield from _own_outside(host, inside, found)
+
+
+def _other_translators(host: Host, family: int) -> str:
+    """Tables of nftables that may translate what leaves too; "" when there are none. kube-proxy's asks for its mark."""
+    families = {"inet", "ip" if family == 4 else "ip6"}
+    chains = host.nft.chains if host.nft is not None else ()
+    names = {
+        f"{chain.family} {clean(chain.table)}"
+        for chain in chains
+        if (chain.type, chain.hook) == ("nat", "postrouting")
+        and chain.family in families
+        and chain.table != "kube-proxy"
+    }
+    return ", ".join(sorted(names))
 
 
 def _in_use(host: Host, table: Table) -> bool:
@@ -268,23 +286,22 @@ def _world(host: Host, pod: Address) -> World:
     )
 
 
-def _appearance_facts(found: tuple[Appears, ...], pod: Address) -> Iterator[Fact]:
+def _appearance_facts(found: tuple[Appears, ...], pod: Address, others: str) -> Iterator[Fact]:
     for appears in found:
         shown = (Evidence(str(appears.at), "nat POSTROUTING", appears.source),) if appears.at else ()
         some = "" if appears.always else "some packets to "
         yield Fact(
             topic=f"source-address-ipv{pod.version}",
             value=f"{appears.source} address" if appears.source in {OWN, NODE} else appears.source,
-            detail=f"{some}{ranges(appears.destinations)}",
+            state="unknown" if others else "active",
+            detail=f"{some}{ranges(appears.destinations)}" + (f"; {others} may translate too" if others else ""),
             evidence=shown,
         )
 
 
-def _own_outside(
-    host: Host, view: ClusterView | None, networks: AddressSet, found: tuple[Appears, ...]
-) -> Iterator[Finding]:
+def _own_outside(host: Host, cluster: AddressSet, found: tuple[Appears, ...]) -> Iterator[Finding]:
     """Destinations outside the cluster that do not see the node's address today."""
-    inside = networks | _NOWHERE | host.own_addresses | _cluster_networks(view)
+    inside = cluster | _NOWHERE | host.own_addresses
     changes: list[str] = []
     first: Location | None = None
     for appears in found:
@@ -305,17 +322,31 @@ def _own_outside(
 
 
 def _cluster_networks(view: ClusterView | None) -> AddressSet:
-    """Pods of all nodes, and what Azure says of the cluster's ranges. Of Services nothing leaves a node."""
+    """Addresses of nodes, and the ranges of pods and Services that the snapshot tells."""
     if view is None:
         return AddressSet()
     found = view.cluster.pod_networks
-    profile = [_field(raw.data, "spec", "networkProfile") for raw in view.by_kind.get(AZURE_KIND, ())]
-    for one in profile:
-        for key in ("podCidr", "serviceCidr"):
-            text = _field(one, key)
-            found |= AddressSet.of(_networks(text if isinstance(text, str) else ""))
+    for fact in view.header.facts:
+        if fact.topic in {"pod-networks", "service-network"} and fact.state == "active":
+            for text in fact.value.split(", "):
+                found |= AddressSet.of(_networks(text))
     addresses = (address for node in view.cluster.nodes for address in node.addresses)
     return found | AddressSet.of_addresses(addresses)
+
+
+def _proxy_range(table: Table, view: ClusterView | None) -> AddressSet:
+    """The pods' range as kube-proxy was told it: what comes from elsewhere to a Service is masqueraded.
+
+    A range that holds nodes as well is the network of both, and not the cluster's alone.
+    """
+    nodes = [address for node in (view.cluster.nodes if view is not None else ()) for address in node.addresses]
+    for chain in table.chains:
+        for rule in chain.rules if chain.name.startswith(("KUBE-SVC-", "KUBE-SERVICES")) else ():
+            for part in rule.conditions:
+                if isinstance(part, AddressIs) and part.end is End.SOURCE and part.negated:
+                    found = AddressSet.of([part.network])
+                    return AddressSet() if any(node in found for node in nodes) else found
+    return AddressSet()
 
 
 def _networks(text: str) -> Iterator[Network]:

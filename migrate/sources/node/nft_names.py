@@ -16,13 +16,18 @@ _OF_IPTABLES = frozenset(("filter", "nat", "mangle", "raw", "security"))
 
 
 class NftPart(msgspec.Struct, frozen=True):
-    """A table, chain, set or map by its name; `hook` is where a base chain sits, `elements` are as nft prints them."""
+    """A table, set or map by its name."""
 
     name: str
     family: str
     table: str = ""
+
+
+class NftChain(NftPart, frozen=True):
+    """A chain. Of a base chain `hook` is where it sits, and `type` is filter, nat or route."""
+
     hook: str = ""
-    elements: tuple[msgspec.Raw, ...] = msgspec.field(default=(), name="elem")
+    type: str = ""
 
 
 class NftRule(msgspec.Struct, frozen=True):
@@ -38,7 +43,7 @@ class NftRule(msgspec.Struct, frozen=True):
 
 class _Entry(msgspec.Struct, frozen=True):
     table: NftPart | None = None
-    chain: NftPart | None = None
+    chain: NftChain | None = None
     set: NftPart | None = None
     map: NftPart | None = None
     rule: NftRule | None = None
@@ -54,7 +59,7 @@ class NftNames:
 
     source: str
     tables: list[NftPart] = field(default_factory=list)
-    chains: list[NftPart] = field(default_factory=list)
+    chains: list[NftChain] = field(default_factory=list)
     sets: list[NftPart] = field(default_factory=list)
     rules: list[NftRule] = field(default_factory=list)
 
@@ -83,14 +88,11 @@ def salvage_nft(body: bytes, source: str) -> tuple[NftNames, tuple[InputError, .
 
 
 def _add(found: NftNames, entry: _Entry) -> None:
-    for part, several in (
-        (entry.table, found.tables),
-        (entry.chain, found.chains),
-        (entry.set, found.sets),
-        (entry.map, found.sets),
-    ):
+    for part, several in ((entry.table, found.tables), (entry.set, found.sets), (entry.map, found.sets)):
         if part is not None and not _is_iptables(part.family, part.table or part.name):
             several.append(part)
+    if entry.chain is not None and not _is_iptables(entry.chain.family, entry.chain.table):
+        found.chains.append(entry.chain)
     if entry.rule is not None and not _is_iptables(entry.rule.family, entry.rule.table):
         found.rules.append(entry.rule)
 
