@@ -1,0 +1,50 @@
+"""What a node's own addresses tell about where packets go."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from migrate.model.addresses import Address
+
+_LOOPBACK = ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")
+_EVERYONE = 2**32 - 1
+_MULTICAST = (0xE, 28), (0xFF, 120)
+"""The first bits of multicast addresses, and how many bits follow: 224.0.0.0/4 and ff00::/8."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The addresses of a node and the broadcast addresses of its networks; None where they are not known."""
+
+    local: frozenset[tuple[int, int]] | None = None
+    broadcast: frozenset[int] = frozenset()
+
+    @classmethod
+    def of(cls, local: Iterable[Address], broadcast: Iterable[Address] = ()) -> Host:
+        """A node whose addresses are all known."""
+        return cls(
+            frozenset((address.version, int(address)) for address in local), frozenset(int(one) for one in broadcast)
+        )
+
+    def kind(self, version: int, address: int | None) -> str | None:
+        """What the routing table says of an address, as addrtype names it; None when nothing tells.
+
+        Source: fib_frontend.c, __inet_dev_addr_type.
+        """
+        if address is None:
+            return None
+        loopback = _LOOPBACK[version == 6]
+        if address >> loopback.max_prefixlen - loopback.prefixlen == (
+            int(loopback.network_address) >> loopback.max_prefixlen - loopback.prefixlen
+        ):
+            return "LOCAL"
+        first, behind = _MULTICAST[version == 6]
+        if address >> behind == first:
+            return "MULTICAST"
+        if version == 4 and (address == _EVERYONE or address >> 24 == 0 or address in self.broadcast):
+            return "BROADCAST"
+        if self.local is None:
+            return None
+        return "LOCAL" if (version, address) in self.local else "UNICAST"
