@@ -101,10 +101,9 @@ class Conditions:
         def test(passing: Passing) -> Answer:
             ends = passing.ends
             address = ends.source if asked.end is End.SOURCE else ends.destination
-            kind = host.kind(passing.version, address)
-            if kind is None or (asked.limit is not None and kind != "UNICAST"):
+            if asked.limit is not None and host.kind(passing.version, address) != "UNICAST":
                 return None
-            return (kind in asked.types) is not asked.negated
+            return _turned(host.is_of(passing.version, address, asked.types), asked.negated)
 
         return test
 

@@ -48,3 +48,20 @@ class Host:
         if self.local is None:
             return None
         return "LOCAL" if (version, address) in self.local else "UNICAST"
+
+    def is_of(self, version: int, address: int | None, types: tuple[str, ...]) -> bool | None:
+        """Whether an address is of one of the types, as addrtype asks; None when nothing tells.
+
+        Of IPv6 every address that is no multicast is UNICAST, the node's own too, and types are asked one after
+        another. Source: xt_addrtype.c, match_type6.
+        """
+        kind = self.kind(version, address)
+        if version == 4 or address is None:
+            return None if kind is None else kind in types
+        facts = {"MULTICAST": kind == "MULTICAST", "UNICAST": kind != "MULTICAST" and address != 0, "UNSPEC": not address}
+        if not all(facts.get(one, True) for one in types):
+            return False
+        if "LOCAL" in types and kind == "LOCAL":
+            return True
+        looked_up = set(types) - facts.keys()
+        return not looked_up or (None if kind is None or looked_up != {"LOCAL"} else False)
