@@ -25,7 +25,9 @@ from tests.kernel import packets as made
 from tests.kernel.lab import inside, run
 
 LEFT, RIGHT, OTHER = "left0", "right0", "other0"
-"""The router's devices: where packets come from, where most of them go to, and where those to OTHER_NETS go to."""
+"""The router's devices: where packets come from, where most of them go to, and where those to OTHER_NETS go to; the
+addresses in LEFT_NETS are behind the first."""
+LEFT_NETS = ("10.0.0.0/12", "fd00::/16")
 OTHER_NETS = ("10.40.0.0/16", "fd40::/16")
 OWN = (ip_address("10.250.0.1"), ip_address("fdfa::1"))
 """The router's own addresses."""
@@ -81,6 +83,7 @@ class Router:
             self.ip(f"-{version}", "address", "add", f"{own}/{own.max_prefixlen}", "dev", "lo")
             self.ip(f"-{version}", "route", "add", "default", "via", _NEXT_HOP[version].format(2))
             self.ip(f"-{version}", "route", "add", OTHER_NETS[version == 6], "via", _NEXT_HOP[version].format(3))
+            self.ip(f"-{version}", "route", "add", LEFT_NETS[version == 6], "via", _NEXT_HOP[version].format(1))
         for protocol in _DELIVERED:
             self._listen(socket.AF_INET, protocol)
             self._listen(socket.AF_INET6, made.ICMPV6 if protocol == socket.IPPROTO_ICMP else protocol)
@@ -168,14 +171,6 @@ class Router:
             self.do("ipset", "destroy", "asked")
         return made_one.returncode == 0
 
-    def clear(self) -> None:
-        """Take all rules and sets away."""
-        for program in ("iptables", "ip6tables"):
-            for backend in ("nft", "legacy"):
-                tables = "".join(f"*{name}\n{_POLICIES[name]}COMMIT\n" for name in _POLICIES)
-                self.do(f"{program}-{backend}-restore", text=tables)
-        self.do("ipset", "destroy")
-
     def arrived(self, sent: Iterable[Sent]) -> list[bool]:
         """For each packet whether it got through, or was delivered to the router's processes.
 
@@ -227,14 +222,6 @@ class Router:
 
 
 _NO_DAD: dict[int, tuple[str, ...]] = {4: (), 6: ("nodad",)}
-_POLICIES = {
-    "raw": ":PREROUTING ACCEPT\n:OUTPUT ACCEPT\n",
-    "mangle": "".join(f":{hook} ACCEPT\n" for hook in ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")),
-    "nat": "".join(f":{hook} ACCEPT\n" for hook in ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING")),
-    "filter": "".join(f":{hook} ACCEPT\n" for hook in ("INPUT", "FORWARD", "OUTPUT")),
-}
-
-
 def _no_dad(name: str) -> tuple[str, str]:
     return f"ipv6/conf/{name}/accept_dad", "0"
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from migrate.model.addresses import Address
 from migrate.nodes.netfilter.passing import Packet, Way
-from tests.kernel.filter_lab import LAST_ONE, LEFT, OTHER, OWN, RIGHT
+from tests.kernel.filter_lab import LAST_ONE, LEFT, OTHER, OWN, RIGHT, Sent
 from tests.kernel.packets import ICMP, ICMPV6, SCTP, TCP, UDP
 
 ESP = 50
@@ -24,6 +25,8 @@ SET_KINDS = {
 }
 """Types of sets with what must be said when one is made; not every kernel has all of them."""
 _ICMP = {4: ((8, 0), (8, 0), (0, 0), (11, 0), (13, 0)), 6: ((128, 0), (128, 0), (129, 0), (3, 0))}
+MARKED = {8080: 0x200, 8081: 0x4000}
+"""Marks of connections that stand, by the port of their destination."""
 _STATES = ("NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED", "DNAT")
 _USER_CHAINS = 5
 _HOOKS = {
@@ -277,12 +280,31 @@ class Rules:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A connection that stands: its packets as they opened it, and its mark."""
+
+    there: Packet
+    back: Packet
+    mark: int
+
+    def packets(self) -> list[Sent]:
+        """One packet in each direction, and a complaint about the first."""
+        complaint = (11, 0) if self.there.source.version == 4 else (3, 0)
+        protocol = ICMP if self.there.source.version == 4 else ICMPV6
+        there = replace(self.there, state="ESTABLISHED", connection_mark=self.mark)
+        back = replace(self.back, state="ESTABLISHED", connection_mark=self.mark, reply=True)
+        related = replace(back, state="RELATED", protocol=protocol, icmp=complaint)
+        related = replace(related, source_port=None, destination_port=None)
+        return [Sent(there), Sent(back), Sent(related, self.there)]
+
+
 class Packets:
     """Random packets. The numbers of those that open connections are never used twice."""
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: random.Random, numbers: Iterator[int]) -> None:
         self.chance = chance
-        self._free = iter(range(_FIRST_FREE_PORT, 65535))
+        self._free = (_FIRST_FREE_PORT + number % (65535 - _FIRST_FREE_PORT) for number in numbers)
         self._without_ports: set[Address] = set()
 
     def draw(self, version: int) -> Packet:
@@ -308,6 +330,18 @@ class Packets:
             None if way is Way.OUT else LEFT,
             None if way is Way.IN else leaves_by(destination),
         )
+
+    def standing(self, version: int) -> Standing:
+        """A connection that has seen packets both ways before there were rules."""
+        draw = Draw(self.chance, version)
+        source, destination = draw.address(source=True), draw.address(source=False)
+        mark = self.chance.choice((0, *MARKED.values()))
+        port = next((port for port, found in MARKED.items() if found == mark), draw.port())
+        port = port if mark else self.chance.choice([port for port in PORTS if port not in MARKED])
+        own = next(self._free)
+        there = Packet(source, destination, UDP, Way.THROUGH, own, port, None, LEFT, leaves_by(destination))
+        back = Packet(destination, source, UDP, Way.THROUGH, port, own, None, leaves_by(destination), LEFT)
+        return Standing(there, back, mark)
 
     def _icmp(self, version: int) -> tuple[int, int]:
         return self.chance.choice(_ICMP[version])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from migrate.model.flow import ICMP, ICMPV6
 from migrate.model.ip_sets import IpSets
 from migrate.model.node_state import Ruleset
 from migrate.nodes.netfilter.chains import ReadyChain, ReadyRule, ReadyTable
@@ -168,7 +169,9 @@ class _Journey:
 
 
 def _asks_nat(passing: Passing) -> bool:
-    return passing.state in _TRANSLATES and not passing.mapped
+    """Whether the rules of nat are asked: of complaints by ICMP they are not. Source: nf_nat_proto.c."""
+    complaint = passing.state == "RELATED" and passing.protocol in (ICMP, ICMPV6)
+    return passing.state in _TRANSLATES and not passing.mapped and not complaint
 
 
 def _steps(met: Met | None) -> list[Step]:
