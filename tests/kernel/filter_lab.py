@@ -73,10 +73,11 @@ class Router:
     def build(self) -> None:
         """Make the namespaces and devices."""
         self._namespace(self.name)
-        for folder, names in {"ipv4": ("all", "default"), "ipv6": ("all", "default")}.items():
-            for name in names:
-                self.set(f"{folder}/conf/{name}/forwarding", "1")
-                self.set(*(("ipv4/conf/%s/rp_filter" % name, "0") if folder == "ipv4" else _no_dad(name)))
+        for name in ("all", "default"):
+            self.setting(f"ipv4/conf/{name}/forwarding", "1")
+            self.setting(f"ipv6/conf/{name}/forwarding", "1")
+            self.setting(f"ipv4/conf/{name}/rp_filter", "0")
+            self.setting(f"ipv6/conf/{name}/accept_dad", "0")
         for number, device in enumerate((LEFT, RIGHT, OTHER), 1):
             self._attach(device, number)
         for version, own in zip((4, 6), OWN, strict=True):
@@ -141,7 +142,7 @@ class Router:
         assert done.returncode == 0, f"{command}: {done.stderr.decode()}\n{text}"
         return done.stdout
 
-    def set(self, setting: str, value: str) -> None:
+    def setting(self, setting: str, value: str) -> None:
         """Set a network setting of the router."""
         with inside(self.name):
             Path("/proc/sys/net", setting).write_text(value)
@@ -222,8 +223,6 @@ class Router:
 
 
 _NO_DAD: dict[int, tuple[str, ...]] = {4: (), 6: ("nodad",)}
-def _no_dad(name: str) -> tuple[str, str]:
-    return f"ipv6/conf/{name}/accept_dad", "0"
 
 
 def _refuses(data: bytes, sniffer: socket.socket) -> bool:

@@ -35,7 +35,7 @@ _HOOKS = {
     "nat": ("PREROUTING", "OUTPUT"),
     "filter": ("INPUT", "FORWARD", "OUTPUT"),
 }
-_RULES_OF = {"raw": 2, "mangle": 3, "nat": 3, "filter": 7}
+_RULES_OF = {"raw": 2, "mangle": 3, "nat": 3, "filter": 9}
 
 
 class Draw:
@@ -108,7 +108,7 @@ class Sets:
             if kind == "hash:ip" and self.draw.chance.random() < 0.4:
                 options += " netmask 24" if self.draw.version == 4 else " netmask 64"
             yield f"create {name} {kind} {options}"
-            for member in dict.fromkeys(self._member(kind) for _ in range(self.draw.chance.randrange(1, 9))):
+            for member in dict.fromkeys(self._member(kind) for _ in range(self.draw.chance.randrange(1, 25))):
                 hole = " nomatch" if "net" in kind and self.draw.chance.random() < 0.3 else ""
                 yield f"add -exist {name} {member}{hole}"
         yield from self._lists(len(self.kinds))
@@ -125,7 +125,7 @@ class Sets:
 
     def _member(self, kind: str) -> str:
         draw = self.draw
-        words = {
+        words: dict[str, Callable[[], str]] = {
             "ip": lambda: str(draw.any_address()),
             "net": draw.any_network,
             "port": self._port,
@@ -169,7 +169,10 @@ class Rules:
 
     def _rule(self, table: str, chain: str, users: Sequence[str]) -> str:
         target, protocol = self._target(table, chain, users)
-        matches = [protocol, *(self._match(table, chain, protocol) for _ in range(self.draw.chance.randrange(3)))]
+        matches = [
+            protocol,
+            *(self._match(table, chain, protocol) for _ in range(self.draw.chance.choice((0, 1, 1, 2)))),
+        ]
         unique = {_name(match): match for match in matches}
         return " ".join(["-A", chain, *unique.values(), target])
 
@@ -179,7 +182,7 @@ class Rules:
         targets = [f"-j MARK --set-xmark {draw.mark()}", "-j RETURN", "", *(f"-j {name}" for name in users)]
         targets += [f"-g {name}" for name in users[:1]]
         names = [_NAMES[number] for number in (TCP, TCP, UDP, UDP, SCTP, ICMP if draw.version == 4 else ICMPV6, ESP)]
-        protocol = draw.one(("", f"-p {draw.one(names)}", f"-p {draw.one(names)}", f"! -p {draw.one(names)}"))
+        protocol = draw.one(("", "", f"-p {draw.one(names)}", f"-p {draw.one(names)}", f"! -p {draw.one(names)}"))
         if table in {"raw", "mangle"}:
             targets += ["-j ACCEPT"] + (["-j DROP"] if draw.chance.random() < 0.2 else [])
         if table == "raw":
@@ -190,7 +193,7 @@ class Rules:
             targets += [f"-j SET --add-set {name} src" for name, ends in self.sets.ends.items() if ends == 9]
         if table == "filter":
             targets += ["-j ACCEPT", "-j ACCEPT", "-j DROP", "-j DROP", "-j REJECT", "-j NFLOG --nflog-group 9"]
-            targets += [f"-m comment --comment \"why {chain}\" -j DROP"]
+            targets += [f'-m comment --comment "why {chain}" -j DROP']
         if table == "nat":
             return self._nat_target(protocol, targets)
         return draw.one(targets), protocol
@@ -231,7 +234,9 @@ class Rules:
         if protocol == "-p tcp":
             found += [lambda: f"-m tcp {draw.no()}--tcp-flags {draw.one(('SYN,ACK SYN', 'ALL SYN', 'SYN,RST NONE'))}"]
         if protocol == "-p icmp":
-            found += [lambda: f"-m icmp {draw.no()}--icmp-type {draw.one(('8', '8/0', '11', '11/0', 'any', '13', '0'))}"] * 5
+            found += [
+                lambda: f"-m icmp {draw.no()}--icmp-type {draw.one(('8', '8/0', '11', '11/0', 'any', '13', '0'))}"
+            ] * 5
         if protocol == "-p ipv6-icmp":
             found += [lambda: f"-m icmp6 {draw.no()}--icmpv6-type {draw.one(('128', '128/0', '3', '3/0', '129'))}"] * 5
         return draw.chance.choice(found)()

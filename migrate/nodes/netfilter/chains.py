@@ -9,6 +9,7 @@ from heapq import merge
 
 from migrate.model.node_state import AddressIs, Chain, End, Ending, Rule, Ruleset, Table, Target
 from migrate.nodes.netfilter.conditions import Conditions, Test
+from migrate.nodes.netfilter.judgement import Step, in_words
 from migrate.nodes.netfilter.passing import Passing
 from migrate.nodes.netfilter.set_index import Answer
 
@@ -16,7 +17,7 @@ _LONG = 32
 """Rules of a chain from which on it is worth while to sort them by destination."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False)
 class ReadyRule:
     """A rule that can be asked. `chain` is where it stands."""
 
@@ -39,6 +40,13 @@ class ReadyRule:
             if found is None:
                 answer = None
         return answer
+
+    @cached_property
+    def step(self) -> Step:
+        """What a reader is told when a packet met the rule."""
+        table = self.chain.table
+        at, action = table.ruleset.at(self.rule), in_words(self.target)
+        return Step(table.table.name, self.chain.chain.name, table.table.backend, action, at, self.rule.comments)
 
     def unsure(self, passing: Passing) -> tuple[str, ...]:
         """What it asks that nothing answers."""
@@ -73,6 +81,13 @@ class ReadyChain:
     def policy(self) -> Ending:
         """What happens at the end of one of the kernel's own chains."""
         return self.chain.policy or Ending.ACCEPT
+
+    @cached_property
+    def step(self) -> Step:
+        """What a reader is told when the policy decided."""
+        table = self.table
+        action = f"{self.policy.value}, the policy of the chain"
+        return Step(table.table.name, self.chain.name, table.table.backend, action, table.ruleset.at(self.chain))
 
     @cached_property
     def rules(self) -> tuple[ReadyRule, ...]:

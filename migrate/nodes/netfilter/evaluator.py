@@ -6,20 +6,21 @@ the first packet of a connection comes to nat, and the first rule that translate
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from migrate.model.flow import ICMP, ICMPV6
 from migrate.model.ip_sets import IpSets
 from migrate.model.node_state import Ruleset
-from migrate.nodes.netfilter.chains import ReadyChain, ReadyRule, ReadyTable
+from migrate.nodes.netfilter.chains import ReadyTable
 from migrate.nodes.netfilter.conditions import Conditions
 from migrate.nodes.netfilter.host import Host
-from migrate.nodes.netfilter.judgement import Judgement, Step, Verdict, in_words
+from migrate.nodes.netfilter.judgement import Judgement, Step, Verdict
 from migrate.nodes.netfilter.passing import Packet, Passing, Way
 from migrate.nodes.netfilter.set_index import Sets
 from migrate.nodes.netfilter.walk import Fate, Met, OneWay, TooFarError, Walk
 
+_LOOPBACK = "lo"
 _TRACK = "connection tracking"
 _HOOKS = {
     "PREROUTING": ("raw", _TRACK, "mangle", "nat"),
@@ -58,6 +59,11 @@ class NodeFilter:
                     seen.add(key)
                     ready = ReadyTable(ruleset, table, self._conditions)
                     self._tables.setdefault(key[:2], []).append(ready)
+
+    @property
+    def there(self) -> Container[tuple[int, str]]:
+        """Families and names of the tables."""
+        return self._tables
 
     def judge(self, packet: Packet) -> Judgement:
         """What becomes of a packet. Where both backends have rules it must pass both."""
@@ -98,6 +104,7 @@ class _Journey:
     rules: NodeFilter
     packet: Packet
     turned: bool
+    home: bool = False
     walk: Walk = field(default_factory=lambda: Walk(""))
     torn: dict[str, None] = field(default_factory=dict)
 
@@ -120,11 +127,22 @@ class _Journey:
     def _all_hooks(self, start: list[OneWay]) -> list[OneWay]:
         """The ways that lead through all hooks."""
         if self.packet.way is Way.OUT:
-            return self._hook("POSTROUTING", self._hook("OUTPUT", start))
+            return self._back_in(self._hook("POSTROUTING", self._hook("OUTPUT", start)))
         ways = self._hook("PREROUTING", start)
         inward = [way for way in ways if self._goes_in(way[0]) is not False]
         through = [way for way in ways if self._goes_in(way[0]) is not True]
         return [*self._hook("INPUT", inward), *self._hook("POSTROUTING", self._hook("FORWARD", through))]
+
+    def _back_in(self, ways: list[OneWay]) -> list[OneWay]:
+        """What a process sends to its own node comes in again by the loopback interface."""
+        home = [way for way in ways if self._comes_home(way[0]) is not False]
+        away = [way for way in ways if self._comes_home(way[0]) is not True]
+        self.home = True
+        return [*away, *self._hook("INPUT", self._hook("PREROUTING", home))]
+
+    def _comes_home(self, passing: Passing) -> bool | None:
+        home = self.rules.delivered(passing)
+        return home if "DNAT" in passing.translated else bool(home)
 
     def _goes_in(self, passing: Passing) -> bool | None:
         if "DNAT" not in passing.translated and not passing.delivered:
@@ -132,25 +150,38 @@ class _Journey:
         return self.rules.delivered(passing)
 
     def _hook(self, hook: str, ways: list[OneWay]) -> list[OneWay]:
+        if not ways:
+            return []
         self.walk.hook = hook
-        ways = [(self._at(hook, passing), met) for passing, met in ways]
+        version = self.packet.source.version
+        if any((version, name) in self.rules.there for name in _HOOKS[hook]):
+            ways = [(self._at(hook, passing), met) for passing, met in ways]
         for name in _HOOKS[hook]:
-            if not ways:
-                break
-            ways = self._tracked(ways) if name == _TRACK else self._tables(name, hook, ways)
+            ways = self._tracked(ways) if name == _TRACK else self._tables(name, hook, ways) if ways else []
         return ways
 
     def _at(self, hook: str, passing: Passing) -> Passing:
-        """The packet with the interfaces that rules see at a hook."""
-        came_by = "" if hook == "OUTPUT" else None if self.packet.way is Way.OUT else self.packet.came_by
-        leaves_by = self.packet.leaves_by
+        """The packet with the interfaces that rules see at a hook. Where it came home nat was asked before."""
+        return replace(
+            passing,
+            came_by=self._came_by(hook),
+            leaves_by=self._leaves_by(hook, passing),
+            mapped=self.home and hook == "PREROUTING",
+        )
+
+    def _came_by(self, hook: str) -> str | None:
+        if self.home:
+            return _LOOPBACK
+        return "" if hook == "OUTPUT" else None if self.packet.way is Way.OUT else self.packet.came_by
+
+    def _leaves_by(self, hook: str, passing: Passing) -> str | None:
         if hook in ("PREROUTING", "INPUT"):
-            leaves_by = ""
-        elif "DNAT" in passing.translated:
-            leaves_by = None
-        return replace(passing, came_by=came_by, leaves_by=leaves_by, mapped=False)
+            return ""
+        return None if "DNAT" in passing.translated else self.packet.leaves_by
 
     def _tracked(self, ways: list[OneWay]) -> list[OneWay]:
+        if self.home:
+            return ways
         state = self.packet.tracked_as
         return [(p if p.state == "UNTRACKED" else replace(p, state=state), met) for p, met in ways]
 
@@ -177,16 +208,7 @@ def _asks_nat(passing: Passing) -> bool:
 def _steps(met: Met | None) -> list[Step]:
     found: list[Step] = []
     while met is not None:
-        found.append(_step(met.rule, met.unsure))
+        step = met.rule.step
+        found.append(replace(step, unsure=met.unsure) if met.unsure else step)
         met = met.before
     return found[::-1]
-
-
-def _step(at: ReadyRule | ReadyChain, unsure: tuple[str, ...]) -> Step:
-    chain = at.chain if isinstance(at, ReadyRule) else at
-    ruleset, table = chain.table.ruleset, chain.table.table
-    name, backend = chain.chain.name, table.backend
-    if isinstance(at, ReadyRule):
-        action = in_words(at.target)
-        return Step(table.name, name, backend, action, ruleset.at(at.rule), at.rule.comments, unsure)
-    return Step(table.name, name, backend, f"{at.policy.value}, the policy of the chain", ruleset.at(chain.chain))

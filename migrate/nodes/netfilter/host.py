@@ -58,7 +58,11 @@ class Host:
         kind = self.kind(version, address)
         if version == 4 or address is None:
             return None if kind is None else kind in types
-        facts = {"MULTICAST": kind == "MULTICAST", "UNICAST": kind != "MULTICAST" and address != 0, "UNSPEC": not address}
+        facts = {
+            "MULTICAST": kind == "MULTICAST",
+            "UNICAST": kind != "MULTICAST" and address != 0,
+            "UNSPEC": not address,
+        }
         if not all(facts.get(one, True) for one in types):
             return False
         if "LOCAL" in types and kind == "LOCAL":

@@ -36,6 +36,9 @@ Widths: TypeAlias = "tuple[int, ...]"
 _WITH_PORTS = frozenset({TCP, UDP, SCTP, 136})
 _ADDRESS = frozenset({"ip", "net"})
 _BITMAP_FAMILY = 4
+_UNSEEN = "not looked up yet"
+_MOST_KNOWN = 100_000
+"""Answers that are kept for a set."""
 
 
 class Sets:
@@ -78,6 +81,7 @@ class _Index:
     """
 
     of: IpSet
+    kinds: tuple[str, ...]
     family: int | None
     masks: tuple[int, ...]
     exceptions: bool
@@ -85,10 +89,11 @@ class _Index:
     spans: list[Member] = field(default_factory=list)
     devices: dict[int, dict[int, list[Member]]] = field(default_factory=dict)
     order: tuple[Widths, ...] = ()
+    known: dict[Key, bool | None] = field(default_factory=dict)
 
     def holds(self, ends: tuple[End, ...], passing: Passing, nomatch_only: bool) -> Answer:
         """Whether the packet is a member."""
-        kinds = self.of.dimensions
+        kinds = self.kinds
         if len(ends) < len(kinds) or self.family not in (None, passing.version) or not self.of.members:
             return False
         found: list[Atom] = []
@@ -98,7 +103,11 @@ class _Index:
                 return atom
             found.append(atom & mask if isinstance(atom, int) else atom)
         key = tuple(found)
-        hit = self._hit_of_device(key) if self.devices else self._hit(key, _bits(passing.version))
+        hit = self.known.get(key, _UNSEEN)
+        if isinstance(hit, str):
+            hit = self._hit_of_device(key) if self.devices else self._hit(key, _bits(passing.version))
+            if len(self.known) < _MOST_KNOWN:
+                self.known[key] = hit
         if hit is None:
             return False
         return hit is not (nomatch_only and self.exceptions)
@@ -128,9 +137,7 @@ def _index(found: IpSet) -> _Index | None:
     if found.unread:
         return None
     family = _BITMAP_FAMILY if found.kind.startswith("bitmap:ip") else found.family
-    index = _Index(
-        found, family, _masks(found), exceptions=found.kind.startswith("hash:") and "net" in found.dimensions
-    )
+    index = _Index(found, found.dimensions, family, _masks(found), exceptions="net" in found.dimensions)
     for member in found.members:
         if found.kind == "hash:net,iface":
             network, device = member.parts
