@@ -10,7 +10,6 @@ from migrate.model.documents import Fact
 from migrate.model.finding import Effect, Finding
 from migrate.model.node_documents import NodeState, NodeStates, RuleHits
 from migrate.nodes.cluster_view import ClusterView
-from migrate.nodes.dump import NodeDump, node_ref
 from migrate.nodes.dump import UNREAD, NodeDump, node_ref
 from migrate.nodes.known import known_node
 from migrate.nodes.linux import examine_linux
@@ -25,7 +24,12 @@ Observation: TypeAlias = Finding | Fact | RuleHits
 Examiner: TypeAlias = Callable[[NodeDump, ClusterView | None], Iterator[Observation]]
 """Says what it sees in a dump. Without a snapshot only what the node alone can tell: facts, leftovers, counters."""
 
-EXAMINERS: tuple[Examiner, ...] = (known_node, examine_npm, examine_windows, examine_linux,)
+EXAMINERS: tuple[Examiner, ...] = (
+    known_node,
+    examine_npm,
+    examine_windows,
+    examine_linux,
+)
 
 
 def examine(dumps: tuple[NodeDump, ...], view: ClusterView | None, snapshot: str | None) -> NodeStates:
@@ -52,9 +56,7 @@ def _state(dump: NodeDump, view: ClusterView | None) -> NodeState:
         booted=dump.manifest.booted,
         complete=not any(finding.id == UNREAD for finding in findings),
         files=dump.manifest.files,
-        facts=tuple(
-            sorted((item for item in seen if isinstance(item, Fact)), key=lambda fact: (fact.topic, fact.value))
-        ),
+        facts=tuple(sorted((item for item in seen if isinstance(item, Fact)), key=_fact_key)),
         findings=tuple(sorted(findings, key=Finding.sort_key)),
         hits=tuple(sorted((item for item in seen if isinstance(item, RuleHits)), key=_hits_key)),
     )

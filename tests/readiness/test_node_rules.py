@@ -14,6 +14,7 @@ from migrate.model.node_documents import NodeStates
 from migrate.nodes.cluster_view import ClusterView
 from migrate.nodes.dump import read_dumps
 from migrate.nodes.examine import FILE_NAME, examine
+from migrate.readiness.checks import all_checks
 from migrate.readiness.documents import SNAPSHOT, read_folder
 from migrate.readiness.rules import load_rules
 from migrate.readiness.verdict import judge
@@ -45,8 +46,14 @@ def nodes(scene: Scene, snapshot_digest: str | None = None, **dumps: str) -> Nod
     return states
 
 
+def test_every_rule_about_nodes_is_put_to_their_dumps() -> None:
+    by_the_scan = {"NODE-CALICO-CRD-LEFT"}
+    asked = {check.id for check in all_checks()}
+    assert {identity for identity in load_rules() if identity.startswith("NODE-")} - asked == by_the_scan
+
+
 def test_without_dumps_rules_about_nodes_are_not_checked(cluster: Scene) -> None:
-    assert cluster.ask("NODE-DUMP-UNREAD").lacks == ("what the nodes enforce: `migrate scan --nodes`",)
+    assert cluster.ask("NODE-MARK-OVERLAP").lacks == ("what the nodes enforce: `migrate scan --nodes`",)
     assert cluster.ask("NODE-NOT-READ").lacks == ()
 
 

@@ -15,17 +15,56 @@ from migrate.readiness.seen import may_run
 
 _OF_NPM = (
     "NODE-NPM-COUNTERS",
+    "NODE-NPM-DRIFT-MEMBERS",
     "NODE-NPM-DRIFT-MISSING",
+    "NODE-NPM-DRIFT-RULE",
     "NODE-NPM-DRIFT-STALE",
+    "NODE-NPM-EMPTY",
     "NODE-NPM-HASH-COLLISION",
     "NODE-NPM-JUMP",
     "NODE-NPM-OTHER-BACKEND",
+    "NODE-NPM-REFUSED",
 )
-_OF_WINDOWS = ("NODE-HNS-DRIFT",)
+_OF_WINDOWS = (
+    "NODE-HNS-2025",
+    "NODE-HNS-BASE",
+    "NODE-HNS-DISAGREE",
+    "NODE-HNS-DRIFT",
+    "NODE-HNS-INVERTED",
+    "NODE-HNS-REFUSED",
+    "NODE-HNS-SHARED-ID",
+)
 _OF_CALICO: tuple[str, ...] = ()
-_OF_ALL = ("NODE-DUMP-UNREAD", "NODE-LEFTOVER-AFTER", "WRK-IPTABLES-USERS")
-_OF_A_PART = ("NODE-NOT-READ",)
-"""Those that have something to say only when other nodes were read."""
+_OF_ALL = (
+    "NODE-BPF-PROGRAMS",
+    "NODE-BRIDGE-UNFILTERED",
+    "NODE-CNI-CHAINED",
+    "NODE-CNI-FIRST",
+    "NODE-LEFTOVER",
+    "NODE-LEFTOVER-AFTER",
+    "NODE-MARK-OVERLAP",
+    "NODE-NO-ENGINE",
+    "NODE-NPM-LEFT",
+    "NODE-NPM-V1-LEFT",
+    "NODE-OTHER-RULES",
+    "NODE-POD-CIDR",
+    "NODE-PROXY-MISSING",
+    "NODE-PROXY-MODE",
+    "NODE-PROXY-RANGES",
+    "NODE-PROXY-STALE",
+    "NODE-PROXY-UNCHECKED",
+    "NODE-SOURCE-ADDRESS",
+    "NODE-TUNNEL-PORT",
+    "WRK-IPTABLES-USERS",
+)
+_OF_DUMPS = (
+    "NODE-DUMP-ELSEWHERE",
+    "NODE-DUMP-UNREAD",
+    "NODE-NOT-IN-SNAPSHOT",
+    "NODE-NOT-READ",
+    "NODE-NPM-OTHER-CLUSTER",
+)
+"""About the dumps themselves: they have something to say only when nodes were read."""
 
 
 def _found(documents: Documents, today: date, identity: str) -> Iterable[Finding | Missing]:
@@ -67,5 +106,5 @@ CHECKS = (
     *(_check_for(identity, "npm-windows") for identity in _OF_WINDOWS),
     *(_check_for(identity, "calico") for identity in _OF_CALICO),
     *(_check(identity) for identity in _OF_ALL),
-    *(Check(one, partial(_only_found, identity=one), needs=_NODES, concerns=_was_read) for one in _OF_A_PART),
+    *(Check(one, partial(_only_found, identity=one), needs=_NODES, concerns=_was_read) for one in _OF_DUMPS),
 )
