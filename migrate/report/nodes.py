@@ -136,8 +136,13 @@ def node_items(rows: Iterable[NodeRow]) -> Iterator[NodeItem]:
             name=row.name,
             said=_said(row),
             facts=tuple((fact.topic, fact.value, _detail(fact)) for fact in row.facts),
-            findings=tuple((finding.id, finding.detail) for finding in row.findings),
+            findings=tuple((finding.id, _shortened(finding.detail, row.name)) for finding in row.findings),
         )
+
+
+def _shortened(detail: str, node: str) -> str:
+    """What stands below the node's name need not begin with it."""
+    return detail.removeprefix(f"node {node}: ").removeprefix(f"node {node} ")
 
 
 def _said(row: NodeRow) -> str:
@@ -147,6 +152,6 @@ def _said(row: NodeRow) -> str:
 
 
 def _detail(fact: Fact) -> str:
-    states: Mapping[str, str] = {"active": "", "present": "left over", "absent": "not there", "unknown": "not known"}
-    evidence = "; ".join(f"{one.object} {one.field} {one.value}".strip() for one in fact.evidence[:3])
+    states: Mapping[str, str] = {"active": "", "present": "there", "absent": "not there", "unknown": "not known"}
+    evidence = "; ".join(f"{one.object} {one.field} {one.value}".strip() for one in fact.evidence[:1])
     return "; ".join(part for part in (states[fact.state], fact.detail, evidence) if part)
