@@ -9,6 +9,7 @@ from migrate.model.node_state import Backend
 from migrate.nodes.cluster_view import ClusterView
 from migrate.nodes.dump import NodeDump
 from migrate.nodes.npm.found import FORWARD, NpmFound, NpmTable
+from migrate.nodes.npm.names import BASE, SET_PREFIX
 
 OTHER_BACKEND, OLD, LEFT, AFTER = (
     "NODE-NPM-OTHER-BACKEND",
@@ -16,7 +17,7 @@ OTHER_BACKEND, OLD, LEFT, AFTER = (
     "NODE-NPM-LEFT",
     "NODE-LEFTOVER-AFTER",
 )
-_SHOWN = 6
+_REMOVE_SETS = f"`for f in flush destroy; do ipset list -n | grep ^{SET_PREFIX} | xargs -rn1 ipset $f; done`"
 
 
 def runs_npm(view: ClusterView) -> bool | None:
@@ -58,7 +59,7 @@ def without_npm(dump: NodeDump, view: ClusterView, npm: NpmTable) -> Finding:
     runs = "Cilium runs" if on_cilium else "NPM does not run"
     detail = (
         f"node {dump.manifest.name}: {runs}, and {_chains(npm)} of NPM are in iptables-{npm.backend}; "
-        f"they go away with {_removal(npm)}"
+        f"they go away with {_removal(npm)}, and then the sets with {_REMOVE_SETS}"
     )
     return _finding(dump, AFTER if on_cilium else LEFT, detail, npm)
 
@@ -68,13 +69,11 @@ def _chains(npm: NpmTable) -> str:
 
 
 def _removal(npm: NpmTable) -> str:
-    """The commands that take the chains away; they are said, and never run."""
+    """The commands that take the chains away; they are said, and never run. No name of the dump stands in them."""
     program = "iptables-legacy" if npm.table.backend is Backend.LEGACY else "iptables-nft"
     jumps = [f"`{program} -D {FORWARD} {number}`" for number, _ in reversed(npm.forward_jumps())]
-    names = list(npm.chains)
-    shown = " ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
-    each = f"`for c in {shown}; do {program} -F $c; done` and the same with -X"
-    return ", ".join([*jumps, each])
+    own = f"$({program} -S | sed -n 's/^-N \\({BASE}.*\\)$/\\1/p')"
+    return ", ".join([*jumps, f"`for f in -F -X; do for c in {own}; do {program} $f $c; done; done`"])
 
 
 def _finding(dump: NodeDump, identity: str, detail: str, npm: NpmTable) -> Finding:
