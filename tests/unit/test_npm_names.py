@@ -70,6 +70,16 @@ def test_sets_that_fall_together_in_32_bits_have_one_name() -> None:
     assert not Names.of({one: (one,), other: (other,)}, Scheme.SHA256).shared
 
 
+def test_only_the_spelling_of_the_scheme_makes_names_fall_together() -> None:
+    one, other = "cidr-a:in-ns:b-in-ns-c-0-0IN", "cidr-a-in-ns-b:in-ns:c-0-0IN"
+    spellings = {name: (name, "cidr-a-in-ns-b-in-ns-c-0-0IN") for name in (one, other)}
+    assert [shared.names for shared in Names.of(spellings, Scheme.FNV32).shared] == [(other, one)]
+    newer = Names.of(spellings, Scheme.SHA256)
+    assert newer.shared == ()
+    assert [newer.name(set_name(name, Scheme.SHA256)) for name in (one, other)] == [one, other]
+    assert newer.name(set_name("cidr-a-in-ns-b-in-ns-c-0-0IN", Scheme.SHA256)) == one
+
+
 def test_a_name_that_the_digest_proves_goes_before_one_that_is_told() -> None:
     names = Names.of({"ns-demo": ("ns-demo",)}, Scheme.SHA256)
     told = {"azure-npm-2jtt8xpa1d6w9vrdbxz8": "ns-ops", "azure-npm-5527eg03wv154elzxjnw": "nslabel-team:lab"}

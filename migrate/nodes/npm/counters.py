@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 from migrate.model.finding import Effect, Finding
 from migrate.model.flow import Direction
 from migrate.model.node_documents import NodeManifest, RuleHits
-from migrate.model.node_state import Chain, Rule
+from migrate.model.node_state import Chain, Ending, Rule
 from migrate.model.raw import RawObject
 from migrate.model.refs import ObjectRef
 from migrate.nodes.cluster_view import ClusterView
@@ -15,7 +16,7 @@ from migrate.nodes.dump import NodeDump
 from migrate.nodes.npm.found import DIRECTION_CHAIN, NpmTable, commented_key
 from migrate.nodes.npm.moments import moment
 from migrate.nodes.npm.policy_drift import VERDICTS
-from migrate.nodes.npm.rules import ALLOW, DROP, NpmRule, read_rule
+from migrate.nodes.npm.rules import ALLOW, DROP, target_text
 from migrate.scan.inventory.look import dig, items, text
 
 COUNTERS = "NODE-NPM-COUNTERS"
@@ -42,28 +43,32 @@ def rule_hits(
     """
     for direction, suffix, chain in npm.policy_chains():
         owner = known(direction, suffix)
-        key = owner[0] if owner else _from_jumps(npm, direction, chain)
-        verdicts = VERDICTS[direction]
-        for verdict, said in ((ALLOW, "allowed"), (DROP, "denied")):
-            rules = [rule for rule in chain.rules if read_rule(rule, str, verdicts).target == verdict]
-            counters = [rule.counters for rule in rules if rule.counters is not None]
-            if counters:
-                yield RuleHits(
-                    of=f"{direction.value} of policy {key}",
-                    verdict="allowed" if said == "allowed" else "denied",
-                    packets=sum(each.packets for each in counters),
-                    bytes=sum(each.bytes for each in counters),
-                    subject=owner[1] if owner else None,
-                    since=since,
-                    at=npm.at(rules[-1]),
-                )
-    for direction in Direction:
-        for rule in _dropping(npm, direction):
-            if rule.counters is not None:
-                of, seen = DIRECTION_CHAIN[direction], rule.counters
-                yield RuleHits(
-                    of=of, verdict="denied", packets=seen.packets, bytes=seen.bytes, since=since, at=npm.at(rule)
-                )
+        key, subject = owner or (_from_jumps(npm, direction, chain), None)
+        of = f"{direction.value} of policy {key}"
+        yield from _counted(npm, of, "allowed", _with_verdict(chain, direction, ALLOW), since, subject)
+        yield from _counted(npm, of, "denied", _with_verdict(chain, direction, DROP), since, subject)
+    for direction, name in DIRECTION_CHAIN.items():
+        yield from _counted(npm, name, "denied", _dropping(npm, direction), since)
+
+
+def _counted(
+    npm: NpmTable,
+    of: str,
+    verdict: Literal["allowed", "denied"],
+    rules: list[Rule],
+    since: str | None,
+    subject: ObjectRef | None = None,
+) -> Iterator[RuleHits]:
+    """The sum of the rules' counters; nothing where a dump has none."""
+    counters = [rule.counters for rule in rules if rule.counters is not None]
+    if counters:
+        packets, octets = sum(each.packets for each in counters), sum(each.bytes for each in counters)
+        at = npm.at(rules[-1])
+        yield RuleHits(of=of, verdict=verdict, packets=packets, bytes=octets, subject=subject, since=since, at=at)
+
+
+def _with_verdict(chain: Chain, direction: Direction, verdict: str) -> list[Rule]:
+    return [rule for rule in chain.rules if VERDICTS[direction].get(target_text(rule.target)) == verdict]
 
 
 def denials(dump: NodeDump, npm: NpmTable, hits: list[RuleHits], since: str | None) -> Iterator[Finding]:
@@ -84,16 +89,13 @@ def denials(dump: NodeDump, npm: NpmTable, hits: list[RuleHits], since: str | No
     yield Finding(id=COUNTERS, detail=detail, effect=Effect.NONE, subject=dump.node, at=first.at)
 
 
-def _dropping(npm: NpmTable, direction: Direction) -> Iterator[Rule]:
+def _dropping(npm: NpmTable, direction: Direction) -> list[Rule]:
     chain = npm.chains.get(DIRECTION_CHAIN[direction])
-    for rule in chain.rules if chain is not None else ():
-        read: NpmRule = read_rule(rule, str, {})
-        if read.target == "DROP":
-            yield rule
+    return [rule for rule in chain.rules if rule.target is Ending.DROP] if chain is not None else []
 
 
 def _from_jumps(npm: NpmTable, direction: Direction, chain: Chain) -> str:
-    keys = (commented_key(rule) for _, target, rule in npm.jumps(direction) if target == chain.name)
+    keys = map(commented_key, npm.jumps.get((direction, chain.name), ()))
     return next(filter(None, keys), chain.name)
 
 

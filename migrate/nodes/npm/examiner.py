@@ -79,9 +79,8 @@ class _Comparison:
             yield from self._sets.findings()
 
     def _base(self) -> Iterator[Finding]:
-        led_on = any(True for direction in Direction for _ in self._npm.jumps(direction))
         if _was_read(self._view, "NetworkPolicy"):
-            yield from base_findings(self._dump, self._npm, active=led_on or bool(self._expected.policies))
+            yield from base_findings(self._dump, self._npm, active=bool(self._npm.jumps or self._expected.policies))
         yield from forward_findings(self._dump, self._npm, first=self._expected.toggles.place_azure_chain_first)
 
     def _policies(self, *, asleep: bool) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from migrate.model.flow import Direction
 from migrate.model.node_state import Backend, Chain, InSet, Jump, Rule, Ruleset, Table
@@ -53,22 +54,27 @@ class NpmTable:
             if read is not None:
                 yield *read, chain
 
-    def jumps(self, direction: Direction) -> Iterator[tuple[int, str, Rule]]:
-        """Rules that lead on to a policy's chain, with their index and that chain."""
-        base = self.chains.get(DIRECTION_CHAIN[direction])
-        for index, rule in enumerate(base.rules if base is not None else ()):
-            if isinstance(rule.target, Jump) and read_policy_chain(rule.target.chain):
-                yield index, rule.target.chain, rule
+    @cached_property
+    def jumps(self) -> Mapping[tuple[Direction, str], list[Rule]]:
+        """Rules that lead on to policies' chains, by the direction of the chain that they are in, and that chain."""
+        found: dict[tuple[Direction, str], list[Rule]] = {}
+        for direction, name in DIRECTION_CHAIN.items():
+            base = self.chains.get(name)
+            for rule in base.rules if base is not None else ():
+                if isinstance(rule.target, Jump) and read_policy_chain(rule.target.chain):
+                    found.setdefault((direction, rule.target.chain), []).append(rule)
+        return found
 
-    def used_sets(self) -> set[str]:
+    @cached_property
+    def used_sets(self) -> frozenset[str]:
         """NPM's sets that its rules ask for."""
-        return {
+        return frozenset(
             condition.name
             for chain in self.chains.values()
             for rule in chain.rules
             for condition in rule.conditions
             if isinstance(condition, InSet) and condition.name.startswith(SET_PREFIX)
-        }
+        )
 
     def forward_jumps(self) -> list[tuple[int, Rule]]:
         """Rules of FORWARD that lead into NPM's chains, with their position from 1."""
@@ -114,7 +120,7 @@ def find_npm(dump: NodeDump) -> NpmFound:
     active = next((found for found in with_chains if found.table.backend is backend), None)
     dumped = next((found for found in tables if found.table.backend is backend), None)
     others = tuple(found for found in with_chains if found.table.backend is not backend)
-    sets = active.used_sets() if active is not None else set()
+    sets = active.used_sets if active is not None else frozenset()
     known = sets or {found.name for found in (dump.sets.sets if dump.sets is not None else ())}
     scheme = scheme_of(known, active.chains if active is not None else ())
     return NpmFound(active, others, (dumped.ruleset, dumped.table) if dumped is not None else None, scheme)

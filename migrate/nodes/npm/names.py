@@ -104,17 +104,24 @@ class Names:
 
     @classmethod
     def of(cls, spellings: Mapping[str, tuple[str, ...]], scheme: Scheme) -> Names:
-        """The names of sets that exist, each with all its spellings; the first one is the newest."""
+        """The names of sets that exist, each with all its spellings, from the newest to the oldest one.
+
+        Releases that make short digests spell names the oldest way, others the newest; other spellings are tried too.
+        """
+        proper = -1 if scheme is Scheme.FNV32 else 0
         owners: dict[str, set[str]] = {}
-        for name, several in spellings.items():
-            for spelling in several[-1:] if scheme is Scheme.FNV32 else several:
-                owners.setdefault(set_name(spelling, scheme), set()).add(name)
+        for name, each in spellings.items():
+            owners.setdefault(set_name(each[proper], scheme), set()).add(name)
+        known = {kernel: min(names) for kernel, names in owners.items()}
+        for name, each in spellings.items():
+            for spelling in each if len(each) > 1 else ():
+                known.setdefault(set_name(spelling, scheme), name)
         shared = tuple(
             Shared(kernel, tuple(sorted(names))) for kernel, names in sorted(owners.items()) if len(names) > 1
         )
         return cls(
             scheme,
-            {kernel: min(names) for kernel, names in owners.items()},
+            known,
             shared,
             _stands_for={name: each.names[0] for each in shared for name in each.names},
         )

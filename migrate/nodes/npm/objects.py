@@ -71,6 +71,7 @@ class _Gatherer:
             self._take_pod(raw)
         for policy in policies:
             self._take_policy(policy)
+            self._know_namespace(f"ns-{policy.ref.namespace or 'default'}")
         for name in self._sets.must.keys() | self._sets.may.keys():
             self._sets.spellings.setdefault(name, (name,))
         return self._sets
@@ -87,13 +88,17 @@ class _Gatherer:
             for name in self._label_names("nslabel", {NAMESPACE_NAME: raw.ref.name}):
                 self._sets.may[name].add(member)
 
+    def _know_namespace(self, own: str) -> None:
+        """A namespace that something is in exists, whether its object was read or not."""
+        if own not in self._sets.must[ALL_NAMESPACES] and own not in self._sets.may[ALL_NAMESPACES]:
+            self._sets.must.setdefault(own, set())
+            self._sets.must[ALL_NAMESPACES].add(own)
+            self._sets.unlabelled.add(own)
+
     def _take_pod(self, raw: RawObject) -> None:
         namespace = raw.ref.namespace or "default"
         own = f"ns-{namespace}"
-        if own not in self._sets.must:
-            self._sets.must[own] = set()
-            self._sets.must[ALL_NAMESPACES].add(own)
-            self._sets.unlabelled.add(own)
+        self._know_namespace(own)
         names = (own, *self._label_names("podlabel", _labels(raw)))
         for name in names:
             self._sets.spellings.setdefault(name, (name,))

@@ -60,7 +60,7 @@ class PolicyDrift:
         return policy_chain(direction, chain_suffix(key, self.names.scheme))
 
     def _jumps(self, direction: Direction, chain: str) -> list[Rule]:
-        return [rule for _, target, rule in self.npm.jumps(direction) if target == chain]
+        return self.npm.jumps.get((direction, chain), [])
 
     def _of_policy(self, policy: ExpectedPolicy) -> Iterator[Finding]:
         gaps: list[str] = []

@@ -59,30 +59,34 @@ class SetDrift:
 
     def is_foreign(self) -> bool:
         """Whether no pod of the cluster is in any set that it belongs in, although there are members."""
-        pods = 0
         members = False
-        for found in self._own.values():
-            here = {text for text, _ in self._texts(found)} if found.kind == "hash:net" else set()
+        for found in self._own.values() if self._has_pods() else ():
             name = self.names.name(found.name)
-            members = members or (bool(here) and not name.startswith("cidr-"))
-            if name.startswith(("ns-", "podlabel-")):
-                must, may = self.expected.sets.members(name)
-                pods += len(here & (must | may))
-        known = any(not pod.why_not for pods_of in self.expected.sets.pods.values() for pod in pods_of)
-        return known and members and not pods
+            if found.kind != "hash:net" or name.startswith("cidr-"):
+                continue
+            must, may = self.expected.sets.members(name)
+            for text, _ in self._texts(found):
+                if text in must or text in may:
+                    return False
+                members = True
+        return members
+
+    def _has_pods(self) -> bool:
+        return any(not pod.why_not for pods in self.expected.sets.pods.values() for pod in pods)
 
     def foreign(self) -> Finding:
         """The one finding for a node whose sets are of another cluster."""
+        strange = sum(not self.names.knows(kernel) for kernel in self._own)
         detail = (
-            f"node {self.dump.manifest.name}: no pod of the snapshot is in the sets of NPM that it belongs in; "
-            "the dump is of another cluster, or the snapshot is"
+            f"node {self.dump.manifest.name}: no pod of the snapshot is in the sets of NPM that it belongs in, and "
+            f"{strange} of {len(self._own)} sets have names that no object leads to; the two are of different clusters"
         )
         at = Location(self.sets.source, None)
         return Finding(id=FOREIGN, detail=detail, effect=Effect.UNKNOWN, subject=self.dump.node, at=at)
 
     def findings(self) -> Iterator[Finding]:
         """All that differs."""
-        lost = sorted(self.npm.used_sets() - self._own.keys())
+        lost = sorted(self.npm.used_sets - self._own.keys())
         if lost and self.whole:
             yield self._cut(lost)
         absent = [] if lost else self._absent()
@@ -92,7 +96,7 @@ class SetDrift:
             if self._is_asked(found):
                 last_of_cut = bool(lost or absent) and found is self.sets.sets[-1]
                 odd += self._of_set(found, missing_too=self.whole and not last_of_cut)
-            elif found.members and found.name not in self.npm.used_sets():
+            elif found.members and found.name not in self.npm.used_sets:
                 strange.append(found)
         yield from self._told(odd)
         if strange and self.sees_all:
@@ -194,9 +198,9 @@ class SetDrift:
 
     def _needed(self) -> set[str]:
         """The sets that rules use, and the members of those that are lists."""
-        used = self.npm.used_sets()
+        used = self.npm.used_sets
         members = (member for name in used if name in self._own for member in self._own[name].members)
-        return used | {part.name for member in members for part in member.parts if isinstance(part, SetName)}
+        return {*used} | {part.name for member in members for part in member.parts if isinstance(part, SetName)}
 
     def _texts(self, found: IpSet) -> Iterator[tuple[str, Member]]:
         for member in found.members:
