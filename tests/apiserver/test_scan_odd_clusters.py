@@ -125,7 +125,10 @@ def test_policies_of_real_definitions_are_read_whole(start_api_server: StartApiS
     assert specs["CiliumNetworkPolicy"] == POLICIES[0]["spec"]
     assert specs["GlobalNetworkPolicy"] == POLICIES[1]["spec"]
     [stored] = [raw for raw in reading.objects if raw.ref.kind == "GlobalNetworkPolicy"]
-    assert stored.data["metadata"] == {
+    metadata = stored.data["metadata"]
+    assert isinstance(metadata, dict)
+    assert str(metadata.pop("creationTimestamp")).endswith("Z")
+    assert metadata == {
         "name": "default.web",
         "annotations": {"projectcalico.org/metadata": "{}"},
         "managedFields": [{"manager": "python-urllib3"}],
