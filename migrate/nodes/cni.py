@@ -307,14 +307,14 @@ def _own_outside(host: Host, cluster: AddressSet, found: tuple[Appears, ...]) ->
     for appears in found:
         outside = appears.destinations - inside
         if outside and appears.source != NODE:
-            who = "the pods' own addresses" if appears.source == OWN else appears.source
-            some = "" if appears.always else "some packets to "
-            changes.append(f"{some}{ranges(appears.destinations)} show {who}")
+            who = "their own addresses" if appears.source == OWN else appears.source
+            some = "" if appears.always else "for some packets "
+            changes.append(f"{some}with {who} at {ranges(appears.destinations)}")
             first = first or appears.at
     if changes:
         yield Finding(
             id="NODE-SOURCE-ADDRESS",
-            detail=f"node {host.dump.manifest.name}: outside of the cluster, {' and '.join(changes)}",
+            detail=f"node {host.dump.manifest.name}: outside of the cluster pods appear {' and '.join(changes)}",
             effect=Effect.UNKNOWN,
             subject=host.dump.node,
             at=first or host.place(files.IPTABLES_NFT),

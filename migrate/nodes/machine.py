@@ -126,8 +126,11 @@ def _taken(host: Host, reserved: ReservedPort, who: str, printed: Printed) -> Fi
 
 
 def _programs(host: Host) -> Iterator[Finding]:
-    """BPF programs at interfaces of programs that nobody is known for; Cilium puts its own to the same places."""
-    strangers = [one for one in attached(host) if not known().owners("bpf", one.name) and one.name not in _OURS]
+    """BPF programs at interfaces that nobody is known for; Cilium puts its own to the same places.
+
+    XDP programs have no name in that list, others none for a reader without rights: nothing can be said of these.
+    """
+    strangers = [one for one in attached(host) if one.name and not _is_known(one.name.partition(":")[0])]
     if strangers:
         yield Finding(
             id="NODE-BPF-PROGRAMS",
@@ -141,8 +144,12 @@ def _programs(host: Host) -> Iterator[Finding]:
         )
 
 
+def _is_known(name: str) -> bool:
+    return name in _OURS or bool(known().owners("bpf", name))
+
+
 def _named(programs: Sequence[Attached]) -> str:
-    return first_few(f"{one.name or 'without a name'} ({one.hook} of {one.device})" for one in programs)
+    return first_few(f"{one.name} ({one.hook} of {one.device})" for one in programs)
 
 
 def _elsewhere(host: Host, view: ClusterView | None) -> Iterator[Finding]:

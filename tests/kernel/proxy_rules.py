@@ -55,7 +55,7 @@ def iptables(
 
     None: the balancer has no firewall. `old`: as before 1.24, which marks what is to be dropped.
     """
-    web = ServicePortName("shop", "web", "http", "TCP").suffix
+    web = ServicePortName("shop", "web", "http", "TCP").suffixes[0]
 
     def comment(text: str) -> str:
         return f' -m comment --comment "{text}"' if comments else ""

@@ -54,7 +54,19 @@ def view_of(folder: Path, ranges: tuple[str, ...] | None = RANGES) -> ClusterVie
 def test_chains_have_the_names_that_every_cluster_shows(name: tuple[str, str], suffix: str) -> None:
     owner, _, port = name[0].partition(":")
     namespace, _, service_name = owner.partition("/")
-    assert ServicePortName(namespace, service_name, port, name[1].upper()).suffix == suffix
+    assert ServicePortName(namespace, service_name, port, name[1].upper()).suffixes == (suffix,)
+
+
+def test_ports_without_a_name_in_the_form_of_older_releases(node: NodeScene, tmp_path: Path) -> None:
+    nginx = ServicePortName("default", "nginx-svc", "", "TCP")
+    assert "R2VK7O5AFVLRAXSH" in nginx.suffixes
+    rules = "*nat\n:KUBE-SERVICES -\n:KUBE-SVC-R2VK7O5AFVLRAXSH -\n-A PREROUTING -j KUBE-SERVICES\nCOMMIT\n"
+    refused = '-A KUBE-SERVICES -m comment --comment "shop/idle: has no endpoints" -j REJECT'
+    restored(node, f"{rules}*filter\n:KUBE-SERVICES -\n{refused}\nCOMMIT\n")
+    port: dict[str, Json] = {"port": 80, "protocol": "TCP"}
+    objects = (service("default", "nginx-svc", "10.0.0.50", port), service("shop", "idle", "10.0.0.51", port))
+    said = seen(node.dumped(tmp_path), cluster_view(tmp_path / "cluster", *objects))
+    assert [each for each in said.ids() if each.startswith("NODE-PROXY")] == []
 
 
 def test_a_node_that_serves_what_the_cluster_has_is_in_order(node: NodeScene, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def _marks(host: Host) -> Iterator[Fact]:
 
 def _stale(host: Host, rules: Programmed, ports: Sequence[ServedPort]) -> Iterator[Finding]:
     """Chains for Services that the snapshot does not have."""
-    expected = {_key(rules, port) for port in ports}
+    expected = {key for port in ports for key in rules.keys(port.name)}
     stale = {suffix: at for suffix, at in rules.chains.items() if suffix not in expected}
     if not stale:
         return
@@ -123,7 +123,7 @@ def _missing(host: Host, rules: Programmed, ports: Sequence[ServedPort]) -> Iter
         port
         for port in ports
         if rules.family in port.families()
-        and _key(rules, port) not in rules.chains
+        and not any(key in rules.chains for key in rules.keys(port.name))
         and str(port.name) not in rules.without_endpoints
         and not _younger(host, port)
     ]
@@ -143,10 +143,6 @@ def _missing(host: Host, rules: Programmed, ports: Sequence[ServedPort]) -> Iter
 def _younger(host: Host, port: ServedPort) -> bool:
     """Whether the Service was made after the dump was taken."""
     return bool(port.created and host.dump.manifest.taken) and port.created > (host.dump.manifest.taken or "")
-
-
-def _key(rules: Programmed, port: ServedPort) -> str:
-    return port.name.chain_base if rules.mode is Mode.NFTABLES else port.name.suffix
 
 
 def _unchecked(host: Host) -> Iterator[Finding | RuleHits]:

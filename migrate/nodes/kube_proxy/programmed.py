@@ -26,6 +26,7 @@ from migrate.model.refs import Location
 from migrate.nodes import files
 from migrate.nodes.host import Host
 from migrate.nodes.kube_proxy.nft_firewall import let_in
+from migrate.nodes.kube_proxy.services import ServicePortName
 
 _PER_SERVICE = re.compile(r"KUBE-(SVC|SVL|EXT|XLB|FW)-([A-Z2-7]{16})")
 _NAMED = re.compile(r"(?P<name>[a-z0-9.-]+/[a-z0-9.-]+(?::[a-z0-9.-]+)?)(?: |$)")
@@ -63,6 +64,10 @@ class Programmed:
     """Addresses of clients that are let in to the load balancer's address, by suffix."""
     drops: set[str | tuple[Address, int]] = field(default_factory=set)
     """Where others are dropped: by suffix, or by the balancer's address and port."""
+
+    def keys(self, name: ServicePortName) -> tuple[str, ...]:
+        """Under which keys a service port may stand here."""
+        return (name.chain_base,) if self.mode is Mode.NFTABLES else name.suffixes
 
     @property
     def shown(self) -> str:
@@ -151,7 +156,7 @@ def _refused(table: Table) -> Iterator[str]:
         for rule in chain.rules if chain else ():
             for text in rule.comments:
                 if text.endswith(_BARE):
-                    yield text.split(" ")[0]
+                    yield text.split(" ")[0].rstrip(":")
 
 
 def _dropped(table: Table) -> Iterator[tuple[Address, int]]:

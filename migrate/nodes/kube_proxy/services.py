@@ -28,13 +28,14 @@ class ServicePortName:
         return f"{self.namespace}/{self.name}" + (f":{self.port}" if self.port else "")
 
     @property
-    def suffix(self) -> str:
-        """What its chains end in: KUBE-SVC-, KUBE-SVL-, KUBE-FW-, KUBE-XLB-, KUBE-EXT- and this.
+    def suffixes(self) -> tuple[str, ...]:
+        """What its chains end in: KUBE-SVC-, KUBE-SVL-, KUBE-FW-, KUBE-XLB-, KUBE-EXT- and one of these.
 
-        Source: kubernetes/kubernetes, pkg/proxy/iptables/proxier.go, portProtoHash.
+        Older releases write a port without a name as "namespace/name:" and hash that.
+        Source: kubernetes/kubernetes, pkg/proxy/iptables/proxier.go, portProtoHash, and pkg/proxy/types.go.
         """
-        digest = hashlib.sha256(f"{self}{self.protocol.lower()}".encode()).digest()
-        return base64.b32encode(digest)[:16].decode()
+        names = (str(self),) if self.port else (str(self), f"{self}:")
+        return tuple(_hash(f"{name}{self.protocol.lower()}", 16) for name in names)
 
     @property
     def chain_base(self) -> str:
@@ -43,7 +44,11 @@ class ServicePortName:
         Source: kubernetes/kubernetes, pkg/proxy/nftables/proxier.go, servicePortChainNameBase.
         """
         text = f"{self.namespace}/{self.name}/{self.protocol.lower()}/{self.port}"
-        return f"{base64.b32encode(hashlib.sha256(text.encode()).digest())[:8].decode()}-{text}"
+        return f"{_hash(text, 8)}-{text}"
+
+
+def _hash(text: str, length: int) -> str:
+    return base64.b32encode(hashlib.sha256(text.encode()).digest())[:length].decode()
 
 
 @dataclass(frozen=True, slots=True)

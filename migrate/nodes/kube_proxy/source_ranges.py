@@ -32,8 +32,8 @@ def range_findings(host: Host, sets: Sequence[Programmed], ports: Sequence[Serve
 
 def _of_chains(rules: Programmed, port: ServedPort) -> tuple[AddressSet, Location] | None:
     """Who is let in, and where that stands; None where the Service has no chains at all."""
-    key = port.name.chain_base if rules.mode is Mode.NFTABLES else port.name.suffix
-    if key not in rules.chains:
+    key = next((key for key in rules.keys(port.name) if key in rules.chains), None)
+    if key is None:
         return None
     everybody, guarded = _everybody(rules.family), rules.mode is Mode.NFTABLES or key in rules.drops
     for address in port.balancers:
