@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from migrate.model.addresses import AddressSet
 from migrate.model.documents import Evidence, Fact
 from migrate.model.finding import Effect, Finding
 from migrate.model.node_machine import Link
@@ -31,13 +30,13 @@ _OURS = frozenset(("from_pod", "to_pod"))
 
 
 def examine_machine(host: Host, view: ClusterView | None) -> Iterator[Finding | Fact]:
-    """Facts; findings where something on the node is in the way of Cilium, or the dump is of another machine."""
+    """Facts, and findings where something on the node is in the way of Cilium."""
+    del view
     yield from _kernel(host)
     yield from _settings(host)
     yield from _links(host)
     yield from _ports(host)
     yield from _programs(host)
-    yield from _elsewhere(host, view)
 
 
 def _kernel(host: Host) -> Iterator[Fact]:
@@ -150,29 +149,6 @@ def _is_known(name: str) -> bool:
 
 def _named(programs: Sequence[Attached]) -> str:
     return first_few(f"{one.name} ({one.hook} of {one.device})" for one in programs)
-
-
-def _elsewhere(host: Host, view: ClusterView | None) -> Iterator[Finding]:
-    """A dump that lies under the name of another node."""
-    if view is None or not host.addresses:
-        return
-    here, name = host.own_addresses, host.dump.manifest.name
-    nodes = {node.name: node for node in view.cluster.nodes}
-    node = nodes.get(name)
-    if node is None or not node.addresses or any(address in here for address in node.addresses):
-        return
-    others = [other.name for other in nodes.values() if AddressSet.of_addresses(other.addresses) & here]
-    whose = f"those of node {others[0]}" if others else "of no node of the snapshot"
-    yield Finding(
-        id="NODE-DUMP-ELSEWHERE",
-        detail=(
-            f"the dump of node {name} has none of its addresses ({first_few(map(str, node.addresses))}); the addresses "
-            f"in it are {whose}"
-        ),
-        effect=Effect.UNKNOWN,
-        subject=host.dump.node,
-        at=host.place(files.ADDRESSES),
-    )
 
 
 def _shown(host: Host, printed: Printed, value: str) -> tuple[Evidence, ...]:

@@ -162,12 +162,6 @@ def test_the_first_cni_file_wins(node: NodeScene, tmp_path: Path) -> None:
     assert alone.details("NODE-CNI-FIRST") == []
 
 
-def test_the_address_of_another_machine(node: NodeScene, tmp_path: Path) -> None:
-    kubenet(node, address="10.240.0.5")
-    said = seen(node.dumped(tmp_path), cluster_view(tmp_path / "cluster", *NODES))
-    assert "those of node n2" in said.details("NODE-DUMP-ELSEWHERE")[0]
-
-
 def test_tunnels_and_the_ports_that_cilium_needs(node: NodeScene, tmp_path: Path) -> None:
     node.ip(
         "link set lo up",
