@@ -22,7 +22,7 @@ from migrate.nodes.cluster_view import ClusterView
 from migrate.nodes.host import Host
 from migrate.nodes.software import Source, cilium_on_node
 from migrate.nodes.source_addresses import NODE, OWN, Appears, World, appearances, leaves_by
-from migrate.nodes.wording import clean, ranges
+from migrate.nodes.wording import clean, first_few, ranges
 from migrate.resources import data, read_yaml
 from migrate.scan.inventory import AZURE_KIND
 
@@ -62,6 +62,7 @@ def examine_cni(host: Host, view: ClusterView | None) -> Iterator[Finding | Fact
     yield from _bridges(host)
     networks = pod_networks(host, view)
     yield from _pod_networks(host, view, networks)
+    yield from _pod_routes(host, view, networks)
     yield from _route_table(host, view)
     for family in (4, 6):
         yield from _seen_as(host, view, networks, family)
@@ -187,6 +188,18 @@ def _mismatch(host: Host, there: str, said: str, at: Location | None) -> Finding
         subject=host.dump.node,
         at=at,
     )
+
+
+def _pod_routes(host: Host, view: ClusterView | None, networks: AddressSet) -> Iterator[Fact]:
+    """By which interfaces the node reaches the cluster's pods."""
+    pods = networks | view.cluster.pod_networks if view is not None else networks
+    found: dict[str, list[str]] = {}
+    for route in host.routes or ():
+        if route.table == "main" and route.destination.prefixlen and AddressSet.of([route.destination]) <= pods:
+            found.setdefault(route.device or route.kind, []).append(str(route.destination))
+    for device, several in sorted(found.items()):
+        shown = (Evidence(str(host.place(files.ROUTES)), clean(device), str(len(several))),)
+        yield Fact(topic="pod-route", value=clean(device), detail=first_few(several), evidence=shown)
 
 
 def _route_table(host: Host, view: ClusterView | None) -> Iterator[Fact]:

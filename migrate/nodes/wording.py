@@ -33,5 +33,5 @@ def ranges(addresses: AddressSet) -> str:
     )
     own, others = addresses.networks(), (families - addresses).networks()
     if len(others) < len(own):
-        return f"all but {first_few(map(str, others), _NETWORKS)}" if others else "all"
+        return f"all addresses but {first_few(map(str, others), _NETWORKS)}" if others else "all addresses"
     return first_few(map(str, own), _NETWORKS) or "none"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from migrate.model.raw import Json
+from tests.kernel.lab import inside, run
 from tests.kernel.node_scene import NodeScene, cluster_view, node_scene, seen
 from tests.prerequisites import require
 
@@ -121,7 +123,7 @@ def test_a_node_of_kubenet_in_order(node: NodeScene, tmp_path: Path) -> None:
     assert said.values("pod-network") == ["10.244.1.0/24"]
     assert said.values("pod-bridge") == ["cbr0"]
     assert [(fact.value, fact.detail) for fact in said.facts if fact.topic == "source-address-ipv4"] == [
-        ("the node's address", "all but 10.240.0.4/32, 10.244.0.0/16"),
+        ("the node's address", "all addresses but 10.240.0.4/32, 10.244.0.0/16"),
         ("own address", "10.240.0.4/32, 10.244.0.0/16"),
     ]
 
@@ -150,6 +152,50 @@ def test_a_bridge_past_iptables(node: NodeScene, tmp_path: Path, setting: str, t
     assert ("NODE-BRIDGE-UNFILTERED" in said.ids()) is told
 
 
+@pytest.mark.parametrize("filtered", [False, True])
+def test_what_is_told_of_a_bridge_is_what_its_packets_meet(node: NodeScene, tmp_path: Path, filtered: bool) -> None:
+    require(Path("/proc/sys/net/bridge/bridge-nf-call-iptables").exists(), "br_netfilter in this kernel")
+    kubenet(node)
+    pods = [f"{node.namespace}-{number}" for number in (1, 2)]
+    try:
+        for number, pod in enumerate(pods, start=1):
+            run("ip", "netns", "add", pod)
+            node.ip(
+                f"link add veth{number} type veth peer name eth0 netns {pod}",
+                f"link set veth{number} master cbr0",
+                f"link set veth{number} up",
+            )
+            run("ip", "-n", pod, "address", "add", f"10.244.1.1{number}/24", "dev", "eth0")
+            run("ip", "-n", pod, "link", "set", "eth0", "up")
+        node.do("iptables-nft-restore", text="*filter\n:FORWARD DROP\nCOMMIT\n")
+        node.do("sh", "-c", f"echo {int(filtered)} > /proc/sys/net/bridge/bridge-nf-call-iptables")
+        said = seen(node.dumped(tmp_path))
+        assert ("NODE-BRIDGE-UNFILTERED" in said.ids()) is not filtered
+        assert _arrives(*pods) is not filtered
+    finally:
+        for pod in pods:
+            run("ip", "netns", "delete", pod)
+
+
+def _arrives(sender: str, receiver: str) -> bool:
+    """Whether one of several datagrams to 10.244.1.12 gets there."""
+    with inside(receiver):
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with inside(sender):
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with server, client:
+        server.bind(("10.244.1.12", 5353))
+        server.settimeout(0.5)
+        for _ in range(3):
+            client.sendto(b"hello", ("10.244.1.12", 5353))
+            try:
+                server.recvfrom(16)
+            except TimeoutError:
+                continue
+            return True
+    return False
+
+
 def test_the_first_cni_file_wins(node: NodeScene, tmp_path: Path) -> None:
     flannel = conflist("10-flannel", {"type": "flannel", "delegate": {"isDefaultGateway": True}}, {"type": "bandwidth"})
     first = conflist("00-multus", {"type": "multus"})
@@ -160,6 +206,14 @@ def test_the_first_cni_file_wins(node: NodeScene, tmp_path: Path) -> None:
     alone = seen(node.dumped(tmp_path, CNI=flannel))
     assert "limits a pod's rate" in alone.details("NODE-CNI-CHAINED")[0]
     assert alone.details("NODE-CNI-FIRST") == []
+
+
+def test_routes_to_pods_of_other_nodes(node: NodeScene, tmp_path: Path) -> None:
+    kubenet(node)
+    node.ip("route add 10.244.2.0/24 via 10.240.0.5", "route add 10.9.0.0/16 via 10.240.0.9")
+    said = seen(node.dumped(tmp_path), cluster_view(tmp_path / "cluster", *NODES))
+    routes = [(fact.value, fact.detail) for fact in said.facts if fact.topic == "pod-route"]
+    assert routes == [("cbr0", "10.244.1.0/24"), ("uplink", "10.244.2.0/24")]
 
 
 def test_tunnels_and_the_ports_that_cilium_needs(node: NodeScene, tmp_path: Path) -> None:

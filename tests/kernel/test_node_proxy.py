@@ -107,7 +107,7 @@ def test_without_comments_chains_are_known_by_their_hash(node: NodeScene, tmp_pa
         pytest.param(("192.0.2.0/25", "192.0.2.128/25"), ("192.0.2.0/24",), None, (), id="the same in halves"),
         pytest.param((*RANGES, "10.9.0.0/16"), RANGES, Effect.NARROWS, ("10.9.0.0/16 beyond",), id="one more"),
         pytest.param(RANGES[:1], RANGES, Effect.WIDENS, ("203.0.113.0/28 of that is refused",), id="one fewer"),
-        pytest.param(None, RANGES, Effect.NARROWS, ("all but",), id="no firewall at all"),
+        pytest.param(None, RANGES, Effect.NARROWS, ("all addresses but",), id="no firewall at all"),
         pytest.param(RANGES, None, Effect.WIDENS, ("none in its spec",), id="no ranges any more"),
         pytest.param(None, None, None, (), id="no ranges and no firewall"),
         pytest.param(("0.0.0.0/0",), ("0.0.0.0/0",), None, (), id="everybody"),

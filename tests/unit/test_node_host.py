@@ -144,8 +144,8 @@ def test_hostile_names_stay_on_one_line_and_short() -> None:
     [
         ((), "none"),
         (("10.0.0.0/8",), "10.0.0.0/8"),
-        (("0.0.0.0/0",), "all"),
-        (("0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3", "224.0.0.0/4"), "all but 240.0.0.0/4"),
+        (("0.0.0.0/0",), "all addresses"),
+        (("0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3", "224.0.0.0/4"), "all addresses but 240.0.0.0/4"),
     ],
 )
 def test_addresses_are_written_in_the_shorter_way(networks: tuple[str, ...], text: str) -> None:
