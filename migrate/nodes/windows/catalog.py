@@ -13,6 +13,7 @@ from migrate.model.flow import Direction
 from migrate.model.raw import Json, RawObject
 from migrate.nodes.cluster_view import ClusterView
 from migrate.nodes.windows import names
+from migrate.nodes.windows.policies import policies_of
 from migrate.sources.kubernetes import BlockPeer, NetworkPolicy
 
 _HALVES = (ipaddress.ip_network("0.0.0.0/1"), ipaddress.ip_network("128.0.0.0/1"))
@@ -67,12 +68,20 @@ def catalog_of(view: ClusterView) -> Catalog:
         for several, nested in _lists(raw):
             contents.setdefault(several[0], nested)
             other_names |= dict.fromkeys(several, several[0])
+    for name in _named(view, contents):
+        contents.setdefault(name, Contents(sets=frozenset({names.EMPTY} if name.startswith("nslabel-") else ())))
     by_id: dict[str, tuple[str, ...]] = {}
     for name in dict.fromkeys((*contents, *other_names)):
         for text in names.ids_of(name):
             known = by_id.get(text, ())
             by_id[text] = tuple(dict.fromkeys((*known, other_names.get(name, name))))
     return Catalog(contents, by_id, other_names)
+
+
+def _named(view: ClusterView, contents: Mapping[str, Contents]) -> frozenset[str]:
+    """Sets that policies and lists name, which NPM also makes where no pod and no namespace has such a label."""
+    of_policies = {name for acls in policies_of(view).all for rule in acls.rules for name in rule.sets()}
+    return frozenset(of_policies.union(*(one.sets for one in contents.values())))
 
 
 def _of_cluster(cluster: Cluster) -> Mapping[str, Contents]:
