@@ -325,3 +325,99 @@ def test_a_cluster_that_was_not_read_whole_does_not_make_things_too_many(tmp_pat
 def test_dumps_of_linux_nodes_are_not_looked_at(view: ClusterView, tmp_path: Path) -> None:
     answer = seen(tmp_path, view, {"iptables-nft-save.txt": "*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n"})
     assert (answer.findings, dict(answer.facts)) == ((), {})
+
+
+LITE = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: azure-npm-config, namespace: kube-system}
+data: {azure-npm.json: '{"Toggles": {"EnableNPMLite": true}}'}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: given, namespace: demo}
+spec:
+  podSelector: {matchLabels: {app: backend}}
+  policyTypes: [Ingress, Egress]
+  ingress: [{from: [{ipBlock: {cidr: 10.20.0.0/16}}], ports: [{port: 80}]}]
+  egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0, %s}}]}]
+"""
+
+
+def _lite(network: str, everything: str) -> list[Hns]:
+    found = endpoints()
+    for endpoint in found:
+        endpoint["Policies"] = [p for p in endpoint["Policies"] if "azure-acl-" not in p.get("Id", "")]
+    common = {"Type": "ACL", "Id": "azure-acl-demo-given", "RuleType": "Switch", "Priority": 222, "Action": "Allow"}
+    found[1]["Policies"] += [
+        {**common, "Direction": "In", "RemoteAddresses": network, "LocalPorts": "80", "Protocols": "6"},
+        {**common, "Direction": "Out", "RemoteAddresses": everything},
+        {**common, "Direction": "In", "Action": "Block", "Priority": 3000},
+        {**common, "Direction": "Out", "Action": "Block", "Priority": 3000},
+        {**common, "Direction": "In", "Priority": 201, "RemoteAddresses": "10.224.0.33"},
+    ]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("network", "everything", "hole", "ids"),
+    [
+        pytest.param("10.20.0.0/16", "0.0.0.0/0", "", [], id="blocks in place of sets"),
+        pytest.param("10.20.0.0/16", "0.0.0.0/1,128.0.0.0/1", "", [], id="halves"),
+        pytest.param("10.21.0.0/16", "0.0.0.0/0", "", ["NODE-HNS-DRIFT"], id="another block"),
+        pytest.param("10.21.0.0/16", "0.0.0.0/0", "except: [10.1.0.0/16]", [], id="releases differ in holes"),
+    ],
+)
+def test_npm_lite(network: str, everything: str, hole: str, ids: list[str], tmp_path: Path) -> None:
+    view = scanned(tmp_path / "cluster", CLUSTER, more=LITE % hole)
+    answer = seen(tmp_path, view, {V1: _lite(network, everything)})
+    assert answer.ids == ids, answer.details
+
+
+def test_npm_lite_refuses_selectors(tmp_path: Path) -> None:
+    view = scanned(tmp_path / "cluster", CLUSTER, POLICIES, more=LITE % "")
+    answer = seen(tmp_path, view, {V1: _lite("10.20.0.0/16", "0.0.0.0/0")})
+    assert sorted(set(answer.ids)) == ["NODE-HNS-DRIFT", "NODE-HNS-REFUSED"]
+    assert "with EnableNPMLite only blocks are taken" in answer.details
+
+
+def _elsewhere(value: list[Hns] | Hns) -> str:
+    return json.dumps(value).replace("10.244.", "10.99.")
+
+
+@pytest.mark.parametrize("with_network", [True, False])
+def test_a_dump_of_another_cluster(with_network: bool, view: ClusterView, tmp_path: Path) -> None:
+    files = {V1: _elsewhere(endpoints()), **({NETWORKS: _elsewhere(network())} if with_network else {})}
+    assert seen(tmp_path, view, files).ids == ["NODE-HNS-OTHER-CLUSTER"]
+
+
+CILIUM = """
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: cilium, namespace: kube-system}
+spec: {template: {spec: {containers: [{name: cilium-agent, image: "quay.io/cilium/cilium:v1.18.6"}]}}}
+status: {desiredNumberScheduled: 1, numberReady: 1}
+"""
+
+
+def test_acls_that_npm_left(tmp_path: Path) -> None:
+    view = scanned(tmp_path / "cluster", CLUSTER, POLICIES, more=CILIUM)
+    answer = seen(tmp_path, view, {V1: endpoints(), NETWORKS: network()})
+    assert answer.ids == ["NODE-HNS-LEFTOVER"], (answer.details, view.header.facts)
+    assert "13 ACLs of it are on 3 endpoints" in answer.details
+
+
+def test_calico_without_npm(view: ClusterView, tmp_path: Path) -> None:
+    found = json.loads(json.dumps(endpoints()).replace('"azure"', '"Calico"'))
+    for endpoint in found:
+        endpoint["Policies"] = [{"Type": "ACL", "Id": "policy-x", "Action": "Block", "Direction": "In", "Priority": 9}]
+    assert seen(tmp_path, None, {V1: found}).ids == []
+
+
+def test_names_of_a_hostile_dump_stay_on_their_line(view: ClusterView, tmp_path: Path) -> None:
+    found = endpoints()
+    found[1]["Name"] = "e\n\x1b[31mth0" + "x" * 5000
+    _drop_acl(found, {})
+    (finding,) = seen(tmp_path, view, {V1: found}).findings
+    assert finding.detail.isprintable()
+    assert len(finding.detail) < 2100

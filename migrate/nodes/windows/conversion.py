@@ -7,8 +7,10 @@ npm/pkg/dataplane/policies of Azure/azure-container-networking; the ACLs that it
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
+from migrate.model.addresses import Network
 from migrate.model.flow import PROTOCOL_NUMBERS, Direction
 from migrate.model.intervals import IntervalSet
 from migrate.model.refs import ObjectRef
@@ -42,6 +44,29 @@ def converted(policy: NetworkPolicy) -> frozenset[Rule]:
             found |= set(_allows(policy, rule, index, inbound))
         found.add(Rule(inbound, False, BLOCK))
     return frozenset(found)
+
+
+def direct_forms(policy: NetworkPolicy) -> dict[Rule, frozenset[Rule]]:
+    """ACLs that name a block's set, with the block itself in its place: with EnableNPMLite there may be no sets."""
+    blocks = dict(_blocks(policy))
+    found: dict[Rule, frozenset[Rule]] = {}
+    for rule in converted(policy):
+        network = next((blocks[name] for name in rule.sets() if name in blocks), None)
+        if network is not None:
+            several = (network, *network.subnets()) if network.prefixlen == 0 else (network,)
+            texts = [several[:1], several[1:]] if len(several) > 1 else [several]
+            found[rule] = frozenset(replace(rule, local=None, remote=frozenset(map(str, each))) for each in texts)
+    return found
+
+
+def _blocks(policy: NetworkPolicy) -> Iterator[tuple[str, Network]]:
+    for direction in policy.directions:
+        for index, rule in enumerate(policy.rules(direction)):
+            for place, peer in enumerate(rule.peers or ()):
+                if isinstance(peer, BlockPeer):
+                    inbound = direction is Direction.INGRESS
+                    several = names.block(policy.ref.namespace or "default", policy.ref.name, index, place, inbound)
+                    yield several[0], peer.cidr
 
 
 def inverted(policy: NetworkPolicy) -> bool:

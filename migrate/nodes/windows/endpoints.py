@@ -121,7 +121,16 @@ class EndpointDrift:
     def needed(self) -> frozenset[str]:
         """Sets that ACLs here should name."""
         policies = {acls for _, pod in self._here for acls in self.policies.of(pod)}
-        return frozenset(place for acls in policies for rule in acls.rules for place in rule.sets())
+        return frozenset(place for acls in policies for rule in acls.rules - acls.forms.keys() for place in rule.sets())
+
+    def is_foreign(self) -> bool:
+        """Whether no endpoint and no set with policies is of a pod of the cluster, although there are some."""
+        with_policies = [rules.port for rules in self.rules if rules.policy_ids]
+        known = any(pod.addresses and not pod.host_network for pod in self.pods)
+        if not known or not self.complete or any(self.pod(rules.port) is not None for rules in self.rules):
+            return False
+        members = self.sets.pod_members()
+        return not members & self._by_address.keys() if members else len(with_policies) > 1
 
     def findings(self) -> Iterator[Finding]:
         """All that differs."""
@@ -194,12 +203,11 @@ class EndpointDrift:
 
     def _lacks(self, rules: PortRules, acls: PolicyAcls) -> list[Rule]:
         """ACLs of a policy that an endpoint does not have in any file; none when not all of them were read."""
-        missing = acls.rules - rules.possible.get(acls.id, frozenset())
-        return sorted(missing, key=Rule.sort_key) if rules.port.whole else []
+        return acls.lacking(rules.possible.get(acls.id, frozenset())) if rules.port.whole else []
 
     def _of_policy(self, rules: PortRules, pod: Pod, acls: PolicyAcls, strays: Mapping[Rule, str]) -> Iterator[Finding]:
         lacks = self._lacks(rules, acls)
-        besides = sorted(rules.certain.get(acls.id, frozenset()) - acls.rules, key=Rule.sort_key)
+        besides = acls.besides(rules.certain.get(acls.id, frozenset()))
         if not lacks and not besides:
             return
         words = [f"lacks {listed(lacks, '; ')}"] if lacks else []

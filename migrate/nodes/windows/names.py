@@ -7,31 +7,16 @@ has several names here: the first is the one that this program uses.
 
 from __future__ import annotations
 
-import hashlib
+from migrate.nodes.npm.names import Scheme, set_name
 
-PREFIX = "azure-npm-"
 EMPTY = "empty-emptyhashset"
 """A set without members, in every list of namespaces: HNS takes no empty list."""
 ALL_NAMESPACES = "nslabel-all-namespaces"
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-_FNV_OFFSET, _FNV_PRIME = 0x811C9DC5, 0x01000193
-_LENGTH = 20
 
 
 def ids_of(name: str) -> tuple[str, str]:
-    """The ids of a set: by SHA-256, as newer releases name it, and by 32 bits of FNV-1a, as older ones do."""
-    number, digits = int.from_bytes(hashlib.sha256(name.encode()).digest(), "big"), ""
-    while number:
-        number, digit = divmod(number, 36)
-        digits = _DIGITS[digit] + digits
-    return f"{PREFIX}{digits[:_LENGTH]}", f"{PREFIX}{_fnv(name)}"
-
-
-def _fnv(name: str) -> int:
-    value = _FNV_OFFSET
-    for byte in name.encode():
-        value = (value ^ byte) * _FNV_PRIME & 0xFFFFFFFF
-    return value
+    """The ids of a set: as newer releases make them of its name, and as older ones do."""
+    return set_name(name, Scheme.SHA256), set_name(name, Scheme.FNV32)
 
 
 def namespace_set(namespace: str) -> str:

@@ -10,18 +10,20 @@ from migrate.model.cluster import Pod
 from migrate.model.refs import Location, ObjectRef
 from migrate.model.selectors import Selector, matches
 from migrate.nodes.cluster_view import ClusterView
-from migrate.nodes.windows.conversion import acl_id, converted, inverted
+from migrate.nodes.npm.settings import read_toggles
+from migrate.nodes.windows.conversion import acl_id, converted, direct_forms, inverted
 from migrate.nodes.windows.rules import Rule
 from migrate.sources.kubernetes import NetworkPolicy
 from migrate.sources.kubernetes_engine import in_namespace
-from migrate.sources.npm_refusals import linux_refusal, odd_values, windows_refusal
+from migrate.sources.npm_refusals import ignored_holes, linux_refusal, odd_values, windows_refusal
 
 
 @dataclass(frozen=True, eq=False)
 class PolicyAcls:
     """One policy: what it selects, and its ACLs. `refused` is why NPM makes none, empty when it does.
 
-    `inverted`: the ACLs allow what an egress peer leaves out.
+    `inverted`: the ACLs allow what an egress peer leaves out. `forms` are the other ways in which an ACL may be
+    written. `doubtful`: releases differ in what they make of it.
     """
 
     ref: ObjectRef
@@ -31,6 +33,18 @@ class PolicyAcls:
     rules: frozenset[Rule]
     refused: str
     inverted: bool
+    forms: Mapping[Rule, frozenset[Rule]]
+    doubtful: bool
+
+    def lacking(self, given: frozenset[Rule]) -> list[Rule]:
+        """ACLs of the policy that are not among those given, in none of their forms."""
+        missing = (rule for rule in self.rules - given if not self.forms.get(rule, frozenset()) & given)
+        return [] if self.doubtful else sorted(missing, key=Rule.sort_key)
+
+    def besides(self, given: frozenset[Rule]) -> list[Rule]:
+        """ACLs given that are not the policy's in any form."""
+        more = given - self.rules.union(*self.forms.values())
+        return [] if self.doubtful else sorted(more, key=Rule.sort_key)
 
     def selects(self, pod: Pod) -> bool:
         """Whether it is for a pod, which it has to know by an IPv4 address."""
@@ -78,11 +92,12 @@ def policies_of(view: ClusterView) -> Policies:
     read = sorted(view.network_policies, key=lambda policy: policy.ref.sort_key())
     refs = {policy.ref for policy in read}
     unread = frozenset(acl_id(raw.ref) for raw in raws if raw.ref not in refs)
-    return Policies(tuple(_acls(policy, odd.get(policy.ref, "")) for policy in read), by_id, unread)
+    lite = read_toggles(view).lite
+    return Policies(tuple(_acls(policy, odd.get(policy.ref, ""), lite=lite) for policy in read), by_id, unread)
 
 
-def _acls(policy: NetworkPolicy, odd: str) -> PolicyAcls:
-    refused = odd or windows_refusal(policy, lite=False) or linux_refusal(policy, lite=False)
+def _acls(policy: NetworkPolicy, odd: str, *, lite: bool) -> PolicyAcls:
+    refused = odd or windows_refusal(policy, lite=lite) or linux_refusal(policy, lite=lite)
     return PolicyAcls(
         ref=policy.ref,
         at=policy.at,
@@ -91,4 +106,6 @@ def _acls(policy: NetworkPolicy, odd: str) -> PolicyAcls:
         rules=frozenset() if refused else converted(policy),
         refused=refused,
         inverted=not refused and inverted(policy),
+        forms=direct_forms(policy) if lite and not refused else {},
+        doubtful=lite and any(True for _ in ignored_holes(policy)),
     )

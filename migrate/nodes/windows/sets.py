@@ -41,6 +41,15 @@ class NodeSets:
         agreed = [name for name in shown if name in possible] if possible else shown
         return next(iter((*agreed, *possible)), set_id)
 
+    def pod_members(self) -> frozenset[str]:
+        """The addresses in sets of pods."""
+        sets = (given for _, given in self.network.sets if self._is_of_pods(given)) if self.network is not None else ()
+        members = (member for given in sets for member in given.members)
+        return frozenset(str(member.network_address) for member in members if not isinstance(member, SetId))
+
+    def _is_of_pods(self, given: SetPolicy) -> bool:
+        return self.name(given.id).startswith(("ns-", "podlabel-"))
+
     def findings(self, needed: Iterable[str], complete: bool) -> Iterator[Finding]:
         """What is wrong with the sets; `needed` are names that ACLs use, `complete` whether the cluster is known."""
         if self.network is None or not self.network.whole:
