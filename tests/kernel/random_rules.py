@@ -35,6 +35,8 @@ _HOOKS = {
     "nat": ("PREROUTING", "OUTPUT"),
     "filter": ("INPUT", "FORWARD", "OUTPUT"),
 }
+_SHARES = {"raw": 0.3, "mangle": 0.5, "nat": 0.4, "filter": 1.0}
+"""How often a ruleset has each table."""
 _RULES_OF = {"raw": 2, "mangle": 3, "nat": 3, "filter": 9}
 
 
@@ -150,7 +152,8 @@ class Rules:
     def __init__(self, draw: Draw, sets: Sets) -> None:
         self.draw = draw
         self.sets = sets
-        self.text = "".join(self._table(table) for table in _HOOKS)
+        tables = [table for table, share in _SHARES.items() if draw.chance.random() < share]
+        self.text = "".join(self._table(table) for table in tables)
 
     def _table(self, table: str) -> str:
         draw = self.draw

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from migrate.model.flow import ICMP, ICMPV6
 from migrate.model.ip_sets import IpSets
-from migrate.model.node_state import Ruleset
+from migrate.model.node_state import Ending, Ruleset, Table
 from migrate.nodes.netfilter.chains import ReadyTable
 from migrate.nodes.netfilter.conditions import Conditions
 from migrate.nodes.netfilter.host import Host
@@ -55,7 +55,7 @@ class NodeFilter:
             self._notes |= {f"{ruleset.at(note)}: {note.text}": None for note in ruleset.notes if _HIDES in note.text}
             for table in ruleset.tables:
                 key = (table.family or 4, table.name, table.backend)
-                if key not in seen:
+                if key not in seen and not (table.complete and _is_idle(table)):
                     seen.add(key)
                     ready = ReadyTable(ruleset, table, self._conditions)
                     self._tables.setdefault(key[:2], []).append(ready)
@@ -197,6 +197,11 @@ class _Journey:
             asked = [way for way in ways if name != "nat" or _asks_nat(way[0])]
             ways = [*aside, *(self.walk.table(chain, asked) if asked else ())]
         return ways
+
+
+def _is_idle(table: Table) -> bool:
+    """Whether a table lets every packet through as it is."""
+    return all(not chain.rules and chain.policy in (None, Ending.ACCEPT) for chain in table.chains)
 
 
 def _asks_nat(passing: Passing) -> bool:
