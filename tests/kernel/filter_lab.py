@@ -208,7 +208,7 @@ class Router:
 
     def _send(self, sent: Sent) -> bytes:
         packet = sent.packet
-        token = struct.pack(">Q", next(self.numbers))
+        token = struct.pack(">4sI", b"sent", next(self.numbers))
         body = written(packet, token, sent.about)
         if packet.way is Way.OUT:
             place = (str(packet.destination), 0) if packet.source.version == 4 else (str(packet.destination), 0, 0, 0)
