@@ -34,6 +34,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(made / "migration/snapshot.jsonl.gz", made)
     for name in ("old", "new"):
         shutil.copytree(sample / "cluster", made / name)
+    dump = made / "dumps" / "aks-np-0"
+    dump.mkdir(parents=True)
+    for name in ("iptables-save.txt", "ipset-save.txt"):
+        shutil.copy(ROOT / "tests/cases/azure/linux-npm/hash-sha256" / name, dump)
     case = ROOT / "tests/cases/simulate/calico-service-without-namespace.json"
     (made / "folder").mkdir()
     for place in ("case.yaml", "one.json", "folder/two.json"):

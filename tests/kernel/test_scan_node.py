@@ -22,6 +22,7 @@ from migrate.nodes.files import Printed
 from migrate.sources.node.ipset_save import read_ipset_save
 from migrate.sources.node.iptables_save import read_iptables_save
 from tests.command_line import PROGRAM, environment
+from tests.documentation import shown_commands, with_program
 from tests.kernel.lab import inside, run
 from tests.kernel.node_scans import NAME, SAMPLES, ScannedNode, program, replaced
 from tests.prerequisites import require
@@ -412,3 +413,20 @@ def test_a_pod_in_a_network_of_its_own_is_refused(node: ScannedNode) -> None:
     assert done.status == ExitStatus.INPUT
     assert "give its pod hostNetwork" in done.stderr
     assert not node.place.exists()
+
+
+_SHOWN = [each.words for each in shown_commands() if each.words.startswith("sudo migrate scan node")]
+
+
+@pytest.mark.parametrize("words", _SHOWN)
+def test_a_command_of_the_documentation_runs_as_shown(node: ScannedNode, words: str) -> None:
+    folder = node.folder / "work"
+    folder.mkdir()
+    command = node.inside("sh", "-c", words.removeprefix("sudo "))
+    done = subprocess.run(command, cwd=folder, env=with_program(folder), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert list(folder.iterdir())
+
+
+def test_the_documentation_shows_the_command() -> None:
+    assert len(_SHOWN) > 1
