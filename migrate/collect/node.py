@@ -68,7 +68,7 @@ def read_node(host: Host, name: str, taken: str, way: Way = "node", progress: Pr
     need_rights()
     bodies: dict[str, bytes] = {}
     listed: list[NodeFile] = []
-    reader = _Reader(host)
+    reader = _Reader(host, bodies)
     try:
         parts = list(reader.parts())
         for number, part in enumerate(parts):
@@ -108,10 +108,11 @@ def _read(part: _Part, bodies: dict[str, bytes]) -> NodeFile:
 
 
 class _Reader:
-    """Reads the parts of one node."""
+    """Reads the parts of one node; `done` are the files that were read, by name."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, done: dict[str, bytes]) -> None:
         self._host = host
+        self._done = done
 
     @cached_property
     def _kernel(self) -> Kernel:
@@ -124,7 +125,7 @@ class _Reader:
 
     def parts(self) -> Iterator[_Part]:
         """Everything, rules and sets first and close together: they belong to one moment."""
-        yield from (_Part(saved.printed, partial(save, self._host, saved)) for saved in SAVED)
+        yield from (_Part(saved.printed, partial(save, self._host, saved, self._done)) for saved in SAVED)
         yield from (_Part(printed, partial(_as_json, shown)) for printed, shown in self._shown())
         yield _Part(files.BPF, partial(self._programs, files.BPF, self._at_links))
         yield _Part(files.BPF_CGROUP, partial(self._programs, files.BPF_CGROUP, self._at_cgroups))

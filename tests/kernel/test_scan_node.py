@@ -251,6 +251,64 @@ def _lines(dump: NodeDump, printed: Printed) -> list[str]:
     return sorted((dump.text(printed) or "").splitlines())
 
 
+_FOREIGN = """
+table inet calico {
+  set s {
+    type ipv4_addr
+    elements = { 10.0.0.1 }
+  }
+  chain filter-FORWARD {
+    type filter hook forward priority 0
+    ip saddr @s drop
+  }
+}
+table ip kube-proxy {
+  chain services {
+    accept
+  }
+}
+"""
+_OWN_CHAIN = """
+table ip nat {
+  chain POSTROUTING {
+    type nat hook postrouting priority 7
+  }
+}
+"""
+
+
+def _tables(node: ScannedNode) -> set[tuple[str, str]]:
+    """Family and name of the tables in nft.json, of which each has its chains too."""
+    found = json.loads((node.place / files.NFT.name).read_text())["nftables"]
+    chains = {(entry["chain"]["family"], entry["chain"]["table"]) for entry in found if "chain" in entry}
+    assert chains == {(entry["table"]["family"], entry["table"]["name"]) for entry in found if "table" in entry}
+    return chains
+
+
+def test_tables_of_others_are_listed_without_those_that_iptables_prints(node: ScannedNode) -> None:
+    node.load("hash-sha256")
+    node.do("nft", "-f", "-", text=_FOREIGN)
+    assert node.scan("-q").status == 0
+    assert _tables(node) == {("inet", "calico"), ("ip", "kube-proxy")}
+    found = json.loads((node.place / files.NFT.name).read_text())["nftables"]
+    assert [entry["set"]["elem"] for entry in found if "set" in entry] == [["10.0.0.1"]]
+    (file,) = (file for file in read_dump(node.place).manifest.files if file.name == files.NFT.name)
+    assert file.command == "nft -j list table inet calico; nft -j list table ip kube-proxy"
+
+
+def test_without_tables_of_iptables_everything_is_listed_at_once(node: ScannedNode) -> None:
+    node.do("nft", "-f", "-", text=_FOREIGN)
+    assert node.scan("-q").status == 0
+    assert _tables(node) == {("inet", "calico"), ("ip", "kube-proxy")}
+
+
+def test_a_table_that_iptables_cannot_print_is_listed_by_nft(node: ScannedNode) -> None:
+    node.load("hash-sha256")
+    node.do("nft", "-f", "-", text=_OWN_CHAIN)
+    assert node.scan("-q").status == 0
+    assert ("ip", "nat") in _tables(node)
+
+
 def test_nothing_on_the_node_changes(node: ScannedNode) -> None:
     before = _traces(node)
     assert node.scan("-q").status == 0
