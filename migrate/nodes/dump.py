@@ -111,15 +111,19 @@ def dump_folders(folder: Path) -> tuple[Path, ...]:
     """The folders of single dumps: those in a folder, or else itself. Raises InputError when there is none."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the folder of a node's dump, or of one folder per node")
-    try:
-        below = tuple(sorted(path for path in folder.iterdir() if path.is_dir() and _is_dump(path)))
-        found = below or ((folder,) if _is_dump(folder) else ())
-    except OSError as error:
-        raise InputError(f"{error.filename}: cannot be read: {error.strerror}; change its rights") from error
+    found = dumps_below(folder) or ((folder,) if _is_dump(folder) else ())
     if not found:
         known = ", ".join(printed.name for printed in (files.IPTABLES_NFT, files.IPSET, files.HNS_ENDPOINTS))
         raise InputError(f"{folder}: no dump of a node is in it (such as {known}); `migrate scan node` makes one")
     return found
+
+
+def dumps_below(folder: Path) -> tuple[Path, ...]:
+    """The folders in a folder that hold a dump. Raises InputError when one cannot be read."""
+    try:
+        return tuple(sorted(path for path in folder.iterdir() if path.is_dir() and _is_dump(path)))
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read: {error.strerror}; change its rights") from error
 
 
 def read_dump(folder: Path) -> NodeDump:

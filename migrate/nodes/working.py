@@ -15,7 +15,7 @@ from migrate.model.documents import SnapshotHeader
 from migrate.model.node_documents import NodeFile, NodeManifest, NodeStates
 from migrate.model.raw import RawObject
 from migrate.nodes.cluster_view import ClusterView
-from migrate.nodes.dump import dump_files, dump_folders, read_dumps, read_manifest
+from migrate.nodes.dump import dump_files, dump_folders, dumps_below, read_dumps, read_manifest
 from migrate.nodes.examine import FILE_NAME, FOLDER, examine
 from migrate.nodes.files import Printed
 from migrate.nodes.written import check_name, write_dump
@@ -48,7 +48,7 @@ def find_dumps(folders: Sequence[Path]) -> tuple[FoundDump, ...]:
 def kept_dumps(folder: Path) -> tuple[FoundDump, ...]:
     """The dumps that a working folder has already. Raises InputError where one is damaged."""
     nodes = folder / FOLDER
-    if not nodes.is_dir() or not any(path.is_dir() for path in nodes.iterdir()):
+    if not nodes.is_dir() or not dumps_below(nodes):
         return ()
     return find_dumps([nodes])
 

@@ -148,7 +148,8 @@ def test_the_folders_own_dumps_may_be_named(tmp_path: Path, dump: Path) -> None:
 
 
 def test_without_dumps_there_is_nothing_about_nodes(tmp_path: Path) -> None:
-    (tmp_path / "migration/nodes").mkdir(parents=True)
+    (tmp_path / "migration/nodes/notes").mkdir(parents=True)
+    (tmp_path / "migration/nodes/notes/todo.txt").write_text("x")
     done = scan(tmp_path)
     assert (done.status, "nodes" in done.stderr) == (0, False)
     assert not (tmp_path / "migration/nodes.json").exists()
