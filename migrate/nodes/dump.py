@@ -31,6 +31,7 @@ _MOST = 5
 """Complaints of one file that are told one by one."""
 _MOST_MIB = 256
 """Of one file. Rules of 20,000 Services are a twentieth of that."""
+_MOST_OF_MANIFEST = 16 << 20
 _RULES = {
     files.IPTABLES_LEGACY: (Backend.LEGACY, 4),
     files.IP6TABLES_LEGACY: (Backend.LEGACY, 6),
@@ -170,6 +171,8 @@ def _manifest(folder: Path, paths: dict[Printed, tuple[Path, ...]]) -> NodeManif
     """What node.json says, or what the files of a dump that was made by hand tell."""
     path = folder / MANIFEST
     if path.is_file():
+        if path.stat().st_size > _MOST_OF_MANIFEST:
+            raise InputError(f"{path}: is no description of a dump: it is larger than {_MOST_OF_MANIFEST >> 20} MiB")
         try:
             return msgspec.json.decode(_bytes(path), type=NodeManifest)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

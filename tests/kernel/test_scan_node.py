@@ -251,6 +251,66 @@ def _lines(dump: NodeDump, printed: Printed) -> list[str]:
     return sorted((dump.text(printed) or "").splitlines())
 
 
+def _script(node: ScannedNode, *arguments: str, before: str = ":", under: str = "") -> subprocess.CompletedProcess[str]:
+    """How the printed script ends; `before` is shell that changes mounts for it alone."""
+    (node.folder / "dump.sh").write_text(node.scan("--print-commands").stdout)
+    command = f"{before}\nexec {under} sh dump.sh {' '.join(arguments)}"
+    words = node.inside("unshare", "--mount", "sh", "-c", command)
+    return subprocess.run(words, cwd=node.folder, capture_output=True, text=True, check=False)
+
+
+def test_the_printed_script_tells_what_it_could_not_read(node: ScannedNode) -> None:
+    node.load("hash-sha256")
+    broken = program(node.folder, "broken", "echo 'a \"b\" \\ c' >&2; exit 3")
+    done = _script(node, NAME, before=f"{replaced('ipset')}\n{replaced('nft', broken)}")
+    assert done.returncode == ExitStatus.INCOMPLETE
+    dump = read_dump(node.folder / NAME)
+    assert _detail(dump, files.IPSET) == "there is no program ipset; install it"
+    assert _detail(dump, files.NFT) == 'nft ended with status 3: a "b" \\ c'
+    assert _status(dump)[files.IPTABLES_NFT.name] == "read"
+    assert len(dump.problems) >= 2
+    left = {path.name for path in node.folder.iterdir()}
+    assert left == {NAME, "broken", "dump.sh"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "under", "said"),
+    [
+        pytest.param((NAME,), "setpriv --reuid=65534 --inh-caps=-all", "run it with sudo", id="no root"),
+        pytest.param(("../x",), "", "'../x' is no name of a node", id="a name that leads out"),
+        pytest.param(("dump.sh",), "", "dump.sh is there already", id="a name that is taken"),
+    ],
+)
+def test_the_printed_script_refuses(node: ScannedNode, arguments: tuple[str, ...], under: str, said: str) -> None:
+    node.folder.chmod(0o755)
+    done = _script(node, *arguments, under=under)
+    assert done.returncode == ExitStatus.INPUT
+    assert said in done.stderr
+    assert [path.name for path in node.folder.iterdir()] == ["dump.sh"]
+
+
+def test_a_program_of_a_more_general_name_is_taken_where_it_is_of_that_sort(node: ScannedNode) -> None:
+    node.load("drift")
+    there = Path(shutil.which("iptables-nft-save") or "").resolve().parent
+    before = f"""
+mkdir sbin
+for path in {there}/*; do ln -s "$path" sbin/; done
+mkdir {node.folder}/real
+mount --bind {there} {node.folder}/real
+for path in sbin/*; do ln -sf "{node.folder}/real/${{path##*/}}" "$path"; done
+rm sbin/ip*tables-*save sbin/iptables-save sbin/ip6tables-save
+ln -s {node.folder}/real/xtables-nft-multi sbin/iptables-save
+mount --bind sbin {there}
+"""
+    done = node.scan("-q", before=before)
+    dump = read_dump(node.place)
+    command = {file.name: file.command for file in dump.manifest.files if file.status == "read"}
+    assert command[files.IPTABLES_NFT.name] == "iptables-save -c"
+    assert _status(dump)[files.IPTABLES_LEGACY.name] == "failed"
+    assert "the kernel has 1 of it (filter)" in _detail(dump, files.IPTABLES_LEGACY)
+    assert done.status == ExitStatus.INCOMPLETE
+
+
 _FOREIGN = """
 table inet calico {
   set s {

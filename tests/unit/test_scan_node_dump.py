@@ -330,6 +330,9 @@ def _twice(dump: Path) -> None:
         pytest.param(
             lambda dump: (dump / "node.json").write_text("{"), ("--node-dump", "dumps"), "node.json: is no", id="cut"
         ),
+        pytest.param(
+            lambda dump: _large(dump / "node.json"), ("--node-dump", "dumps"), "larger than 16 MiB", id="a gigabyte"
+        ),
         pytest.param(_twice, ("--node-dump", "dumps"), f"is of node {_NODE}, as ", id="two of one node"),
     ],
 )
