@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from typing import TypeVar
 
 import msgspec
 
@@ -32,7 +31,6 @@ from migrate.nodes.files import Printed
 
 NEEDED = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}
 """Rights without which neither rules nor sets are shown."""
-_T = TypeVar("_T")
 Progress = Callable[[str, int, int | None], None]
 
 

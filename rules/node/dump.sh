@@ -71,15 +71,19 @@ needed() {
 	fi
 }
 
-# copied FILE PATH...: files of the kernel, of which the first may not be there.
+# copied FILE PATH...: files of the kernel; without the first there is none, others may be missing.
 copied() {
-	if [ -e "$2" ]; then
-		name=$1
-		shift
-		keep "$name" cat "$@"
-	else
+	if [ ! -e "$2" ]; then
 		note "$1" "cat $2" absent "there is no $2"
+		return
 	fi
+	name=$1
+	shift
+	for path in "$@"; do
+		shift
+		[ ! -e "$path" ] || set -- "$@" "$path"
+	done
+	keep "$name" cat "$@"
 }
 
 # has_module FILE COMMAND NAME: whether the kernel has a module. It loads some when they are first asked for.

@@ -168,24 +168,27 @@ def test_the_description_tells_of_each_file_what_it_is(node: ScannedNode) -> Non
     assert dump.text(files.KERNEL) == run("uname", "-srvm")
 
 
-@pytest.mark.parametrize("printed", _BY_IP, ids=lambda printed: printed.name)
-def test_links_and_routes_are_what_ip_prints(node: ScannedNode, printed: Printed) -> None:
+def test_links_and_routes_are_what_ip_prints(node: ScannedNode) -> None:
     other = f"{node.namespace}-pod"
     run("ip", "netns", "add", other)
     try:
         _add_links(node)
         node.do("ip", "link", "add", "azv0", "type", "veth", "peer", "name", "eth0", "netns", other)
         node.do("ip", "link", "set", "azv0", "up")
-        theirs = json.loads(node.do("ip", "-j", *_BY_IP[printed]))
+        theirs = _printed_by_ip(node)
         assert node.scan("-q").status == 0
-        again = json.loads(node.do("ip", "-j", *_BY_IP[printed]))
+        again = _printed_by_ip(node)
     finally:
         run("ip", "netns", "delete", other)
-    ours = _json(node.place, printed)
-    assert isinstance(ours, list)
-    assert len(ours) == len(theirs) > 3
-    for mine, *both in zip(ours, theirs, again, strict=True):
-        assert any(_same(printed, mine, other) for other in both), (mine, both)
+    for printed in _BY_IP:
+        ours = _entries(node.place, printed)
+        assert len(ours) == len(theirs[printed]) > 3
+        for mine, *both in zip(ours, theirs[printed], again[printed], strict=True):
+            assert any(_same(printed, mine, other) for other in both), (mine, both)
+
+
+def _printed_by_ip(node: ScannedNode) -> dict[Printed, list[dict[str, object]]]:
+    return {printed: json.loads(node.do("ip", "-j", *words)) for printed, words in _BY_IP.items()}
 
 
 def _same(printed: Printed, mine: dict[str, object], theirs: dict[str, object]) -> bool:
