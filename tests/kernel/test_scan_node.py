@@ -14,108 +14,42 @@ from pathlib import Path
 import pytest
 
 from migrate.errors import ExitStatus
-from migrate.model.ip_sets import IpSets
 from migrate.model.node_state import Backend, Ruleset
 from migrate.nodes import files
-from migrate.nodes.dump import NodeDump, read_dump
+from migrate.nodes.dump import read_dump
 from migrate.nodes.files import Printed
 from migrate.sources.node.ipset_save import read_ipset_save
 from migrate.sources.node.iptables_save import read_iptables_save
 from tests.command_line import PROGRAM, environment
 from tests.documentation import shown_commands, with_program
-from tests.kernel.lab import inside, run
-from tests.kernel.node_scans import NAME, SAMPLES, ScannedNode, program, replaced
+from tests.kernel.lab import run
+from tests.kernel.node_scans import (
+    BY_IP,
+    NAME,
+    SAMPLES,
+    STEP_SECONDS,
+    ScannedNode,
+    add_links,
+    detail,
+    entries,
+    members,
+    program,
+    replaced,
+    same_entry,
+    scanned_node,
+    status,
+)
 from tests.prerequisites import require
-from tests.unit.node_rules import lines, set_lines
+from tests.unit.node_rules import lines
 
 pytestmark = pytest.mark.kernel
-
-_STEP_SECONDS = 0.05
-_LINKS = """
-link set lo up
-link add br0 type bridge
-link add vx0 type vxlan id 4096 dstport 8472 local 10.0.0.1 nolearning
-link add vx1 type vxlan external dstport 4790
-link add ve0 type veth peer name ve1
-link set br0 alias spare
-link set ve0 master br0
-link set br0 up
-link set ve0 up
-link set ve1 up
-address add 10.0.0.1/24 brd + dev ve1
-address add 10.0.0.3/24 dev ve1
-address add fd00::1/64 dev ve1 nodad
-address add 10.1.0.1 peer 10.1.0.2 dev ve1
-address add 169.254.1.1/32 dev ve1 scope link
-address add 10.44.0.1/24 dev ve1 valid_lft 1000000 preferred_lft 500000
-route add 10.5.0.0/16 via 10.0.0.5 metric 5 proto bird
-route add 10.6.0.0/16 nexthop via 10.0.0.6 dev ve1 weight 2 nexthop via 10.0.0.7 dev ve1
-route add blackhole 10.7.0.0/16 proto 80
-route add 10.8.0.0/16 dev ve1 table 100
-route add 10.9.0.0/16 via inet6 fe80::1 dev ve1
-route add 10.10.0.0/16 via 10.0.0.5 mtu 1400 advmss 1300 onlink dev ve1
-route add 10.11.0.0/16 dev ve1 src 10.0.0.1 proto static scope link
-route add unreachable fd01::/64
-rule add fwmark 0x200/0xf00 lookup 2004 priority 9
-rule add from 10.0.0.0/24 to 10.1.0.0/16 iif ve1 lookup 100
-rule add not from 10.3.0.0/16 table 7 suppress_prefixlength 0
-rule add blackhole to 1.2.3.4
-rule add goto 32767 ipproto tcp dport 80-90 uidrange 1-5
-rule add ipproto udp sport 53 lookup 8
-rule add from all lookup 5 protocol 90
-"""
-_MAY_BE_UNKNOWN = """
-link add gn0 type geneve id 5 remote 10.0.0.8
-link add link ve1 name vl0 type vlan id 5
-link add tn0 type ipip local 10.0.0.1 remote 10.0.0.9
-"""
-_BY_IP = {
-    files.LINKS: ("-d", "link", "show"),
-    files.ADDRESSES: ("address", "show"),
-    files.ROUTES: ("-4", "route", "show", "table", "all"),
-    files.ROUTES6: ("-6", "route", "show", "table", "all"),
-    files.ROUTE_RULES: ("rule", "show"),
-}
 
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[ScannedNode]:
-    """A node with the sample's rules, but no links of its own."""
-    for name in ("ipset", "nft", "iptables-legacy-restore", "nsenter", "unshare"):
-        require(shutil.which(name) is not None, name)
-    made = ScannedNode(tmp_path)
-    yield made
-    made.remove()
-
-
-def _add_links(node: ScannedNode) -> None:
-    """Links, addresses, routes and rules of many kinds; some kinds of links are modules that a kernel may lack."""
-    with inside(node.namespace):  # else addresses come and change by themselves for seconds
-        Path("/proc/sys/net/ipv6/conf/default/addr_gen_mode").write_text("1")
-        Path("/proc/sys/net/ipv6/conf/default/accept_dad").write_text("0")
-    node.do("ip", "-batch", "-", text=_LINKS)
-    node.do("sh", "-c", "ip -force -batch - || true", text=_MAY_BE_UNKNOWN)
-    hops = ("nexthop", "via", "fd00::5", "dev", "ve1", "nexthop", "via", "fd00::6", "dev", "ve1")
-    node.do("ip", "-6", "route", "add", "fd02::/64", *hops)
-    for link in ("br0", "ve0", "ve1"):
-        while json.loads(node.do("ip", "-j", "link", "show", "dev", link))[0]["operstate"] != "UP":
-            time.sleep(_STEP_SECONDS)
-
-
-def _status(dump: NodeDump) -> dict[str, str]:
-    return {file.name: file.status for file in dump.manifest.files}
-
-
-def _detail(dump: NodeDump, printed: Printed) -> str:
-    return next(file.detail for file in dump.manifest.files if file.name == printed.name)
-
-
-def _rules(dump: NodeDump) -> list[list[str]]:
-    return [lines(ruleset, counters=False) for ruleset in dump.rulesets]
-
-
-def _json(folder: Path, printed: Printed) -> object:
-    return json.loads((folder / printed.name).read_text())
+    """A node without rules and links."""
+    with scanned_node(tmp_path) as made:
+        yield made
 
 
 def test_rules_and_sets_of_npm_are_read_as_they_are(node: ScannedNode) -> None:
@@ -130,7 +64,7 @@ def test_rules_and_sets_of_npm_are_read_as_they_are(node: ScannedNode) -> None:
         assert there[backend] == _chains(wanted)
     sets = read_ipset_save((SAMPLES / "drift/ipset-save.txt").read_bytes(), "ipset-save.txt")
     assert dump.sets is not None
-    assert _members(dump.sets) == _members(sets)
+    assert members(dump.sets) == members(sets)
     ((_, table),) = dump.tables("filter", 6)
     assert [len(chain.rules) for chain in table.chains if chain.name == "FORWARD"] == [1]
     states = json.loads(done.stdout)
@@ -145,10 +79,6 @@ def _chains(ruleset: Ruleset) -> dict[str, list[str]]:
         if line.startswith("-A "):
             found.setdefault(line.split()[1], []).append(line)
     return found
-
-
-def _members(sets: IpSets) -> dict[str, set[str]]:
-    return {one.name: {line for line in set_lines(one) if line.startswith("add ")} for one in sets.sets}
 
 
 def test_the_description_tells_of_each_file_what_it_is(node: ScannedNode) -> None:
@@ -172,7 +102,7 @@ def test_links_and_routes_are_what_ip_prints(node: ScannedNode) -> None:
     other = f"{node.namespace}-pod"
     run("ip", "netns", "add", other)
     try:
-        _add_links(node)
+        add_links(node)
         node.do("ip", "link", "add", "azv0", "type", "veth", "peer", "name", "eth0", "netns", other)
         node.do("ip", "link", "set", "azv0", "up")
         theirs = _printed_by_ip(node)
@@ -180,116 +110,15 @@ def test_links_and_routes_are_what_ip_prints(node: ScannedNode) -> None:
         again = _printed_by_ip(node)
     finally:
         run("ip", "netns", "delete", other)
-    for printed in _BY_IP:
-        ours = _entries(node.place, printed)
+    for printed in BY_IP:
+        ours = entries(node.place, printed)
         assert len(ours) == len(theirs[printed]) > 3
         for mine, *both in zip(ours, theirs[printed], again[printed], strict=True):
-            assert any(_same(printed, mine, other) for other in both), (mine, both)
+            assert any(same_entry(printed, mine, other) for other in both), (mine, both)
 
 
 def _printed_by_ip(node: ScannedNode) -> dict[Printed, list[dict[str, object]]]:
-    return {printed: json.loads(node.do("ip", "-j", *words)) for printed, words in _BY_IP.items()}
-
-
-def _same(printed: Printed, mine: dict[str, object], theirs: dict[str, object]) -> bool:
-    """Whether an entry is the same; of links only what both have, since `ip` says more of them; lifetimes go on."""
-    if printed is files.LINKS:
-        return {"ifname", "mtu", "flags", "link_type"} <= mine.keys() and _is_part(mine, theirs)
-    for entry in (mine, theirs):
-        for address in entry.get("addr_info") or ():  # type: ignore[attr-defined]
-            if address.get("dynamic"):
-                address.pop("valid_life_time", None)
-                address.pop("preferred_life_time", None)
-    return mine == theirs
-
-
-def _is_part(mine: object, theirs: object) -> bool:
-    if isinstance(mine, dict) and isinstance(theirs, dict):
-        return all(key in theirs and _is_part(value, theirs[key]) for key, value in mine.items())
-    return mine == theirs
-
-
-def _shells() -> list[tuple[str, ...]]:
-    known = (("dash",), ("bash", "--posix"), ("busybox", "sh"))
-    return [shell for shell in known if shutil.which(shell[0]) is not None]
-
-
-@pytest.mark.parametrize("shell", _shells(), ids=" ".join)
-def test_the_printed_script_makes_the_same_dump(node: ScannedNode, shell: tuple[str, ...]) -> None:
-    require(shutil.which("bpftool") is not None, "bpftool")
-    node.load("drift")
-    _add_links(node)
-    (node.folder / "dump.sh").write_text(node.scan("--print-commands").stdout)
-    subprocess.run([*shell, "-n", "dump.sh"], cwd=node.folder, check=True)
-    by_hand = subprocess.run(
-        node.inside(*shell, "dump.sh", NAME), cwd=node.folder, capture_output=True, text=True, check=False
-    )
-    assert by_hand.returncode == 0, by_hand.stderr
-    assert node.scan("-q").status == 0
-    theirs, ours = read_dump(node.folder / NAME), read_dump(node.place)
-    assert theirs.problems == ()
-    assert _status(theirs) == _status(ours)
-    assert {file.command for file in theirs.manifest.files} >= {"ipset save", "ip -j -d link show"}
-    assert (theirs.manifest.name, theirs.manifest.way) == (NAME, "files")
-    assert theirs.manifest.booted is not None
-    assert _rules(theirs) == _rules(ours)
-    assert theirs.sets is not None
-    assert ours.sets is not None
-    assert _members(theirs.sets) == _members(ours.sets)
-    for printed in (files.SYSCTL, files.PATHS, files.PINNED, files.KERNEL, files.BTF, files.CNI):
-        assert _lines(theirs, printed) == _lines(ours, printed), printed.name
-    for printed in _BY_IP:
-        both = zip(_entries(node.place, printed), _entries(node.folder / NAME, printed), strict=True)
-        assert all(_same(printed, mine, other) for mine, other in both), printed.name
-
-
-def _entries(folder: Path, printed: Printed) -> list[dict[str, object]]:
-    found = _json(folder, printed)
-    assert isinstance(found, list)
-    return found
-
-
-def _lines(dump: NodeDump, printed: Printed) -> list[str]:
-    """The lines of a file in any order; of BTF's and others that are absent none."""
-    return sorted((dump.text(printed) or "").splitlines())
-
-
-def _script(node: ScannedNode, *arguments: str, before: str = ":", under: str = "") -> subprocess.CompletedProcess[str]:
-    """How the printed script ends; `before` is shell that changes mounts for it alone."""
-    (node.folder / "dump.sh").write_text(node.scan("--print-commands").stdout)
-    command = f"{before}\nexec {under} sh dump.sh {' '.join(arguments)}"
-    words = node.inside("unshare", "--mount", "sh", "-c", command)
-    return subprocess.run(words, cwd=node.folder, capture_output=True, text=True, check=False)
-
-
-def test_the_printed_script_tells_what_it_could_not_read(node: ScannedNode) -> None:
-    node.load("hash-sha256")
-    broken = program(node.folder, "broken", "echo 'a \"b\" \\ c' >&2; exit 3")
-    done = _script(node, NAME, before=f"{replaced('ipset')}\n{replaced('nft', broken)}")
-    assert done.returncode == ExitStatus.INCOMPLETE
-    dump = read_dump(node.folder / NAME)
-    assert _detail(dump, files.IPSET) == "there is no program ipset; install it"
-    assert _detail(dump, files.NFT) == 'nft ended with status 3: a "b" \\ c'
-    assert _status(dump)[files.IPTABLES_NFT.name] == "read"
-    assert len(dump.problems) >= 2
-    left = {path.name for path in node.folder.iterdir()}
-    assert left == {NAME, "broken", "dump.sh"}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "under", "said"),
-    [
-        pytest.param((NAME,), "setpriv --reuid=65534 --inh-caps=-all", "run it with sudo", id="no root"),
-        pytest.param(("../x",), "", "'../x' is no name of a node", id="a name that leads out"),
-        pytest.param(("dump.sh",), "", "dump.sh is there already", id="a name that is taken"),
-    ],
-)
-def test_the_printed_script_refuses(node: ScannedNode, arguments: tuple[str, ...], under: str, said: str) -> None:
-    node.folder.chmod(0o755)
-    done = _script(node, *arguments, under=under)
-    assert done.returncode == ExitStatus.INPUT
-    assert said in done.stderr
-    assert [path.name for path in node.folder.iterdir()] == ["dump.sh"]
+    return {printed: json.loads(node.do("ip", "-j", *words)) for printed, words in BY_IP.items()}
 
 
 def test_a_program_of_a_more_general_name_is_taken_where_it_is_of_that_sort(node: ScannedNode) -> None:
@@ -309,8 +138,8 @@ mount --bind sbin {there}
     dump = read_dump(node.place)
     command = {file.name: file.command for file in dump.manifest.files if file.status == "read"}
     assert command[files.IPTABLES_NFT.name] == "iptables-save -c"
-    assert _status(dump)[files.IPTABLES_LEGACY.name] == "failed"
-    assert "the kernel has 1 of it (filter)" in _detail(dump, files.IPTABLES_LEGACY)
+    assert status(dump)[files.IPTABLES_LEGACY.name] == "failed"
+    assert "the kernel has 1 of it (filter)" in detail(dump, files.IPTABLES_LEGACY)
     assert done.status == ExitStatus.INCOMPLETE
 
 
@@ -377,8 +206,8 @@ def test_nothing_on_the_node_changes(node: ScannedNode) -> None:
     assert node.scan("-q").status == 0
     assert _traces(node) == before
     dump = read_dump(node.place)
-    assert _status(dump)[files.IPTABLES_LEGACY.name] == "absent"
-    assert "could load some" in _detail(dump, files.IPTABLES_LEGACY)
+    assert status(dump)[files.IPTABLES_LEGACY.name] == "absent"
+    assert "could load some" in detail(dump, files.IPTABLES_LEGACY)
 
 
 def _traces(node: ScannedNode) -> list[str]:
@@ -396,8 +225,8 @@ def test_a_missing_program_is_no_loss_while_the_kernel_has_nothing_of_it(node: S
     done = node.scan("-q", before=replaced("ipset"))
     assert done.status == 0, done.stderr
     dump = read_dump(node.place)
-    assert _status(dump)[files.IPSET.name] == "absent"
-    assert _detail(dump, files.IPSET) == "there is no program ipset, and the kernel has nothing of it"
+    assert status(dump)[files.IPSET.name] == "absent"
+    assert detail(dump, files.IPSET) == "there is no program ipset, and the kernel has nothing of it"
 
 
 def test_a_missing_program_is_a_loss_while_the_kernel_has_something_of_it(node: ScannedNode) -> None:
@@ -407,9 +236,9 @@ def test_a_missing_program_is_a_loss_while_the_kernel_has_something_of_it(node: 
     assert "incomplete" in done.stderr
     assert "NODE-DUMP-UNREAD" in done.stdout
     dump = read_dump(node.place)
-    assert _status(dump)[files.IPSET.name] == "failed"
-    assert "azure-npm-" in _detail(dump, files.IPSET)
-    assert _status(dump)[files.IPTABLES_NFT.name] == "read"
+    assert status(dump)[files.IPSET.name] == "failed"
+    assert "azure-npm-" in detail(dump, files.IPSET)
+    assert status(dump)[files.IPTABLES_NFT.name] == "read"
 
 
 def test_a_failing_program_is_told_in_its_own_words(node: ScannedNode) -> None:
@@ -418,7 +247,7 @@ def test_a_failing_program_is_told_in_its_own_words(node: ScannedNode) -> None:
     done = node.scan(before=replaced("ipset", broken))
     assert done.status == ExitStatus.INCOMPLETE
     wanted = "ipset ended with status 3: ipset v9: Kernel support?protocol mismatch"
-    assert _detail(read_dump(node.place), files.IPSET) == wanted
+    assert detail(read_dump(node.place), files.IPSET) == wanted
     assert wanted in " ".join(done.stdout.split())
 
 
@@ -454,7 +283,7 @@ def test_ctrl_c_leaves_the_earlier_dump_as_it_was(node: ScannedNode) -> None:
     try:
         while not (node.folder / "running").exists():
             assert process.poll() is None, process.communicate()
-            time.sleep(_STEP_SECONDS)
+            time.sleep(STEP_SECONDS)
         os.killpg(process.pid, signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
     finally:
@@ -511,7 +340,7 @@ def test_for_a_pod_the_files_are_those_below_the_nodes_root(node: ScannedNode) -
     dump = read_dump(node.place)
     assert dump.text(files.PATHS) == "/etc/cni/net.d/10-azure.conflist\n/var/run/calico\n"
     assert (dump.text(files.CNI) or "").startswith("==> /etc/cni/net.d/10-azure.conflist <==\n{")
-    assert _status(dump)[files.PINNED.name] == "absent"
+    assert status(dump)[files.PINNED.name] == "absent"
 
 
 def test_for_a_pod_without_a_program_the_nodes_own_runs_with_the_nodes_root(node: ScannedNode) -> None:
