@@ -308,7 +308,17 @@ def test_a_cut_dump_of_sets_has_no_drift(all_policies: ClusterView, tmp_path: Pa
 
 def test_sets_of_another_cluster_are_one_finding(all_policies: ClusterView, tmp_path: Path) -> None:
     sets = re.sub(r"\b10\.244\.", "10.77.", FULL_SETS)
-    assert ids(findings(dump_of(tmp_path, {RULES: FULL_RULES, SETS: sets}), all_policies)) == ["NODE-NPM-OTHER-CLUSTER"]
+    by_chance = sets.replace("10.77.0.5\n", "10.244.0.5\n", 1)
+    for text in (sets, by_chance):
+        found = findings(dump_of(tmp_path, {RULES: FULL_RULES, SETS: text}), all_policies)
+        assert ids(found) == ["NODE-NPM-OTHER-CLUSTER"]
+
+
+def test_sets_that_were_emptied_are_not_of_another_cluster(all_policies: ClusterView, tmp_path: Path) -> None:
+    kept = [line for line in FULL_SETS.splitlines() if not re.match(r"add \S+ 10\.244\.", line)]
+    kept.append("add azure-npm-2jtt8xpa1d6w9vrdbxz8 10.244.1.10")
+    found = findings(dump_of(tmp_path, {RULES: FULL_RULES, SETS: "\n".join([*kept, ""])}), all_policies)
+    assert set(ids(found)) == {"NODE-NPM-DRIFT-MEMBERS", "NODE-NPM-REFUSED"}
 
 
 POD = """

@@ -21,6 +21,8 @@ MEMBERS, FOREIGN = "NODE-NPM-DRIFT-MEMBERS", "NODE-NPM-OTHER-CLUSTER"
 _MOST_OF_A_SET = 10
 """So many members that differ in one set are told of the set, fewer ones by address."""
 _MOST_ADDRESSES = 50
+_BY_CHANCE = 20
+"""Clusters use the same addresses: one in so many may fit by chance."""
 _SHOWN = 5
 
 
@@ -58,18 +60,20 @@ class SetDrift:
         object.__setattr__(self, "_own", own)
 
     def is_foreign(self) -> bool:
-        """Whether no pod of the cluster is in any set that it belongs in, although there are members."""
-        members = False
-        for found in self._own.values() if self._has_pods() else ():
-            name = self.names.name(found.name)
-            if found.kind != "hash:net" or name.startswith("cidr-"):
-                continue
+        """Whether next to no address in the sets of pods belongs there, by the pods of the snapshot."""
+        of_pods = [
+            (name, found)
+            for found in self._own.values()
+            if found.kind == "hash:net" and not (name := self.names.name(found.name)).startswith("cidr-")
+        ]
+        most = sum(len(found.members) for _, found in of_pods)
+        right = 0
+        for name, found in of_pods if self._has_pods() else ():
             must, may = self.expected.sets.members(name)
-            for text, _ in self._texts(found):
-                if text in must or text in may:
-                    return False
-                members = True
-        return members
+            right += sum(text in must or text in may for text, _ in self._texts(found))
+            if right > most // _BY_CHANCE:
+                return False
+        return bool(most) and self._has_pods()
 
     def _has_pods(self) -> bool:
         return any(not pod.why_not for pods in self.expected.sets.pods.values() for pod in pods)
