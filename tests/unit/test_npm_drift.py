@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -312,6 +313,18 @@ def test_sets_of_another_cluster_are_one_finding(all_policies: ClusterView, tmp_
     for text in (sets, by_chance):
         found = findings(dump_of(tmp_path, {RULES: FULL_RULES, SETS: text}), all_policies)
         assert ids(found) == ["NODE-NPM-OTHER-CLUSTER"]
+
+
+def test_a_snapshot_of_one_namespace_says_nothing_of_others(all_policies: ClusterView, tmp_path: Path) -> None:
+    """As a scan with --namespace ops leaves it; kube-system and demo are on the node all the same."""
+    objects = tuple(raw for raw in all_policies.objects if "ops" in (raw.ref.namespace, raw.ref.name))
+    header = msgspec.structs.replace(all_policies.header, namespaces=("ops",))
+    view = ClusterView(header, objects)
+    assert findings(dump_of(tmp_path, {RULES: FULL_RULES, SETS: FULL_SETS}), view) == []
+    lost = FULL_SETS.replace("add azure-npm-18ah52khjxc4y9g93k4k 10.244.2.20\n", "")
+    stale = FULL_RULES.replace("INGRESS-POLICY-demo/api-restricted-", "INGRESS-POLICY-ops/gone-")
+    found = findings(dump_of(tmp_path, {RULES: stale, SETS: lost}), view)
+    assert ids(found) == ["NODE-NPM-DRIFT-MEMBERS", "NODE-NPM-DRIFT-STALE"]
 
 
 def test_sets_that_were_emptied_are_not_of_another_cluster(all_policies: ClusterView, tmp_path: Path) -> None:

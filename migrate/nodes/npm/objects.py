@@ -102,7 +102,7 @@ class _Gatherer:
         names = (own, *self._label_names("podlabel", _labels(raw)))
         for name in names:
             self._sets.spellings.setdefault(name, (name,))
-        address = _ipv4(text(raw, "status", "podIP"))
+        address = _ipv4(text(raw, "status", "podIP") or text(raw, "status", "podIPs", 0, "ip"))
         if address is None:
             return
         why_not = _why_not(raw)

@@ -61,6 +61,8 @@ class SetDrift:
 
     def is_foreign(self) -> bool:
         """Whether next to no address in the sets of pods belongs there, by the pods of the snapshot."""
+        if not self.sees_all:
+            return False
         of_pods = [
             (name, found)
             for found in self._own.values()
@@ -83,7 +85,8 @@ class SetDrift:
         strange = sum(not self.names.knows(kernel) for kernel in self._own)
         detail = (
             f"node {self.dump.manifest.name}: no pod of the snapshot is in the sets of NPM that it belongs in, and "
-            f"{strange} of {len(self._own)} sets have names that no object leads to; the two are of different clusters"
+            f"{strange} of {len(self._own)} sets have names that no object leads to; dump and snapshot are of "
+            "different clusters or days"
         )
         at = Location(self.sets.source, None)
         return Finding(id=FOREIGN, detail=detail, effect=Effect.UNKNOWN, subject=self.dump.node, at=at)
