@@ -400,3 +400,51 @@ def test_a_policy_may_be_too_young_to_be_there(tmp_path: Path, created: str, fou
     seen = findings(dump_of(tmp_path, files, taken="2026-11-21T09:00:00Z"), view)
     assert ids(seen) == found
     assert all(said in each.detail for each in seen)
+
+
+SETTINGS = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: azure-npm-config, namespace: kube-system}}
+data: {{azure-npm.json: '{{"Toggles": {{"ApplyIPSetsOnNeed": {}}}}}'}}
+"""
+UNUSED = "azure-npm-66wl80p55ppo0m6g19xk"
+"""podlabel-tier:api, which no policy asks for."""
+
+
+def without_sets(text: str, *names: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if not any(name in line for name in names))
+
+
+def only_used(text: str) -> str:
+    """The sets that rules use, and their members that are sets."""
+    used = set(re.findall(r"--match-set (\S+)", FULL_RULES))
+    used |= {line.split()[2] for line in text.splitlines() if line.startswith("add") and line.split()[1] in used}
+    return "".join(line for line in text.splitlines(keepends=True) if line.split()[1] in used)
+
+
+@pytest.mark.parametrize(
+    ("toggle", "found"), [("true", False), ("false", True), ('"no bool"', False)], ids=["on need", "all", "not known"]
+)
+def test_npm_may_make_only_the_sets_that_are_used(tmp_path: Path, toggle: str, found: bool) -> None:
+    view = scanned(tmp_path / "snapshot", CLUSTER, POLICIES, LINUX_ONLY, yaml=SETTINGS.format(toggle))
+    dump = dump_of(tmp_path, {RULES: FULL_RULES, SETS: only_used(FULL_SETS)})
+    assert ids(findings(dump, view)) == ["NODE-NPM-DRIFT-MEMBERS"] * found
+
+
+def test_a_set_that_is_not_there_is_named(all_policies: ClusterView, tmp_path: Path) -> None:
+    dump = dump_of(tmp_path, {RULES: FULL_RULES, SETS: without_sets(FULL_SETS, UNUSED)})
+    (absent, _) = findings(dump, all_policies)
+    assert absent.id == "NODE-NPM-DRIFT-MEMBERS"
+    assert f"there is no set podlabel-tier:api ({UNUSED})" in absent.detail
+
+
+def test_a_set_that_no_object_leads_to_is_named_once(all_policies: ClusterView, tmp_path: Path) -> None:
+    strange = [f"azure-npm-{letter * 20}" for letter in "abcdefgh"]
+    more = "".join(f"create {name} hash:net family inet\nadd {name} 10.244.1.10\n" for name in strange)
+    empty = f"create azure-npm-{'z' * 20} hash:net family inet\n"
+    dump = dump_of(tmp_path, {RULES: FULL_RULES, SETS: FULL_SETS + more + empty})
+    (found, _) = findings(dump, all_policies)
+    assert found.id == "NODE-NPM-DRIFT-MEMBERS"
+    assert "8 sets have members, though no object of the snapshot leads there" in found.detail
+    assert found.detail.endswith("and 3 more")
