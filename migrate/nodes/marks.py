@@ -161,7 +161,6 @@ class _Other:
     chain: str
     table: str
     at: Location
-    decides: bool
     text: str
 
 
@@ -198,9 +197,8 @@ def _stranger(rule: Rule) -> str:
 
 def _other(ruleset: Ruleset, table: Table, chain: Chain, rule: Rule) -> _Other:
     target = rule.target
-    decides = isinstance(target, Reject | Translate | Jump) or target in (Ending.ACCEPT, Ending.DROP)
     word = target.value if isinstance(target, Ending) else _word(target)
-    return _Other(chain.name, table.name, ruleset.at(rule), decides, f"{table.name} {chain.name} → {word}")
+    return _Other(chain.name, table.name, ruleset.at(rule), f"{table.name} {chain.name} → {word}")
 
 
 def _word(target: object) -> str:

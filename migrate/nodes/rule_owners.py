@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
-
-from migrate.model.node_state import AddressIs, Chain, DeviceIs, Jump, Rule
+from migrate.model.node_state import AddressIs, Chain, DeviceIs, Jump, Rule, Translate
 from migrate.nodes.software import Software, known
 
 _BUILT_IN = frozenset(("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"))
@@ -40,9 +38,10 @@ def _by_device(rule: Rule) -> Software | None:
 
 
 def _by_address(rule: Rule) -> Software | None:
+    """By a destination that only one program guards. Whoever translates it is somebody else."""
+    if isinstance(rule.target, Translate):
+        return None
     for condition in rule.conditions:
-        if isinstance(condition, AddressIs) and not condition.negated:
-            for program in known().programs:
-                if any(condition.network == ip_network(text) for text in program.addresses):
-                    return program
+        if isinstance(condition, AddressIs) and not condition.negated and condition.network in known().by_address:
+            return known().by_address[condition.network]
     return None

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from migrate.model.addresses import Network, parse_network
 from migrate.resources import data, read_yaml
 
 Role: TypeAlias = Literal["engine", "network", "proxy", "platform", "host"]
@@ -80,6 +81,11 @@ class Known:
     def by_id(self) -> Mapping[str, Software]:
         """The programs by their ids."""
         return {program.id: program for program in self.programs}
+
+    @cached_property
+    def by_address(self) -> Mapping[Network, Software]:
+        """The programs by the destinations that only their rules name."""
+        return {parse_network(text): program for program in self.programs for text in program.addresses}
 
     @cached_property
     def _tables(self) -> dict[What, tuple[re.Pattern[str], tuple[tuple[Software, ...], ...]]]:

@@ -254,6 +254,42 @@ def test_rules_of_strangers_and_their_marks(node: NodeScene, tmp_path: Path) -> 
     assert any("somebody who writes to PREROUTING sets 0xf00 in 1 rule" in each for each in marks)
 
 
+AKS = """*filter
+:KUBE-FIREWALL -
+-A INPUT -j KUBE-FIREWALL
+-A FORWARD ! -s 10.224.0.4/32 -d 169.254.169.254/32 -p tcp -m comment --comment "AKS managed: IMDS" -j DROP
+-A FORWARD -d 168.63.129.16/32 -p tcp -m tcp --dport 32526 -j DROP
+COMMIT
+*mangle
+-A FORWARD -d 168.63.129.16/32 -p tcp -m tcp --dport 80 -j DROP
+COMMIT
+*nat
+:SWIFT-POSTROUTING -
+:IP-MASQ-AGENT -
+-A POSTROUTING -j SWIFT-POSTROUTING
+-A POSTROUTING -m addrtype ! --dst-type LOCAL -j IP-MASQ-AGENT
+COMMIT
+*raw
+-A PREROUTING -d 169.254.10.10/32 -p udp -m comment --comment "localdns: skip conntrack" -m udp --dport 53 -j NOTRACK
+COMMIT
+*security
+-A OUTPUT -d 168.63.129.16/32 -p tcp -m owner --uid-owner 0 -j ACCEPT
+-A OUTPUT -d 168.63.129.16/32 -p tcp -m conntrack --ctstate INVALID,NEW -j DROP
+COMMIT
+"""
+
+
+def test_rules_that_every_node_of_aks_has(node: NodeScene, tmp_path: Path) -> None:
+    node.do("iptables-nft-restore", text=AKS)
+    assert seen(node.dumped(tmp_path)).ids() == []
+
+
+def test_who_translates_the_metadata_address_is_a_stranger(node: NodeScene, tmp_path: Path) -> None:
+    rule = "-A PREROUTING -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.9:8181"
+    node.do("iptables-nft-restore", text=f"*nat\n{rule}\nCOMMIT\n")
+    assert "nat PREROUTING → DNAT" in seen(node.dumped(tmp_path)).details("NODE-OTHER-RULES")[0]
+
+
 def test_tables_of_nftables_of_strangers(node: NodeScene, tmp_path: Path) -> None:
     node.do(
         "nft",

@@ -180,13 +180,16 @@ def _of_sets(services: Chain) -> bool:
 
 
 def _of_ipvs(host: Host) -> Iterator[Programmed]:
-    """Mode ipvs shows in virtual servers, the link that has their addresses, or the sets that the rules ask."""
+    """Mode ipvs shows in virtual servers, in the sets that its rules ask, or else in the link with their addresses."""
     sets = host.dump.sets.by_name() if host.dump.sets is not None else {}
-    if host.servers:
-        yield Programmed(Mode.IPVS, host.servers[0].at)
-    elif "KUBE-CLUSTER-IP" in sets and host.dump.sets is not None:
-        yield Programmed(Mode.IPVS, host.dump.sets.at(sets["KUBE-CLUSTER-IP"]), hooked=_asked(host))
-    elif host.link("kube-ipvs0") is not None:
+    found = False
+    for family, name in ((4, "KUBE-CLUSTER-IP"), (6, "KUBE-6-CLUSTER-IP")):
+        servers = [server for server in host.servers or () if server.address.version == family]
+        if servers or (name in sets and host.dump.sets is not None):
+            at = servers[0].at if servers or host.dump.sets is None else host.dump.sets.at(sets[name])
+            yield Programmed(Mode.IPVS, at, family, hooked=bool(servers) or _asked(host, family))
+            found = True
+    if not found and host.link("kube-ipvs0") is not None:
         yield Programmed(Mode.IPVS, host.place(files.LINKS), hooked=False)
 
 
@@ -219,10 +222,10 @@ def _nft_name(base: str) -> str:
     return f"{parts[0]}/{parts[1]}" + (f":{parts[3]}" if len(parts) > 3 and parts[3] else "")
 
 
-def _asked(host: Host) -> bool:
+def _asked(host: Host, family: int) -> bool:
     return any(
         chain.name == "KUBE-SERVICES" and _of_sets(chain)
-        for _, table in host.dump.tables("nat")
+        for _, table in host.dump.tables("nat", family)
         for chain in table.chains
     )
 
