@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -172,6 +174,74 @@ def test_packets_show_the_address_that_is_worked_out(node: NodeScene, tmp_path: 
     for destination in OUTSIDE:
         first = next(each for each in worked_out if ip_address(destination) in each.destinations and each.always)
         assert _shown(node, destination) == expected.get(first.source, first.source), destination
+
+
+NETWORKS = ("10.0.0.0/8", "10.1.0.0/16", "10.9.0.1/32", "10.244.0.0/16", "192.0.2.0/24", "128.0.0.0/1", f"{GATEWAY}/32")
+CONDITIONS = (
+    *(f"{sign}-d {network}" for network in NETWORKS for sign in ("", "! ")),
+    f"-s {POD}/32",
+    "-s 10.244.1.0/24",
+    "! -s 10.244.1.0/24",
+    "-o uplink",
+    "! -o cbr0",
+    "-m addrtype ! --dst-type LOCAL",
+    "-m addrtype --dst-type LOCAL",
+    "-m addrtype --src-type LOCAL",
+    "-m conntrack --ctstate NEW,RELATED",
+    "-m conntrack --ctstate ESTABLISHED",
+    "-m mark --mark 0x4000/0x4000",
+    "-m mark ! --mark 0x4000/0x4000",
+    "-m set --match-set some dst",
+    "-m set ! --match-set some dst",
+    "-m set --match-set some src",
+    "-m set --match-set both dst",
+)
+SETS = """create some hash:net
+add some 10.0.0.0/8
+add some 10.9.0.0/16 nomatch
+add some 10.9.0.1/32
+add some 203.0.113.0/24
+create more hash:ip
+add more 192.0.2.9
+create both list:set
+add both some
+add both more
+"""
+TARGETS = ("RETURN", "ACCEPT", "MASQUERADE", "SNAT --to-source 172.30.0.98", "")
+
+
+def _random_rules(chance: random.Random) -> str:
+    """A nat table whose chains lead only to later ones."""
+    chains = ["POSTROUTING", "A", "B", "C"]
+    lines = [f":{name} -" for name in chains[1:]]
+    for position, chain in enumerate(chains):
+        for _ in range(chance.randint(1, 4)):
+            conditions = " ".join(chance.sample(CONDITIONS, chance.randint(0, 2)))
+            later = [f"-{how} {name}" for name in chains[position + 1 :] for how in "jjg"]
+            ends = [f"-j {target}" if target else "" for target in TARGETS]
+            lines.append(f"-A {chain} {conditions} {chance.choice([*ends, *later])}")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_packets_and_random_rules_agree(node: NodeScene, tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    node.do("ipset", "restore", text=SETS)
+    answers: set[str] = set()
+    for _ in range(8):
+        rules = _random_rules(chance)
+        try:
+            node.do("iptables-nft-restore", text=f"*nat\n{rules}\nCOMMIT\n")
+        except subprocess.CalledProcessError:
+            continue  # two conditions that iptables does not take together, such as two -d
+        worked_out = _worked_out(node, tmp_path)
+        assert all(each.always for each in worked_out), rules
+        for destination in OUTSIDE:
+            (answer,) = (each for each in worked_out if ip_address(destination) in each.destinations)
+            shown = {OWN: POD, NODE: NODE_ADDRESS}.get(answer.source, answer.source)
+            assert _shown(node, destination) == shown, f"{destination} with\n{rules}"
+            answers.add(shown)
+    assert len(answers) > 1
 
 
 def test_every_destination_has_one_answer(node: NodeScene, tmp_path: Path) -> None:
