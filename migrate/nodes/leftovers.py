@@ -121,7 +121,7 @@ def removal(program: Software, several: Sequence[Trace]) -> tuple[str, ...]:
     chains = [trace for trace in several if trace.what == "chains"]
     for tool in sorted({_tool(trace) for trace in chains}):
         words = "|".join(_pattern(glob) for glob in program.chains)
-        commands.append(f"{tool}-save | grep -vE {quote(f'({words})')} | {tool}-restore")
+        commands.append(f"{tool}-save | grep -vE {quote(f'[ :]({words})( |$)')} | {tool}-restore")
     forms: tuple[tuple[What, str], ...] = (
         ("sets", "ipset destroy {}"),
         ("tables", "nft delete table {1} {0}"),

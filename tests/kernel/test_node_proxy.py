@@ -161,6 +161,42 @@ def test_mode_ipvs_by_its_virtual_servers(node: NodeScene, tmp_path: Path) -> No
     assert said.states("kube-proxy-mode") == {"ipvs": "active"}
 
 
+def test_virtual_servers_beside_the_services(node: NodeScene, tmp_path: Path) -> None:
+    lines = (
+        "TCP  0A000001:01BB rr",  # default/kubernetes
+        "TCP  C6336407:0050 rr",  # the balancer of shop/web
+        "TCP  0A000014:0050 rr",  # shop/web
+        "TCP  AC1E0002:7580 rr",  # its node port
+        "UDP  0A00000A:0035 rr",  # kube-dns, by UDP only
+        "TCP  0A0000FA:0050 rr",  # nobody's
+    )
+    place = node.dumped(tmp_path, IPVS="".join(f"{line} \n" for line in lines))
+    said = seen(place, cluster_view(tmp_path / "cluster", KUBERNETES, DNS, balanced(None)))
+    assert said.details("NODE-PROXY-STALE") == [
+        "node n1 has 1 virtual servers for addresses of no Service of the snapshot: TCP 10.0.0.250 port 80"
+    ]
+    (missing,) = said.details("NODE-PROXY-MISSING")
+    assert "1 service ports of the snapshot: kube-system/kube-dns:dns-tcp" in missing
+
+
+def test_mode_iptables_over_ipv6(node: NodeScene, tmp_path: Path) -> None:
+    suffix = ServicePortName("shop", "six", "", "TCP").suffixes[0]
+    chains = f":KUBE-SERVICES -\n:KUBE-SVC-{suffix} -\n:KUBE-FW-{suffix} -\n:KUBE-EXT-{suffix} -\n:KUBE-MARK-DROP -\n"
+    rules = (
+        "-A PREROUTING -j KUBE-SERVICES\n"
+        f"-A KUBE-FW-{suffix} -s fd00:1::/64 -j KUBE-EXT-{suffix}\n-A KUBE-FW-{suffix} -j KUBE-MARK-DROP\n"
+    )
+    node.do("ip6tables-nft-restore", text=f"*nat\n{chains}{rules}COMMIT\n")
+    port: dict[str, Json] = {"port": 80, "protocol": "TCP"}
+    six = service("shop", "six", "fd00:10::1", port, type="LoadBalancer", loadBalancerSourceRanges=["fd00:2::/64"])
+    balancer: Json = {"loadBalancer": {"ingress": [{"ip": "fd00:99::7"}]}}
+    four = service("shop", "four", "10.0.0.60", port)
+    said = seen(node.dumped(tmp_path), cluster_view(tmp_path / "cluster", {**six, "status": balancer}, four))
+    (found,) = said.details("NODE-PROXY-RANGES")
+    assert "fd00:1::/64 beyond that is let in and fd00:2::/64 of that is refused" in found
+    assert said.details("NODE-PROXY-MISSING") == []
+
+
 def test_mode_nftables(node: NodeScene, tmp_path: Path) -> None:
     node.do("nft", "-f", "-", text=nftables((*RANGES, "203.0.113.16/28"), WEB.chain_base))
     said = seen(node.dumped(tmp_path), cluster_view(tmp_path / "cluster", KUBERNETES, balanced(RANGES)))

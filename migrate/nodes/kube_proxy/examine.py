@@ -8,7 +8,9 @@ from typing import Literal, TypeAlias
 from migrate.model.documents import Evidence, Fact
 from migrate.model.finding import Effect, Finding
 from migrate.model.node_documents import RuleHits
+from migrate.model.node_machine import VirtualServer
 from migrate.model.node_state import Chain, Ending, Jump, MarkIs, Rule, Ruleset, Table
+from migrate.model.refs import Location
 from migrate.nodes.cluster_view import ClusterView
 from migrate.nodes.host import Host
 from migrate.nodes.kube_proxy.programmed import Mode, Programmed, masquerade_marks, programmed
@@ -36,6 +38,8 @@ def examine_kube_proxy(host: Host, view: ClusterView | None) -> Iterator[Finding
         if rules.hooked and rules.mode is not Mode.IPVS:
             yield from _stale(host, rules, ports)
             yield from _missing(host, rules, ports)
+    if host.servers:
+        yield from _virtual(host, host.servers, ports)
     yield from range_findings(host, sets, ports)
 
 
@@ -101,18 +105,10 @@ def _stale(host: Host, rules: Programmed, ports: Sequence[ServedPort]) -> Iterat
     """Chains for Services that the snapshot does not have."""
     expected = {key for port in ports for key in rules.keys(port.name)}
     stale = {suffix: at for suffix, at in rules.chains.items() if suffix not in expected}
-    if not stale:
-        return
-    names = [rules.names.get(suffix, f"chain {suffix}") for suffix in stale]
-    yield Finding(
-        id="NODE-PROXY-STALE",
-        detail=(
-            f"node {host.dump.manifest.name} has chains of kube-proxy (IPv{rules.family}) for {len(stale)} service "
-            f"ports that the snapshot does not have: {first_few(names)}"
-        ),
-        subject=host.dump.node,
-        at=next(iter(stale.values())),
-    )
+    if stale:
+        names = first_few(rules.names.get(suffix, f"chain {suffix}") for suffix in stale)
+        said = f"has chains of kube-proxy (IPv{rules.family}) for {len(stale)} service ports that the snapshot does "
+        yield _about(host, "NODE-PROXY-STALE", f"{said}not have: {names}", next(iter(stale.values())), Effect.NONE)
 
 
 def _missing(host: Host, rules: Programmed, ports: Sequence[ServedPort]) -> Iterator[Finding]:
@@ -120,7 +116,7 @@ def _missing(host: Host, rules: Programmed, ports: Sequence[ServedPort]) -> Iter
     if not rules.complete or rules.mode is not Mode.IPTABLES:
         return
     missing = [
-        port
+        str(port.name)
         for port in ports
         if rules.family in port.families()
         and not any(key in rules.chains for key in rules.keys(port.name))
@@ -128,16 +124,39 @@ def _missing(host: Host, rules: Programmed, ports: Sequence[ServedPort]) -> Iter
         and not _younger(host, port)
     ]
     if missing:
-        yield Finding(
-            id="NODE-PROXY-MISSING",
-            detail=(
-                f"node {host.dump.manifest.name} has no chain and no refusal (IPv{rules.family}) for {len(missing)} "
-                f"service ports of the snapshot: {first_few(str(port.name) for port in missing)}"
-            ),
-            effect=Effect.UNKNOWN,
-            subject=host.dump.node,
-            at=rules.at,
-        )
+        said = f"has no chain and no refusal (IPv{rules.family}) for {len(missing)} service ports of the snapshot: "
+        yield _about(host, "NODE-PROXY-MISSING", said + first_few(missing), rules.at, Effect.UNKNOWN)
+
+
+def _virtual(host: Host, servers: Sequence[VirtualServer], ports: Sequence[ServedPort]) -> Iterator[Finding]:
+    """Mode ipvs: virtual servers beside the Services. A node port may be served at any address of the node."""
+    there = {(server.protocol, server.address, server.port): server for server in servers}
+    node_ports = {(port.name.protocol, port.node_port) for port in ports}
+    asked = {
+        (port.name.protocol, address, port.number)
+        for port in ports
+        for address in (*port.cluster, *port.balancers, *port.external)
+    }
+    stale = [each for key, each in there.items() if key not in asked and (key[0], key[2]) not in node_ports]
+    if stale:
+        names = first_few(f"{server.protocol} {server.address} port {server.port}" for server in stale)
+        said = f"has {len(stale)} virtual servers for addresses of no Service of the snapshot: {names}"
+        yield _about(host, "NODE-PROXY-STALE", said, stale[0].at, Effect.NONE)
+    families = {server.address.version for server in servers}
+    wanted = ((port, address) for port in ports for address in port.cluster if address.version in families)
+    missing = [
+        str(port.name)
+        for port, address in wanted
+        if (port.name.protocol, address, port.number) not in there and not _younger(host, port)
+    ]
+    if missing:
+        said = f"has no virtual server for {len(missing)} service ports of the snapshot: {first_few(missing)}"
+        yield _about(host, "NODE-PROXY-MISSING", said, servers[0].at, Effect.UNKNOWN)
+
+
+def _about(host: Host, identity: str, said: str, at: Location, effect: Effect) -> Finding:
+    detail = f"node {host.dump.manifest.name} {said}"
+    return Finding(id=identity, detail=detail, effect=effect, subject=host.dump.node, at=at)
 
 
 def _younger(host: Host, port: ServedPort) -> bool:

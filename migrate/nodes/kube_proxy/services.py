@@ -55,8 +55,8 @@ def _hash(text: str, length: int) -> str:
 class ServedPort:
     """A port of a Service that kube-proxy has to serve. `ranges` are spec.loadBalancerSourceRanges, None without any.
 
-    `balancers` are the addresses of its load balancer whose packets arrive with that destination. `created` is RFC
-    3339 in UTC, "" where it is not known.
+    `balancers` are the addresses of its load balancer whose packets arrive with that destination, `external` its
+    external IPs. `created` is RFC 3339 in UTC, "" where it is not known.
     """
 
     name: ServicePortName
@@ -65,6 +65,8 @@ class ServedPort:
     cluster: tuple[Address, ...]
     balancers: tuple[Address, ...]
     ranges: tuple[Network, ...] | None
+    external: tuple[Address, ...] = ()
+    node_port: int | None = None
     created: str = ""
 
     def families(self) -> frozenset[int]:
@@ -79,20 +81,27 @@ def served_ports(raws: tuple[RawObject, ...]) -> Iterator[ServedPort]:
         cluster = tuple(_addresses([spec.get("clusterIP"), *_list(spec.get("clusterIPs"))]))
         if spec.get("type") == "ExternalName" or not cluster or {_OTHER_PROXY, _HEADLESS} & labels.keys():
             continue
-        ranges, created = _ranges(spec), _text(_map(raw.data.get("metadata")).get("creationTimestamp"))
-        balancers = tuple(_addresses(_balancers(raw)))
         for entry in _list(spec.get("ports")):
-            port = _map(entry)
-            number = port.get("port")
-            name = ServicePortName(
-                raw.ref.namespace or "default",
-                raw.ref.name,
-                _text(port.get("name")),
-                _text(port.get("protocol"), "TCP"),
-            )
-            yield ServedPort(
-                name, raw.ref, number if isinstance(number, int) else 0, cluster, balancers, ranges, created
-            )
+            yield _served(raw, spec, _map(entry), cluster)
+
+
+def _served(
+    raw: RawObject, spec: Mapping[str, Json], port: Mapping[str, Json], cluster: tuple[Address, ...]
+) -> ServedPort:
+    number, node_port = port.get("port"), port.get("nodePort")
+    return ServedPort(
+        name=ServicePortName(
+            raw.ref.namespace or "default", raw.ref.name, _text(port.get("name")), _text(port.get("protocol"), "TCP")
+        ),
+        ref=raw.ref,
+        number=number if isinstance(number, int) else 0,
+        cluster=cluster,
+        balancers=tuple(_addresses(_balancers(raw))),
+        ranges=_ranges(spec),
+        external=tuple(_addresses(_list(spec.get("externalIPs")))),
+        node_port=node_port if isinstance(node_port, int) else None,
+        created=_text(_map(raw.data.get("metadata")).get("creationTimestamp")),
+    )
 
 
 def _ranges(spec: Mapping[str, Json]) -> tuple[Network, ...] | None:
