@@ -40,7 +40,7 @@ def examine_leftovers(host: Host, view: ClusterView | None) -> Iterator[Finding 
     for name, several in sorted(found.items()):
         program = known().by_id[name]
         yield _fact(program, several)
-        if cilium and program.role in {"engine", "network"} and name != "cilium" and _acts(several):
+        if cilium and _is_in_the_way(view, program) and _acts(several):
             yield _finding("NODE-LEFTOVER-AFTER", host, program, several, "which Cilium runs on", Effect.NARROWS)
         elif view is not None and not program.own_findings and (gone := _gone(view, several)):
             yield _finding(
@@ -58,6 +58,19 @@ def _runs_cilium(found: Mapping[str, Sequence[Trace]], view: ClusterView | None,
         labels = (pod for pod in view.cluster.pods if pod.node == name and pod.host_network)
         return any(pod.labels.get("k8s-app") == "cilium" for pod in labels)
     return any(trace.what == "links" for trace in found.get("cilium", ()))
+
+
+def _is_in_the_way(view: ClusterView | None, program: Software) -> bool:
+    """Whether a program's rules have no place beside Cilium's.
+
+    The engines that Cilium follows never have. Other engines and networks may have Cilium chained behind them.
+    """
+    if program.id == "cilium" or program.role not in {"engine", "network"}:
+        return False
+    if program.own_findings:
+        return True
+    running = runs(view, program) if view is not None else None
+    return running is False or (running is None and program.role == "engine")
 
 
 def _acts(several: Sequence[Trace]) -> bool:

@@ -7,8 +7,10 @@ from migrate.nodes.cluster_view import ClusterView
 from migrate.nodes.software import Software
 from migrate.scan.inventory.programs import programs
 
-_CNI_FACTS = {"azure-cni": "azure-cni", "kubenet": "kubenet"}
-"""Networks that no workload shows: the beginning of the inventory's fact and the program."""
+_WITHOUT_WORKLOAD = frozenset(("kubenet", "cni-plugins"))
+"""Networks that no workload shows."""
+_BESIDE_OTHERS = frozenset(("calico", "cilium"))
+"""CNIs of the inventory's fact that may only add policy to a network of another one."""
 _WORKLOADS = ("DaemonSet", "Deployment")
 _BY_NAME = {
     "kube-proxy": "kube-proxy",
@@ -31,19 +33,18 @@ def runs(view: ClusterView, software: Software) -> bool | None:
         return True
     if software.role in {"platform", "host"} or not all_read(view, "DaemonSet"):
         return None
-    facts = [fact for fact in view.header.facts if fact.topic == "cni" and fact.state == "active"]
-    if software.id in _CNI_FACTS.values():
-        own = any(
-            _CNI_FACTS.get(start) == software.id and fact.value.startswith(start)
-            for fact in facts
-            for start in _CNI_FACTS
-        )
-        return True if own else (False if facts else None)
-    if software.id == "cni-plugins":
+    if software.embedded and _version_says(view, software.embedded):
         return None
+    if software.id in _WITHOUT_WORKLOAD:
+        said = {fact.value for fact in view.header.facts if fact.topic == "cni" and fact.state == "active"}
+        return False if software.id == "kubenet" and said and not said & (_BESIDE_OTHERS | {"kubenet"}) else None
     if software.id == "kube-proxy":
         return False if any(f.topic == "kube-proxy-mode" and f.state == "absent" for f in view.header.facts) else None
     return False
+
+
+def _version_says(view: ClusterView, part: str) -> bool:
+    return any(fact.topic == "kubernetes-version" and part in fact.value for fact in view.header.facts)
 
 
 def _seen(view: ClusterView, software: Software) -> bool:

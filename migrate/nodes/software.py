@@ -31,7 +31,8 @@ class Software(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A program by the globs of what it leaves on a node.
 
     `own_findings`: what it leaves behind has findings of its own, unless Cilium runs on the node. `addresses` are
-    destinations that only its rules name. `remove` are commands.
+    destinations that only its rules name. `embedded` is a part of the version of kubelets that run it without any
+    workload. `remove` are commands.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Software(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     bpf: tuple[str, ...] = ()
     comments: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
+    embedded: str = ""
     remove: tuple[str, ...] = ()
     sources: tuple[Source, ...]
 

@@ -64,6 +64,12 @@ def agent(node: str) -> dict[str, Json]:
     }
 
 
+def k3s_node() -> dict[str, Json]:
+    """A node of K3s."""
+    info: Json = {"nodeInfo": {"kubeletVersion": "v1.31.2+k3s1"}}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n3"}, "status": info}
+
+
 def view_of(folder: Path, *objects: dict[str, Json]) -> ClusterView:
     return cluster_view(folder / "cluster", *NODES, *objects)
 
@@ -101,6 +107,7 @@ def test_the_command_that_is_printed_takes_the_chains_away(node: NodeScene, tmp_
     [
         pytest.param((daemon_set("kube-flannel-ds"),), id="it runs"),
         pytest.param((), id="no DaemonSet was read"),
+        pytest.param((daemon_set("svclb"), k3s_node()), id="the kubelet runs it itself"),
     ],
 )
 def test_nothing_is_left_over_of_what_may_run(
@@ -124,6 +131,18 @@ def test_the_old_engine_on_a_node_that_cilium_runs_on(node: NodeScene, tmp_path:
     for detail in said.details("NODE-LEFTOVER-AFTER"):
         assert "AZURE-NPM" in detail
         assert "azure-npm-123" in detail
+
+
+def test_what_works_beside_cilium_is_not_in_its_way(node: NodeScene, tmp_path: Path) -> None:
+    swift = "*nat\n:SWIFT-POSTROUTING -\n:IP-MASQ-AGENT -\n-A POSTROUTING -j SWIFT-POSTROUTING\nCOMMIT\n"
+    chained = "*nat\n:AWS-SNAT-CHAIN-0 -\n-A POSTROUTING -j AWS-SNAT-CHAIN-0\nCOMMIT\n"
+    node.do("iptables-nft-restore", text=swift)
+    node.do("iptables-nft-restore", "--noflush", text=FLANNEL)
+    node.do("iptables-nft-restore", "--noflush", text=chained)
+    running = (daemon_set("cilium"), daemon_set("kube-flannel-ds"), daemon_set("aws-node"), agent("n1"))
+    assert seen(node.dumped(tmp_path), view_of(tmp_path, *running)).ids() == ["NODE-SOURCE-ADDRESS"]
+    gone = seen(node.dumped(tmp_path), view_of(tmp_path / "later", daemon_set("cilium"), agent("n1")))
+    assert len(gone.details("NODE-LEFTOVER-AFTER")) == 2
 
 
 def test_without_a_snapshot_ciliums_own_links_tell_that_it_runs(node: NodeScene, tmp_path: Path) -> None:
