@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -39,6 +39,9 @@ Way: TypeAlias = Literal["sets", "asks for"]
 _BUILT_IN = frozenset(("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"))
 _OF_PODS = frozenset(("FORWARD", "PREROUTING", "POSTROUTING"))
 _LISTED = 3
+_GROUPS = 10
+"""Owners of rules that are told one by one."""
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,19 @@ def examine_marks(host: Host, view: ClusterView | None) -> Iterator[Finding | Fa
     uses: dict[str, list[_Use]] = {}
     for use in (*_of_iptables(host), *_of_nftables(host)):
         uses.setdefault(use.who, []).append(use)
-    for who, several in sorted(uses.items()):
+    for who, several in _few_groups(uses):
         yield _overlap(host, who, several)
     yield from _other_rules(host)
+
+
+def _few_groups(groups: Mapping[str, list[_Item]]) -> Iterator[tuple[str, list[_Item]]]:
+    """The largest groups by name, and the rest as one: a node may have thousands of chains that nobody knows."""
+    by_size = sorted(groups, key=lambda who: (-len(groups[who]), who))
+    for who in sorted(by_size[:_GROUPS]):
+        yield who, groups[who]
+    rest = [item for who in sorted(by_size[_GROUPS:]) for item in groups[who]]
+    if rest:
+        yield f"{len(groups) - _GROUPS} others ({first_few(sorted(by_size[_GROUPS:]))})", rest
 
 
 def _of_iptables(host: Host) -> Iterator[_Use]:
@@ -174,7 +187,7 @@ def _other_rules(host: Host) -> Iterator[Finding | Fact]:
                     if program is None or program.role == "host":
                         who = program.title if program is not None else _stranger(rule)
                         found.setdefault(who, []).append(_other(ruleset, table, chain, rule))
-    for who, several in sorted(found.items()):
+    for who, several in _few_groups(found):
         yield _of_others(host, who, several)
     yield from _tables(host)
     if found:

@@ -279,6 +279,19 @@ COMMIT
 """
 
 
+def test_thousands_of_strangers_are_few_findings(node: NodeScene, tmp_path: Path) -> None:
+    chains = "\n".join(f":own{number} -" for number in range(300))
+    rules = "\n".join(
+        f'-A FORWARD -m comment --comment "r\\"{number}" -j own{number}\n-A own{number} -j MARK --set-xmark 0x100/0x100'
+        for number in range(300)
+    )
+    node.do("iptables-nft-restore", text=f"*filter\n{chains}\n{rules}\nCOMMIT\n")
+    said = seen(node.dumped(tmp_path))
+    assert len(said.details("NODE-OTHER-RULES")) == 11
+    assert len(said.details("NODE-MARK-OVERLAP")) == 11
+    assert all(len(finding.detail) < 1000 and "\n" not in finding.detail for finding in said.findings)
+
+
 def test_rules_that_every_node_of_aks_has(node: NodeScene, tmp_path: Path) -> None:
     node.do("iptables-nft-restore", text=AKS)
     assert seen(node.dumped(tmp_path)).ids() == []
