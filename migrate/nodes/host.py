@@ -36,7 +36,7 @@ _Salvage = Callable[[bytes, str], tuple[tuple[_Value, ...], tuple[InputError, ..
 
 @dataclass(slots=True)
 class Host:
-    """Parts that are None were not in the dump, so that nothing follows from what they would hold."""
+    """Parts that are None were not in the dump, or not to be read: nothing follows from what they would hold."""
 
     dump: NodeDump
     links: tuple[Link, ...] | None = None
@@ -110,7 +110,7 @@ def _nft(host: Host) -> NftNames | None:
     for at, body in host.dump.bodies(files.NFT):
         found, complaints = salvage_nft(body, at.file)
         host.problems += _told(host.dump, at.file, complaints)
-        return found
+        return None if complaints and not found.tables else found
     return None
 
 
@@ -119,7 +119,8 @@ def _salvaged(host: Host, printed: Printed, salvage: _Salvage[_Value]) -> tuple[
     for at, body in host.dump.bodies(printed):
         values, complaints = salvage(body, at.file)
         host.problems += _told(host.dump, at.file, complaints)
-        found = (*(found or ()), *values)
+        if values or not complaints:
+            found = (*(found or ()), *values)
     return found
 
 

@@ -46,6 +46,16 @@ def restored(node: NodeScene, text: str, backend: str = "nft") -> None:
     node.do(f"iptables-{backend}-restore", text=text)
 
 
+def configured(text: str) -> dict[str, Json]:
+    """kube-proxy's ConfigMap."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"namespace": "kube-system", "name": "kube-proxy"},
+        "data": {"config.conf": text},
+    }
+
+
 def view_of(folder: Path, ranges: tuple[str, ...] | None = RANGES) -> ClusterView:
     return cluster_view(folder / "cluster", KUBERNETES, DNS, IDLE, balanced(ranges))
 
@@ -217,17 +227,26 @@ def test_what_an_earlier_mode_left(node: NodeScene, tmp_path: Path) -> None:
     assert said.states("kube-proxy-mode") == {"iptables (nft)": "unknown", "nftables": "unknown"}
 
 
+def test_of_two_modes_the_configuration_tells_which_is_in_use(node: NodeScene, tmp_path: Path) -> None:
+    node.do("nft", "-f", "-", text=nftables(RANGES, WEB.chain_base))
+    restored(node, iptables(RANGES))
+    text = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: nftables\n"
+    said = seen(node.dumped(tmp_path), cluster_view(tmp_path / "cluster", KUBERNETES, configured(text)))
+    assert said.states("kube-proxy-mode") == {"iptables (nft)": "present", "nftables": "active"}
+    assert "NODE-PROXY-MODE" in said.ids()
+
+
+def test_nothing_follows_from_a_file_that_cannot_be_read(node: NodeScene, tmp_path: Path) -> None:
+    place = node.dumped(tmp_path, NFT='{"nftables": [{"table": {"family": "ip", "name": "kube-pr')
+    assert seen(place).states("kube-proxy-mode") == {"none": "unknown"}
+
+
 def test_another_mode_than_the_configuration_says(node: NodeScene, tmp_path: Path) -> None:
     restored(node, iptables(RANGES))
     text = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\n"
-    config: dict[str, Json] = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"namespace": "kube-system", "name": "kube-proxy"},
-        "data": {"config.conf": text},
-    }
     said = seen(
-        node.dumped(tmp_path), cluster_view(tmp_path / "cluster", KUBERNETES, DNS, IDLE, balanced(RANGES), config)
+        node.dumped(tmp_path),
+        cluster_view(tmp_path / "cluster", KUBERNETES, DNS, IDLE, balanced(RANGES), configured(text)),
     )
     (found,) = said.details("NODE-PROXY-MODE")
     assert "the cluster's configuration says ipvs" in found

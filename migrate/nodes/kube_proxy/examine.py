@@ -27,7 +27,7 @@ _TOPIC = "kube-proxy-mode"
 def examine_kube_proxy(host: Host, view: ClusterView | None) -> Iterator[Finding | Fact | RuleHits]:
     """Mode and marks, what was accepted past the policies, and Services that the node serves otherwise."""
     sets = tuple(programmed(host))
-    yield from _modes(host, sets)
+    yield from _modes(host, sets, _said_mode(view))
     yield from _two_modes(host, sets, view)
     yield from _marks(host)
     yield from _unchecked(host)
@@ -43,8 +43,8 @@ def examine_kube_proxy(host: Host, view: ClusterView | None) -> Iterator[Finding
     yield from range_findings(host, sets, ports)
 
 
-def _modes(host: Host, sets: Sequence[Programmed]) -> Iterator[Fact]:
-    """One fact per mode; the mode is not known where the dump lacks what would show it."""
+def _modes(host: Host, sets: Sequence[Programmed], said: str | None) -> Iterator[Fact]:
+    """One fact per mode. Of several the configuration tells which one is in use; what is not hooked is left over."""
     seen: dict[str, list[Programmed]] = {}
     for rules in sets:
         seen.setdefault(rules.shown, []).append(rules)
@@ -54,12 +54,19 @@ def _modes(host: Host, sets: Sequence[Programmed]) -> Iterator[Fact]:
             for rules in several
         )
         hooked = any(rules.hooked for rules in several)
-        alone: State = "active" if len(seen) == 1 else "unknown"
-        yield Fact(topic=_TOPIC, value=shown, state=alone if hooked else "present", evidence=evidence)
+        yield Fact(topic=_TOPIC, value=shown, state=_state(several[0], hooked, len(seen), said), evidence=evidence)
     if not seen:
         complete = bool(host.dump.rulesets) and host.nft is not None and host.links is not None
         detail = "no chains of kube-proxy, no table and no virtual servers"
         yield Fact(topic=_TOPIC, value="none", state="absent" if complete else "unknown", detail=detail)
+
+
+def _state(rules: Programmed, hooked: bool, modes: int, said: str | None) -> State:
+    if not hooked:
+        return "present"
+    if modes == 1 or rules.mode.value == said:
+        return "active"
+    return "present" if said else "unknown"
 
 
 def _two_modes(host: Host, sets: Sequence[Programmed], view: ClusterView | None) -> Iterator[Finding]:
@@ -170,7 +177,7 @@ def _unchecked(host: Host) -> Iterator[Finding | RuleHits]:
         for ruleset, table in host.dump.tables("filter", family):
             engine = _engine_behind(table)
             chain = table.by_name().get("KUBE-FORWARD")
-            for rule in chain.rules if chain is not None and engine else ():
+            for rule in chain.rules if chain is not None and engine and table.complete else ():
                 if rule.target is Ending.ACCEPT and any(isinstance(part, MarkIs) for part in rule.conditions):
                     yield from _accepted(host, ruleset, rule, engine)
 
