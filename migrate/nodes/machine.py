@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import takewhile
 from typing import Literal
+
+import msgspec
 
 from migrate.model.documents import Evidence, Fact
 from migrate.model.finding import Effect, Finding
@@ -15,6 +20,7 @@ from migrate.nodes.files import Printed
 from migrate.nodes.host import Host
 from migrate.nodes.software import ReservedPort, cilium_on_node, known
 from migrate.nodes.wording import clean, first_few
+from migrate.resources import data, read_yaml
 
 _SETTINGS = {
     "net.ipv4.ip_forward": "ip-forward",
@@ -39,9 +45,52 @@ def examine_machine(host: Host, view: ClusterView | None) -> Iterator[Finding | 
     yield from _programs(host)
 
 
-def _kernel(host: Host) -> Iterator[Fact]:
+class _Needed(msgspec.Struct, frozen=True):
+    """The lowest kernel for a release of Cilium and those after it; those of RHEL may be older."""
+
+    cilium: str
+    kernel: str
+    kernels_of_rhel: str
+
+
+class _Platform(msgspec.Struct, frozen=True):
+    kernels: tuple[_Needed, ...]
+
+
+@cache
+def _needed_kernels() -> tuple[_Needed, ...]:
+    """By release, the oldest first (rules/platform.yaml)."""
+    kernels = read_yaml(data("rules") / "platform.yaml", _Platform).kernels
+    return tuple(sorted(kernels, key=lambda one: _numbers(one.cilium)))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The numbers that a version begins with: 5.15.0-1090-azure is 5, 15, 0."""
+    found = (re.match(r"\d+", part) for part in version.partition("-")[0].split("."))
+    return tuple(int(part[0]) for part in takewhile(bool, found) if part is not None)
+
+
+def _kernel_age(host: Host, kernel: str) -> Iterator[Finding | Fact]:
+    """Which releases of Cilium need a newer one. Only a kernel that is too old for all of them is a finding."""
+    of_rhel = ".el8" in kernel
+    newer = [
+        one for one in _needed_kernels() if _numbers(kernel) < _numbers(one.kernels_of_rhel if of_rhel else one.kernel)
+    ]
+    detail = f"too old for Cilium {newer[0].cilium} and newer" if newer else ""
+    yield Fact(topic="kernel", value=clean(kernel), detail=detail, evidence=_shown(host, files.KERNEL, kernel))
+    if newer and newer[0] == _needed_kernels()[0]:
+        yield Finding(
+            id="WRK-KERNEL",
+            detail=f"node {host.dump.manifest.name} runs kernel {clean(kernel)}, {detail}",
+            effect=Effect.UNKNOWN,
+            subject=host.dump.node,
+            at=host.place(files.KERNEL),
+        )
+
+
+def _kernel(host: Host) -> Iterator[Finding | Fact]:
     if host.kernel is not None:
-        yield Fact(topic="kernel", value=host.kernel, evidence=_shown(host, files.KERNEL, host.kernel))
+        yield from _kernel_age(host, host.kernel)
     text = host.dump.text(files.BTF)
     listed = {file.name: file.status for file in host.dump.manifest.files}
     if text is not None and "/vmlinux" in text and "No such file" not in text:

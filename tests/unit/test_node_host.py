@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from migrate.model.addresses import AddressSet, parse_network
+from migrate.model.documents import Fact
 from migrate.model.finding import Finding
 from migrate.model.node_machine import VirtualServer
 from migrate.model.refs import Location
@@ -169,3 +170,21 @@ def test_each_trace_is_known_as_its_program() -> None:
 def test_ciliums_marks_lie_within_its_mask() -> None:
     cilium = cilium_on_node()
     assert all(mark & ~cilium.mark_mask == 0 for mark in cilium.marks)
+
+
+@pytest.mark.parametrize(
+    ("release", "detail", "told"),
+    [
+        pytest.param("6.6.51.1-1.azl3", "", False, id="new"),
+        pytest.param("5.15.0-1079-azure", "", False, id="new enough for all"),
+        pytest.param("5.4.0-1091-azure", "too old for Cilium 1.18 and newer", False, id="for some"),
+        pytest.param("4.15.0-213-generic", "too old for Cilium 1.16 and newer", True, id="for none"),
+        pytest.param("4.18.0-553.el8_10.x86_64", "", False, id="of RHEL 8"),
+        pytest.param("3.10.0-1160.el7.x86_64", "too old for Cilium 1.16 and newer", True, id="of RHEL 7"),
+    ],
+)
+def test_kernels_and_releases_of_cilium(tmp_path: Path, release: str, detail: str, told: bool) -> None:
+    place = dump_of(tmp_path, KERNEL=f"Linux {release} #1 SMP x86_64\n".encode())
+    said = [*examine_linux(read_dump(place), None)]
+    assert [each.detail for each in said if isinstance(each, Fact) and each.topic == "kernel"] == [detail]
+    assert [each.id for each in said if isinstance(each, Finding)] == (["WRK-KERNEL"] if told else [])
