@@ -173,7 +173,7 @@ def programmed(view: ClusterView, scheme: int, newer: bool) -> Node:
     known = policies_of(view)
     endpoints = [_endpoint(pod, known.of(pod), scheme, newer) for pod in view.cluster.pods if pod.node == NODE]
     contents = catalog_of(view).contents
-    sets = [_set(name, {*one.sets} | {*map(str, one.networks)}, scheme) for name, one in contents.items()]
+    sets = [_set(name, {*one.sets, *one.networks}, scheme) for name, one in contents.items()]
     network: Hns = {"ID": "n", "Name": "azure", "Type": "L2Bridge", "Ipams": [], "Policies": sets}
     return Node(view, scheme, newer, endpoints, network)
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from migrate.model.addresses import Network
 from migrate.model.cluster import Cluster
 from migrate.model.flow import Direction
 from migrate.model.raw import Json, RawObject
@@ -16,20 +14,16 @@ from migrate.nodes.windows import names
 from migrate.nodes.windows.policies import policies_of
 from migrate.sources.kubernetes import BlockPeer, NetworkPolicy
 
-_HALVES = (ipaddress.ip_network("0.0.0.0/1"), ipaddress.ip_network("128.0.0.0/1"))
-_ALL = ipaddress.ip_network("0.0.0.0/0")
+_HALVES = {"0.0.0.0/0": ("0.0.0.0/1", "128.0.0.0/1")}
+"""HNS gets all addresses as two halves, as ipset does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a set should hold: networks, or names of other sets."""
+    """What a set should hold: networks as they are written (10.0.0.1/32), or names of other sets."""
 
-    networks: frozenset[Network] = frozenset()
+    networks: frozenset[str] = frozenset()
     sets: frozenset[str] = frozenset()
-
-    def texts(self) -> frozenset[str]:
-        """The members as HNS has them, sets by name."""
-        return self.sets | {str(network) for network in self.networks}
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,15 +80,15 @@ def _named(view: ClusterView, contents: Mapping[str, Contents]) -> frozenset[str
 
 def _of_cluster(cluster: Cluster) -> Mapping[str, Contents]:
     """The sets of pods and namespaces. NPM knows one address of a pod, and none of a pod of the node's network."""
-    flat: dict[str, set[Network]] = {names.namespace_set(n.name): set() for n in cluster.namespaces}
+    flat: dict[str, set[str]] = {names.namespace_set(n.name): set() for n in cluster.namespaces}
     for pod in cluster.pods:
         if pod.host_network or not pod.addresses or pod.addresses[0].version != 4:
             continue
-        own = {names.namespace_set(pod.namespace)}
+        own, address = {names.namespace_set(pod.namespace)}, f"{pod.addresses[0]}/32"
         for key, value in pod.labels.items():
             own |= {names.pod_label(key), names.pod_label(key, value)}
         for name in own:
-            flat.setdefault(name, set()).add(ipaddress.ip_network(pod.addresses[0]))
+            flat.setdefault(name, set()).add(address)
     lists: dict[str, set[str]] = {names.ALL_NAMESPACES: {names.EMPTY}}
     for namespace in cluster.namespaces:
         asked = {names.ALL_NAMESPACES}
@@ -115,7 +109,7 @@ def _blocks(policy: NetworkPolicy) -> Iterator[tuple[tuple[str, ...], Contents]]
             for place, peer in enumerate(rule.peers or ()):
                 if isinstance(peer, BlockPeer):
                     several = names.block(namespace, policy.ref.name, index, place, direction is Direction.INGRESS)
-                    yield several, Contents(frozenset(_HALVES if peer.cidr == _ALL else (peer.cidr,)))
+                    yield several, Contents(frozenset(_HALVES.get(str(peer.cidr), (str(peer.cidr),))))
 
 
 def _lists(raw: RawObject) -> Iterator[tuple[tuple[str, ...], Contents]]:

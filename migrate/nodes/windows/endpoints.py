@@ -118,9 +118,23 @@ class EndpointDrift:
     def _may_run_here(self, pod: Pod) -> bool:
         return not self.node_known or pod.node in (self.node.name, None)
 
+    @cached_property
+    def _selecting(self) -> Mapping[str, tuple[PolicyAcls, ...]]:
+        """The policies that select each pod here."""
+        return {str(pod): self.policies.of(pod) for _, pod in self._here}
+
+    @cached_property
+    def _selected(self) -> Mapping[ObjectRef, list[tuple[PortRules, Pod]]]:
+        """Endpoints with their pods by the policies that select them."""
+        found: dict[ObjectRef, list[tuple[PortRules, Pod]]] = {}
+        for rules, pod in self._here:
+            for acls in self._selecting[str(pod)]:
+                found.setdefault(acls.ref, []).append((rules, pod))
+        return found
+
     def needed(self) -> frozenset[str]:
         """Sets that ACLs here should name."""
-        policies = {acls for _, pod in self._here for acls in self.policies.of(pod)}
+        policies = {acls for several in self._selecting.values() for acls in several}
         return frozenset(place for acls in policies for rule in acls.rules - acls.forms.keys() for place in rule.sets())
 
     def is_foreign(self) -> bool:
@@ -165,7 +179,7 @@ class EndpointDrift:
     def _of_policies(self) -> Iterator[Finding]:
         """What is to be said of a policy once for the whole node."""
         for acls in self.policies.all:
-            selected = [(rules, pod) for rules, pod in self._here if acls.selects(pod)]
+            selected = self._selected.get(acls.ref, [])
             reason = _REFUSED_SINCE if acls.id in self._not_programmed else acls.refused
             free = [pod for rules, pod in selected if acls.id not in rules.possible and rules.port.whole]
             turned = [pod for rules, pod in selected if acls.inverted and acls.id in rules.certain]
@@ -178,7 +192,7 @@ class EndpointDrift:
 
     def _shared_ids(self) -> Iterator[Finding]:
         """Ids that several policies have, one of which at least is for a pod of this node."""
-        for acl_id in sorted({acls.id for _, pod in self._here for acls in self.policies.of(pod)}):
+        for acl_id in sorted({acls.id for several in self._selecting.values() for acls in several}):
             refs = self.policies.by_id[acl_id]
             if len(refs) > 1:
                 detail = f"{listed(refs, ' and ')} have ACLs with one id, {acl_id}: deleting one opens the other"
@@ -186,7 +200,7 @@ class EndpointDrift:
 
     def _of_endpoint(self, rules: PortRules, pod: Pod) -> Iterator[Finding]:
         """What an endpoint lacks of each policy that selects its pod, and what it has of others."""
-        selecting = {acls.id: acls for acls in self.policies.of(pod)}
+        selecting = {acls.id: acls for acls in self._selecting[str(pod)]}
         strays = rules.strays(selecting)
         moved: set[tuple[str, Rule]] = set()
         for acls in selecting.values():
@@ -222,8 +236,8 @@ class EndpointDrift:
     def moved(self, rules: PortRules) -> frozenset[Rule]:
         """ACLs of no policy that are those of one but for their id."""
         pod = next((pod for found, pod in self._here if found is rules), None)
-        selecting = {acls.id: acls for acls in self.policies.of(pod)} if pod is not None else {}
-        return frozenset(rule for acls in selecting.values() for rule in self._lacks(rules, acls))
+        selecting = self._selecting[str(pod)] if pod is not None else ()
+        return frozenset(rule for acls in selecting for rule in self._lacks(rules, acls))
 
     def _differs(
         self, rules: PortRules, pod: Pod, acls: PolicyAcls, words: str, effect: Effect, besides: list[Rule]

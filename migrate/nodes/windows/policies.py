@@ -65,11 +65,10 @@ class Policies:
 
     @cached_property
     def _by_namespace(self) -> Mapping[str, tuple[PolicyAcls, ...]]:
-        found: dict[str, tuple[PolicyAcls, ...]] = {}
+        found: dict[str, list[PolicyAcls]] = {}
         for acls in self.all:
-            namespace = acls.ref.namespace or "default"
-            found[namespace] = (*found.get(namespace, ()), acls)
-        return found
+            found.setdefault(acls.ref.namespace or "default", []).append(acls)
+        return {namespace: tuple(several) for namespace, several in found.items()}
 
     @cached_property
     def inverted(self) -> tuple[PolicyAcls, ...]:

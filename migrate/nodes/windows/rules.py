@@ -5,7 +5,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
+from migrate.model.addresses import Network
 from migrate.model.flow import PROTOCOL_NAMES
 from migrate.model.hns import Acl, Place, SetId
 from migrate.model.intervals import IntervalSet
@@ -92,10 +94,16 @@ def rule_of(acl: Acl, names: SetNames, node: Callable[[str], bool]) -> Rule:
     )
 
 
+@lru_cache(maxsize=2**16)
+def network_text(network: Network) -> str:
+    """A network as it is written here; large sets hold the same ones again and again."""
+    return str(network)
+
+
 def _places(places: tuple[Place, ...] | None, names: SetNames) -> frozenset[str] | None:
     if places is None:
         return None
-    return frozenset(names(place.text) if isinstance(place, SetId) else str(place) for place in places)
+    return frozenset(names(place.text) if isinstance(place, SetId) else network_text(place) for place in places)
 
 
 def _addresses(end: str, names: frozenset[str] | None) -> str:

@@ -12,6 +12,7 @@ from migrate.model.refs import Location, ObjectRef
 from migrate.nodes.windows import names
 from migrate.nodes.windows.catalog import Catalog
 from migrate.nodes.windows.ports import Network
+from migrate.nodes.windows.rules import network_text
 from migrate.nodes.windows.words import DRIFT, listed
 
 
@@ -78,7 +79,7 @@ class NodeSets:
             wrong.append(f"has the id {set_id}, which is not made of its name, so that no ACL means it")
         if wanted is not None:
             versions = [self._members(given) - {names.EMPTY} for _, given in several]
-            should = wanted.texts() - {names.EMPTY}
+            should = (wanted.networks | wanted.sets) - {names.EMPTY}
             lacks = sorted(should.difference(*versions))
             besides = sorted(frozenset.intersection(*versions) - should) if complete else []
             wrong += [f"lacks {listed(lacks)}"] if lacks else []
@@ -87,7 +88,7 @@ class NodeSets:
             yield self._finding(f"set {name} {' and '.join(wrong)}", state.at(first))
 
     def _members(self, given: SetPolicy) -> frozenset[str]:
-        return frozenset(self.name(m.text) if isinstance(m, SetId) else str(m) for m in given.members)
+        return frozenset(self.name(m.text) if isinstance(m, SetId) else network_text(m) for m in given.members)
 
     def _names(self, given: SetPolicy) -> Iterator[str]:
         for member in given.members:
