@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 from migrate.errors import InputError
 from migrate.model.addresses import Address
@@ -222,18 +223,22 @@ def _place(word: str) -> Place:
 def _ports(fields: Fields, many: str, one: str, unread: list[str]) -> IntervalSet | None:
     """Ports and ranges (80-90); the older single field holds a number, 0 for any."""
     given = [str(value) for value in (fields.scalar(many), fields.scalar(one)) if value not in {None, 0, ""}]
+    ports, strange = _port_list(",".join(given))
+    unread += [f"{many} {word}" for word in strange]
+    return ports
+
+
+@lru_cache(maxsize=2**8)
+def _port_list(text: str) -> tuple[IntervalSet | None, tuple[str, ...]]:
+    """The ports of a list, None for no list, and words that are none. Endpoints repeat lists of thousands of ports."""
     ranges: list[tuple[int, int]] = []
     strange: list[str] = []
-    for word in ",".join(given).split(","):
+    for word in filter(None, map(str.strip, text.split(","))):
         try:
-            if word.strip():
-                ranges.append(number_range(word.strip(), mark="-"))
+            ranges.append(number_range(word, mark="-"))
         except ValueError:
-            strange.append(f"{many} {word.strip()}")
-    unread += strange
-    if not ranges and not strange:
-        return None
-    return IntervalSet.of(ranges)
+            strange.append(word)
+    return (IntervalSet.of(ranges) if ranges or strange else None), tuple(strange)
 
 
 def _set_policy(fields: Fields, line: int | None) -> SetPolicy:
