@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +22,17 @@ from migrate.nodes.windows.catalog import catalog_of
 from migrate.nodes.windows.policies import PolicyAcls, policies_of
 from migrate.nodes.windows.rules import NODE as OWN
 from migrate.nodes.windows.rules import Rule
-from tests.unit.windows_nodes import NODE, Hns, scanned, seen
+from tests.unit.windows_nodes import (
+    CLUSTER,
+    NODE,
+    POLICIES,
+    Hns,
+    endpoints,
+    network,
+    newer_endpoints,
+    scanned,
+    seen,
+)
 
 NAMESPACES = {"a": {"team": "x"}, "a-b": {"team": "y", "tier": ""}, "c": {}}
 NODE_ADDRESS = "10.224.0.33"
@@ -327,3 +338,47 @@ def test_each_single_change_is_one_drift(
         answer = seen(folder, node.view, node.files())
         assert len([finding_id for finding_id in answer.ids if finding_id in DRIFT]) == 1, answer.details
         assert set(answer.ids) - DRIFT <= before
+
+
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.text(max_size=5),
+    st.just([]),
+    st.just({}),
+    st.sampled_from(
+        ["", "@{x}", "10.244.1.10", "::1", "azure-acl-", "azure-npm-", "In", "ACL", "SetPolicy", "80-1", "0"]
+    ),
+)
+
+
+def _spoiled(value: Any, draw: Draw) -> Any:
+    """The value with one part of it, anywhere, made odd or taken away."""
+    if isinstance(value, dict) and value and draw(st.integers(0, 5)):
+        key = draw(st.sampled_from(sorted(value)))
+        changed = _spoiled(value[key], draw)
+        return {**value, key: changed} if draw(st.integers(0, 5)) else {k: v for k, v in value.items() if k != key}
+    if isinstance(value, list) and value and draw(st.integers(0, 5)):
+        place = draw(st.integers(0, len(value) - 1))
+        return [*value[:place], _spoiled(value[place], draw), *value[place + 1 :]]
+    return draw(ODD)
+
+
+@pytest.fixture(scope="module")
+def sample_view(tmp_path_factory: pytest.TempPathFactory) -> ClusterView:
+    """The cluster with the three sample policies."""
+    return scanned(tmp_path_factory.mktemp("cluster"), CLUSTER, POLICIES)
+
+
+@given(st.data(), st.integers(1, 3))
+def test_any_dump_gives_findings_and_no_error(sample_view: ClusterView, data: st.DataObject, times: int) -> None:
+    files: dict[str, Any] = {"hns-endpoints.json": endpoints(), "hcn-networks.json": network()}
+    files["hcn-endpoints.json"] = newer_endpoints()
+    for _ in range(times):
+        name = data.draw(st.sampled_from(sorted(files)))
+        files[name] = _spoiled(files[name], data.draw)
+    with tempfile.TemporaryDirectory() as folder:
+        for view in (sample_view, None):
+            answer = seen(Path(folder), view, {name: json.dumps(value, indent=1) for name, value in files.items()})
+            assert all(finding.detail.isprintable() for finding in answer.findings)

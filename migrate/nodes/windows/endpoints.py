@@ -184,7 +184,7 @@ class EndpointDrift:
             free = [pod for rules, pod in selected if acls.id not in rules.possible and rules.port.whole]
             turned = [pod for rules, pod in selected if acls.inverted and acls.id in rules.certain]
             if reason and free:
-                detail = f"{reason}: nothing of {acls.ref} is programmed, and it leaves {_pods(free)} open"
+                detail = f"nothing of {acls.ref} is programmed, since {reason}; it leaves {_pods(free)} open"
                 yield self._finding(REFUSED, detail, Effect.NARROWS, acls.ref, acls.at)
             elif turned:
                 detail = f"{acls.ref} allows {_pods(turned)} the very namespaces that its egress peer leaves out"
@@ -256,9 +256,9 @@ class EndpointDrift:
 
     def _of_nobody(self) -> Iterator[Finding]:
         """Endpoints in use that have ACLs of policies, and whose addresses no pod has, or one of another node."""
-        mine = {rules.port.id for rules, _ in self._here}
+        mine = {rules for rules, _ in self._here}
         for rules in self.rules if self.complete else ():
-            if rules.port.id in mine or not rules.policy_ids:
+            if rules in mine or not rules.policy_ids:
                 continue
             pod = self.pod(rules.port)
             where = "which no pod has" if pod is None else f"which is that of pod {pod} on node {pod.node}"

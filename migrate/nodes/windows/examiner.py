@@ -18,6 +18,7 @@ from migrate.nodes.windows.ports import AZURE, CALICO, HnsNode, hns_node
 from migrate.nodes.windows.rules import Rule
 from migrate.nodes.windows.sets import NodeSets
 from migrate.nodes.windows.words import FOREIGN, LEFT, printable
+from migrate.nodes.wording import clean
 
 _NPM = ("npm-linux", "npm-windows")
 
@@ -119,17 +120,19 @@ def _node_addresses(dump: NodeDump, view: ClusterView) -> frozenset[str]:
 def _facts(dump: NodeDump, view: ClusterView | None, hns: HnsNode) -> Iterator[Fact]:
     build, release = build_of(dump, view), release_of(dump, view)
     if build is not None:
-        yield _fact(dump, "windows-build", build[0], release.name if release is not None else "")
+        yield _fact(dump, "windows-build", build[0], release.name if release is not None else "", "Windows's version")
     if not dump.hns:
         return
     acls = [acl for port in hns.in_use for acl in port.versions[0][1].acls]
     of_policies = sum(acl.id.startswith(ACL_PREFIX) for acl in acls)
-    yield _fact(dump, "hns-endpoints", str(len(hns.ports)), f"{len(hns.in_use)} of running pods")
-    yield _fact(dump, "hns-acls", str(len(acls)), f"{of_policies} with an id that NPM gives")
+    sources = ", ".join(state.source for state in dump.hns if state.endpoints)
+    yield _fact(dump, "hns-endpoints", str(len(hns.ports)), f"{len(hns.in_use)} of running pods", sources)
+    yield _fact(dump, "hns-acls", str(len(acls)), f"{of_policies} with an id that NPM gives", sources)
     for network in hns.networks:
         detail = " ".join(filter(None, [network.kind, f"with {len(network.sets)} sets" if network.sets else ""]))
-        yield _fact(dump, "hns-network", network.name or network.id, detail)
+        yield _fact(dump, "hns-network", clean(network.name or network.id), clean(detail), network.at.file)
 
 
-def _fact(dump: NodeDump, topic: str, value: str, detail: str) -> Fact:
-    return Fact(topic=topic, value=value, detail=detail, evidence=(Evidence(str(dump.node), topic, value),))
+def _fact(dump: NodeDump, topic: str, value: str, detail: str, source: str) -> Fact:
+    evidence = (Evidence(str(dump.node), source, value),) if source else ()
+    return Fact(topic=topic, value=value, detail=detail, evidence=evidence)
