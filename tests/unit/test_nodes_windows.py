@@ -249,13 +249,30 @@ def test_windows_server_2025(without: bool, words: str, view: ClusterView, tmp_p
     _matches(words, answer)
 
 
-def test_windows_server_2025_by_what_the_node_says_of_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changed", "ids"),
+    [
+        pytest.param({"10.0.20348.4294": "10.0.26100.1"}, ["NODE-HNS-2025"], id="the build"),
+        pytest.param({"10.0.20348.4294": "", "Server 2022": "Server 2025"}, ["NODE-HNS-2025"], id="the name alone"),
+        pytest.param({"Server 2022": "Server 2025"}, [], id="the build goes before the name"),
+    ],
+)
+def test_windows_server_2025_by_what_the_node_says_of_itself(
+    changed: Mapping[str, str], ids: list[str], tmp_path: Path
+) -> None:
     text = CLUSTER.read_text(encoding="utf-8")
-    for number, (old, new) in enumerate({"10.0.20348.4294": "10.0.26100.1", "Server 2022": "Server 2025"}.items()):
-        (tmp_path / f"{number}.yaml").write_text(text.replace(old, new), encoding="utf-8")
-        view = scanned(tmp_path / f"cluster{number}", tmp_path / f"{number}.yaml", POLICIES)
-        assert seen(tmp_path, view, {V1: endpoints()}).ids == (["NODE-HNS-2025"] if number == 0 else [])
-    assert seen(tmp_path, view, {V1: [], VERSION: "10.0.26100.1"}).ids == []
+    for old, new in changed.items():
+        text = text.replace(old, new)
+    (tmp_path / "cluster.yaml").write_text(text, encoding="utf-8")
+    view = scanned(tmp_path / "scan", tmp_path / "cluster.yaml", POLICIES)
+    assert seen(tmp_path, view, {V1: endpoints()}).ids == ids
+
+
+def test_without_acls_the_default_of_windows_is_open(tmp_path: Path) -> None:
+    found = endpoints()
+    for endpoint in found:
+        endpoint["Policies"] = []
+    assert "NODE-HNS-2025" not in seen(tmp_path, None, {V1: found, VERSION: "10.0.26100.1"}).ids
 
 
 def test_files_that_differ_are_believed_where_they_agree(view: ClusterView, tmp_path: Path) -> None:

@@ -15,32 +15,30 @@ from migrate.nodes.windows.platform import Release, platform
 from migrate.nodes.windows.ports import CALICO, HnsNode
 from migrate.nodes.windows.rules import Rule
 from migrate.nodes.windows.words import BASE, DENIES, listed
+from migrate.scan.inventory.look import text
 
 _BUILD = re.compile(r"\b10\.0\.(\d{4,6})(?:\.\d+)?\b")
 
 
 def build_of(dump: NodeDump, view: ClusterView | None) -> tuple[str, int] | None:
     """The node's version and build: by its dump, else by what its kubelet says."""
-    texts = [(dump.text(WINDOWS) or "").replace("\0", "")]
-    for raw in view.by_kind.get("Node", ()) if view is not None else ():
-        status = raw.data.get("status")
-        info = status.get("nodeInfo") if isinstance(status, dict) and raw.ref.name == dump.manifest.name else None
-        texts += [str(info.get("kernelVersion"))] if isinstance(info, dict) else []
-    found = next((match for text in texts if (match := _BUILD.search(text)) is not None), None)
+    said = ((dump.text(WINDOWS) or "").replace("\0", ""), _info(dump, view, "kernelVersion"))
+    found = next((match for given in said if (match := _BUILD.search(given)) is not None), None)
     return None if found is None else (found[0], int(found[1]))
 
 
 def release_of(dump: NodeDump, view: ClusterView | None) -> Release | None:
     """The release of Windows; None when nothing tells."""
-    build = build_of(dump, view)
+    build, image = build_of(dump, view), _info(dump, view, "osImage")
     if build is not None:
         return platform().release(build[1])
-    for raw in view.by_kind.get("Node", ()) if view is not None else ():
-        status = raw.data.get("status")
-        info = status.get("nodeInfo") if isinstance(status, dict) and raw.ref.name == dump.manifest.name else None
-        image = str(info.get("osImage")) if isinstance(info, dict) else ""
-        return next((release for release in platform().releases if release.name in image), None)
-    return None
+    return next((release for release in platform().releases if release.name in image), None)
+
+
+def _info(dump: NodeDump, view: ClusterView | None, key: str) -> str:
+    """What the node's kubelet says of it."""
+    nodes = view.by_kind.get("Node", ()) if view is not None else ()
+    return next((text(raw, "status", "nodeInfo", key) for raw in nodes if raw.ref == dump.node), "")
 
 
 Moved = Callable[[PortRules], frozenset[Rule]]
