@@ -26,6 +26,9 @@ from migrate.model.raw import RawObject
 from migrate.model.refs import ObjectRef
 from migrate.model.ruleset import Subject
 from migrate.model.selectors import matches
+from migrate.nodes.dump import read_dump
+from migrate.nodes.netfilter.node_rules import NodeRules, OpenDump
+from migrate.nodes.working import find_dumps, kept_dumps
 from migrate.scan import snapshot
 from migrate.scan.collector import collector_off
 from migrate.scan.files import read_files
@@ -45,6 +48,7 @@ from migrate.translate.profiles import Profile, load_profile, profile_for
 from migrate.verify.engines import Built
 from migrate.verify.explain import Truth
 from migrate.verify.explain_flows import explain_flows
+from migrate.verify.explain_nodes import with_nodes
 from migrate.verify.question_ends import Scene
 from migrate.verify.question_flows import Question, ask
 from migrate.verify.simulation import simulate_case
@@ -80,12 +84,16 @@ class FlowRequest:
 
 @dataclass(frozen=True, slots=True)
 class ExplainRequest:
-    """A question with where the future stands. Engine and target are None for what the documents say."""
+    """A question with where the future stands. Engine and target are None for what the documents say.
+
+    `node_dumps` are folders of nodes' dumps that are asked before those of the working folder.
+    """
 
     question: FlowRequest
     folder: Path
     before_engine: str | None = None
     target: str | None = None
+    node_dumps: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +164,16 @@ def explanation(request: ExplainRequest) -> Explanation:
         doubts = (*unread_kinds(asked.taken.header), *future.doubts)
         question = replace(asked.question, notes=(*asked.question.notes, *future.notes))
         complete = asked.taken.header.complete and future.document.complete
-        return explain_flows(question, truths, asked.cluster, _findings(future), doubts=doubts, complete=complete)
+
+        done = explain_flows(question, truths, asked.cluster, _findings(future), doubts=doubts, complete=complete)
+        return with_nodes(done, question.flows, NodeRules(_dumps(request)))
+
+
+def _dumps(request: ExplainRequest) -> OpenDump:
+    """The dumps by their nodes' names; none of them is read yet. Raises InputError where one is damaged."""
+    given = find_dumps(request.node_dumps) if request.node_dumps else ()
+    folders = {dump.manifest.name: dump.folder for dump in (*kept_dumps(request.folder), *given)}
+    return lambda name: read_dump(folders[name]) if name in folders else None
 
 
 def simulation(request: FlowRequest, engine: str, target: str) -> Simulation:

@@ -18,7 +18,7 @@ from migrate.cli.options import EngineName
 from migrate.errors import ExitStatus
 
 if TYPE_CHECKING:
-    from migrate.model.documents import ExplainedFlow, ExplainedSide, ExplainedTruth, Explanation
+    from migrate.model.documents import ExplainedFlow, ExplainedNode, ExplainedSide, ExplainedTruth, Explanation
 
 _WIDTH = 80
 _WIDEST = 110
@@ -45,6 +45,13 @@ BeforeEngine = Annotated[
     EngineName | None,
     typer.Option("--before-engine", help="What enforces today; default: what the snapshot shows."),
 ]
+NodeDump = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--node-dump",
+        help="Folder of a node's dump, or of one folder per node; repeat it. Default: nodes/ of the folder.",
+    ),
+]
 
 
 def explain(
@@ -55,6 +62,7 @@ def explain(
     snapshot: Snapshot = None,
     target: Target = None,
     before_engine: BeforeEngine = None,
+    node_dump: NodeDump = None,
     output: options.Output = options.OutputFormat.TABLE,
 ) -> None:
     """Say whether a connection is allowed: by the policies' text, by today's engine, and by Cilium; and why.
@@ -67,7 +75,7 @@ def explain(
 
     question = FlowRequest(source, destination, port, snapshot or folder / "snapshot.jsonl.gz")
     engine = None if before_engine is None else before_engine.value
-    done = run_explain(ExplainRequest(question, folder, engine, target))
+    done = run_explain(ExplainRequest(question, folder, engine, target, tuple(node_dump or ())))
     emit(_text(done) if output is options.OutputFormat.TABLE else document_text(done, output))
     raise typer.Exit(_status(done))
 
@@ -117,6 +125,9 @@ def _lines(done: Explanation) -> Iterator[str]:
         for truth in flow.truths:
             yield ""
             yield from _truth(truth)
+        for node in flow.nodes:
+            yield ""
+            yield from _node(node)
 
 
 def _count(flows: int) -> str:
@@ -177,6 +188,21 @@ def _side(side: ExplainedSide) -> Iterator[str]:
         yield f"    - {policy.object}: {policy.outcome}"
         if policy.at:
             yield f"      at {_place(policy.at)}"
+
+
+_PARTS = {"source": "the source", "destination": "the destination", "both": "both ends"}
+
+
+def _node(node: ExplainedNode) -> Iterator[str]:
+    yield f"node {node.node}, that of {_PARTS[node.part]}: {node.verdict.upper()} by its rules, {node.way}"
+    for step in node.steps:
+        backend = f" ({step.backend})" if step.backend else ""
+        comment = f", {step.comment}" if step.comment else ""
+        yield f"    - {step.table} {step.chain}{backend}: {step.action}{comment}"
+        if step.unsure:
+            yield f"      may not hold: nothing tells about {', '.join(step.unsure)}"
+        yield f"      at {step.at}"
+    yield from (f"    not certain: {doubt}" for doubt in node.doubts)
 
 
 def _place(place: str) -> str:

@@ -373,12 +373,42 @@ class ExplainedTruth(msgspec.Struct, frozen=True, kw_only=True):
     ingress: ExplainedSide
 
 
+class NodeStep(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule of a node's packet filter that holds for a flow, or the policy at a chain's end, with its file and line.
+
+    `unsure`: nothing tells about these of its conditions, so that the rule may also not hold.
+    """
+
+    table: str
+    chain: str
+    action: str
+    at: str
+    backend: Literal["nft", "legacy"] | None = None
+    comment: str = ""
+    unsure: tuple[str, ...] = ()
+
+
+class ExplainedNode(msgspec.Struct, frozen=True, kw_only=True):
+    """What the rules of one node do with a flow's first packet, by the node's dump.
+
+    `part`: the node of the flow's source, of its destination, or of both. `steps` lead to the rule that decides; where
+    the verdict is unknown they are one of the ways that the packet may take, and `doubts` say why.
+    """
+
+    node: str
+    part: Literal["source", "destination", "both"]
+    way: str
+    verdict: Literal["allow", "deny", "unknown"]
+    steps: tuple[NodeStep, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+
 class ExplainedFlow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One flow on all truths.
 
     `because` says in sentences what differs between the truths, `findings` what the translation said about the
     policies that make the difference ("ID: detail"). `same` are the other flows of the question that the same rules
-    decide in the same way.
+    decide in the same way. `nodes` are the nodes at its ends that there are dumps of.
     """
 
     flow: FlowExample
@@ -388,6 +418,7 @@ class ExplainedFlow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     because: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
     same: tuple[str, ...] = ()
+    nodes: tuple[ExplainedNode, ...] = ()
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

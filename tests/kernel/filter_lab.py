@@ -17,7 +17,7 @@ from pathlib import Path
 from migrate.model.addresses import Address
 from migrate.model.ip_sets import IpSets
 from migrate.model.node_state import Ruleset
-from migrate.nodes.netfilter.host import Host
+from migrate.nodes.netfilter.own_addresses import OwnAddresses
 from migrate.nodes.netfilter.passing import Packet, Way
 from migrate.sources.node.ipset_save import read_ipset_save
 from migrate.sources.node.iptables_save import read_iptables_save
@@ -65,10 +65,10 @@ class Router:
     senders: dict[str, socket.socket] = field(default_factory=dict)
 
     @property
-    def host(self) -> Host:
+    def host(self) -> OwnAddresses:
         """What is known of the router's addresses."""
         ends = (ip_address(_NEXT_HOP[v].format(n)[:-1] + "1") for n in range(1, 4) for v in (4, 6))
-        return Host.of((*OWN, *ends))
+        return OwnAddresses.of((*OWN, *ends))
 
     def build(self) -> None:
         """Make the namespaces and devices."""

@@ -37,7 +37,7 @@ from migrate.model.node_state import (
     TrackedPortIs,
     Unread,
 )
-from migrate.nodes.netfilter.host import Host
+from migrate.nodes.netfilter.own_addresses import OwnAddresses
 from migrate.nodes.netfilter.passing import Passing
 from migrate.nodes.netfilter.set_index import Answer, Sets
 
@@ -65,7 +65,7 @@ _NO_QUESTION = frozenset({"", "comment"})
 class Conditions:
     """Makes tests of conditions, with the sets and addresses of a node."""
 
-    def __init__(self, sets: Sets, host: Host) -> None:
+    def __init__(self, sets: Sets, host: OwnAddresses) -> None:
         self._sets = sets
         self._host = host
 

@@ -6,16 +6,17 @@ the first packet of a connection comes to nat, and the first rule that translate
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from migrate.model.flow import ICMP, ICMPV6
 from migrate.model.ip_sets import IpSets
 from migrate.model.node_state import Ending, Ruleset, Table
 from migrate.nodes.netfilter.chains import ReadyTable
 from migrate.nodes.netfilter.conditions import Conditions
-from migrate.nodes.netfilter.host import Host
 from migrate.nodes.netfilter.judgement import Judgement, Step, Verdict
+from migrate.nodes.netfilter.own_addresses import OwnAddresses
 from migrate.nodes.netfilter.passing import Packet, Passing, Way
 from migrate.nodes.netfilter.set_index import Sets
 from migrate.nodes.netfilter.walk import Fate, Met, OneWay, TooFarError, Walk
@@ -36,17 +37,22 @@ _TRANSLATES = frozenset({"NEW", "RELATED"})
 
 
 class NodeFilter:
-    """The rules of a node, ready for many packets. `families` are those that the dump has rules of."""
+    """The rules of a node, ready for many packets. `families` are those that the dump has rules of.
+
+    `beside` says, for each family, what else may drop packets that these rules let through.
+    """
 
     def __init__(
         self,
         rulesets: Iterable[Ruleset],
         sets: IpSets | None = None,
-        host: Host | None = None,
+        host: OwnAddresses | None = None,
         families: frozenset[int] = frozenset({4, 6}),
+        beside: Mapping[int, tuple[str, ...]] = MappingProxyType({}),
     ) -> None:
-        self._host = host or Host()
+        self._host = host or OwnAddresses()
         self._families = families
+        self._beside = beside
         self._conditions = Conditions(Sets(sets), self._host)
         self._tables: dict[tuple[int, str], list[ReadyTable]] = {}
         self._notes: dict[str, None] = {}
@@ -70,7 +76,7 @@ class NodeFilter:
         start = Passing.of(packet)
         if start.version not in self._families:
             return Judgement("unknown", (), (f"the dump has no rules of IPv{start.version}",), start)
-        doubts = tuple(self._notes)
+        doubts = (*self._notes, *self._beside.get(start.version, ()))
         orders = [False, True] if self._both_backends(start.version) else [False]
         found = [_Journey(self, packet, turned).judgement() for turned in orders]
         first = found[0]

@@ -15,14 +15,14 @@ _MULTICAST = (0xE, 28), (0xFF, 120)
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class OwnAddresses:
     """The addresses of a node and the broadcast addresses of its networks; None where they are not known."""
 
     local: frozenset[tuple[int, int]] | None = None
     broadcast: frozenset[int] = frozenset()
 
     @classmethod
-    def of(cls, local: Iterable[Address], broadcast: Iterable[Address] = ()) -> Host:
+    def of(cls, local: Iterable[Address], broadcast: Iterable[Address] = ()) -> OwnAddresses:
         """A node whose addresses are all known."""
         return cls(
             frozenset((address.version, int(address)) for address in local), frozenset(int(one) for one in broadcast)
