@@ -47,11 +47,15 @@ class IntervalSet:
 
     def __sub__(self, other: IntervalSet) -> IntervalSet:
         left: list[tuple[int, int]] = []
+        first = 0
         for low, high in self.ranges:
             start = low
-            for cut_low, cut_high in other.ranges:
-                if cut_high < start or cut_low > high:
-                    continue
+            while first < len(other.ranges) and other.ranges[first][1] < low:
+                first += 1
+            for index in range(first, len(other.ranges)):
+                cut_low, cut_high = other.ranges[index]
+                if cut_low > high:
+                    break
                 if cut_low > start:
                     left.append((start, cut_low - 1))
                 start = cut_high + 1
