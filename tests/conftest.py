@@ -96,6 +96,12 @@ def calico_engine() -> PolicyEngine:
 
 
 @pytest.fixture(scope="session")
+def calico_renderer() -> Path:
+    """The program that writes a node's rules as Calico's agent does: `calico render`."""
+    return required_engine("calico")
+
+
+@pytest.fixture(scope="session")
 def api_server() -> Iterator[ApiServer]:
     """One API server for the whole session: use names of your own, since objects of other tests are in it too."""
     with ExitStack() as stack:
