@@ -9,6 +9,7 @@ from functools import cached_property
 from migrate.model.cluster import Cluster
 from migrate.model.documents import SnapshotHeader
 from migrate.model.raw import RawObject
+from migrate.nodes.calico.objects import CalicoObjects
 from migrate.sources import kubernetes
 from migrate.sources.cluster import read_cluster
 from migrate.sources.kubernetes import NetworkPolicy
@@ -39,6 +40,11 @@ class ClusterView:
         """Kubernetes' NetworkPolicies that can be read."""
         raws = (raw for raw in self.by_kind.get("NetworkPolicy", ()) if raw.ref.group == "networking.k8s.io")
         return tuple(policy for raw in raws if not (policy := kubernetes.read_policy(raw)).problems)
+
+    @cached_property
+    def calico(self) -> CalicoObjects:
+        """The objects as Calico's agent sees them."""
+        return CalicoObjects(self.cluster, self.objects, whole=self.header.namespaces is None)
 
     def runs(self, engine: str) -> bool:
         """Whether an engine (as the inventory names it: npm-linux, calico) is said to be active."""

@@ -9,6 +9,7 @@ import migrate
 from migrate.model.documents import Fact
 from migrate.model.finding import Effect, Finding
 from migrate.model.node_documents import NodeState, NodeStates, RuleHits
+from migrate.nodes.calico.examiner import examine_calico
 from migrate.nodes.cluster_view import ClusterView
 from migrate.nodes.dump import UNREAD, NodeDump, node_ref
 from migrate.nodes.known import known_node
@@ -29,6 +30,7 @@ EXAMINERS: tuple[Examiner, ...] = (
     examine_npm,
     examine_windows,
     examine_linux,
+    examine_calico,
 )
 
 
