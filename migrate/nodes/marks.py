@@ -32,6 +32,7 @@ from migrate.model.refs import Location
 from migrate.nodes.cluster_view import ClusterView
 from migrate.nodes.host import Host
 from migrate.nodes.rule_owners import owner
+from migrate.nodes.runs import runs
 from migrate.nodes.software import CiliumOnNode, Software, cilium_on_node, known
 from migrate.nodes.wording import clean, first_few
 
@@ -49,20 +50,36 @@ class _Use:
     """A rule that sets or asks for bits of a packet's mark."""
 
     who: str
+    program: Software | None
     way: Way
     bits: int
     at: Location
 
 
 def examine_marks(host: Host, view: ClusterView | None) -> Iterator[Finding | Fact]:
-    """One finding per program whose marks overlap with Cilium's, and one per program that nobody expects."""
-    del view
+    """One finding per program whose marks overlap with Cilium's, and one per program that nobody expects.
+
+    The marks of the policy engine that runs are a fact: they go with it.
+    """
     uses: dict[str, list[_Use]] = {}
     for use in (*_of_iptables(host), *_of_nftables(host)):
         uses.setdefault(use.who, []).append(use)
+    going = [who for who, several in uses.items() if _goes(several[0].program, view)]
+    for who in sorted(going):
+        several = uses.pop(who)
+        yield Fact(topic="marks", value=who, detail=_said(several), evidence=(_evidence(several),))
     for who, several in _few_groups(uses):
         yield _overlap(host, who, several)
     yield from _other_rules(host)
+
+
+def _goes(program: Software | None, view: ClusterView | None) -> bool:
+    """Whether it is a policy engine that Cilium replaces, as far as anybody knows."""
+    return program is not None and program.role == "engine" and (view is None or runs(view, program) is not False)
+
+
+def _evidence(several: Sequence[_Use]) -> Evidence:
+    return Evidence(object=str(min(use.at for use in several)), field="marks", value=hex(several[0].bits))
 
 
 def _few_groups(groups: Mapping[str, list[_Item]]) -> Iterator[tuple[str, list[_Item]]]:
@@ -84,7 +101,7 @@ def _of_iptables(host: Host) -> Iterator[_Use]:
                     for way, bits in _bits(rule):
                         program = owner(chain, rule) if bits & mask else None
                         if bits & mask and (program is None or program.id != "cilium"):
-                            yield _Use(_who(program, chain), way, bits & mask, ruleset.at(rule))
+                            yield _Use(_who(program, chain), program, way, bits & mask, ruleset.at(rule))
 
 
 def _bits(rule: Rule) -> Iterator[tuple[Way, int]]:
@@ -115,7 +132,7 @@ def _of_nftables(host: Host) -> Iterator[_Use]:
         programs = known().owners("tables", rule.table)
         if bits & mask and not any(program.id == "cilium" for program in programs) and host.nft is not None:
             who = programs[0].title if programs else f"the owner of nftables table {clean(rule.table)}"
-            yield _Use(who, "sets", bits & mask, host.nft.at)
+            yield _Use(who, programs[0] if programs else None, "sets", bits & mask, host.nft.at)
 
 
 def _written(part: msgspec.Raw) -> int:
@@ -142,20 +159,20 @@ def _changed(value: Json) -> int:
     return 0xFFFFFFFF
 
 
-def _overlap(host: Host, who: str, several: Sequence[_Use]) -> Finding:
-    cilium = cilium_on_node()
-    parts = []
+def _said(several: Sequence[_Use]) -> str:
+    cilium, parts = cilium_on_node(), []
     for way in ("sets", "asks for"):
         bits = reduce(int.__or__, (use.bits for use in several if use.way == way), 0)
         if bits:
             count = sum(use.way == way for use in several)
             parts.append(f"{way} {bits:#x} in {count} {'rule' if count == 1 else 'rules'}")
+    return f"{' and '.join(parts)}, within Cilium's {cilium.mark_mask:#x}{_meanings(cilium, several)}"
+
+
+def _overlap(host: Host, who: str, several: Sequence[_Use]) -> Finding:
     return Finding(
         id="NODE-MARK-OVERLAP",
-        detail=(
-            f"node {host.dump.manifest.name}: {who} {' and '.join(parts)}, within Cilium's {cilium.mark_mask:#x}"
-            f"{_meanings(cilium, several)}"
-        ),
+        detail=f"node {host.dump.manifest.name}: {who} {_said(several)}",
         effect=Effect.UNKNOWN,
         subject=host.dump.node,
         at=min(use.at for use in several),

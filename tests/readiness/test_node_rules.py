@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections import Counter
 from datetime import UTC, datetime
 
 import msgspec
@@ -20,6 +22,7 @@ from migrate.readiness.rules import load_rules
 from migrate.readiness.verdict import judge
 from migrate.report.made import make_report
 from migrate.scan import snapshot
+from tests.readiness.folders import CASES, POLICIES, scanned
 from tests.readiness.scenes import TODAY, Scene
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -111,6 +114,38 @@ def test_the_report_shows_what_the_rules_of_a_node_say(cluster: Scene) -> None:
     assert (rows["n1"].read, rows["n1"].whole, rows["n2"].whole) == ("by hand", False, True)
     assert "a word of its own" in page
     assert "n1/iptables-nft-save.txt:4" in page
+
+
+def test_a_node_with_seven_faults_has_these_and_no_others(scene: Scene) -> None:
+    scanned(scene.folder, *POLICIES)
+    dump = scene.folder / "nodes" / "aks-nodepool1-12345678-vmss000000"
+    shutil.copytree(CASES / "azure" / "linux-npm" / "drift", dump)
+    (node,) = nodes(scene).nodes
+    assert Counter(finding.id for finding in node.findings) == {
+        "NODE-NPM-DRIFT-MEMBERS": 2,
+        "NODE-NPM-DRIFT-MISSING": 1,
+        "NODE-NPM-DRIFT-RULE": 1,
+        "NODE-NPM-DRIFT-STALE": 1,
+        "NODE-NPM-JUMP": 1,
+        "NODE-NPM-OTHER-BACKEND": 1,
+    }
+
+
+@pytest.mark.parametrize("names", ["hash-sha256", "hash-fnv32"])
+def test_a_node_as_it_should_be_has_no_findings(scene: Scene, names: str) -> None:
+    scanned(scene.folder, *POLICIES)
+    dump = scene.folder / "nodes" / "aks-nodepool1-12345678-vmss000000"
+    dump.mkdir(parents=True)
+    for file in ("iptables-save.txt", "ipset-save.txt"):
+        shutil.copy(CASES / "azure" / "linux-npm" / names / file, dump)
+    (node,) = nodes(scene).nodes
+    assert node.findings == ()
+
+
+def test_marks_of_an_engine_that_is_gone_are_in_the_way(scene: Scene) -> None:
+    scene.scan("calico")
+    nodes(scene, **{"worker-1": (CASES / "azure/linux-npm/hash-sha256/iptables-save.txt").read_text(encoding="utf-8")})
+    assert "Azure NPM sets 0xe00" in scene.ask("NODE-MARK-OVERLAP").details
 
 
 def test_a_document_that_is_none_is_refused(cluster: Scene) -> None:
