@@ -47,12 +47,18 @@ function Read-Newer([string] $Reader) {
     return & $Reader -Version 2
 }
 
+function ConvertTo-Listing([object[]] $List) {
+    # A list also of a single object, which would not be written as one if it were piped; nothing of no object.
+    $given = @($List | Where-Object { $null -ne $_ })
+    if ($given.Count -eq 0) { return '' }
+    return ConvertTo-Json -InputObject $given -Depth 9
+}
+
 function Read-Part([string] $Part) {
-    # ConvertTo-Json gets a list in any case: piped, a single object would not be written as one.
     switch ($Part) {
-        'hns-endpoints.json' { return ConvertTo-Json -InputObject @(Get-HnsEndpoint) -Depth 9 }
-        'hcn-endpoints.json' { return ConvertTo-Json -InputObject @(Read-Newer -Reader 'Get-HnsEndpoint') -Depth 9 }
-        'hcn-networks.json' { return ConvertTo-Json -InputObject @(Read-Newer -Reader 'Get-HnsNetwork') -Depth 9 }
+        'hns-endpoints.json' { return ConvertTo-Listing -List @(Get-HnsEndpoint) }
+        'hcn-endpoints.json' { return ConvertTo-Listing -List @(Read-Newer -Reader 'Get-HnsEndpoint') }
+        'hcn-networks.json' { return ConvertTo-Listing -List @(Read-Newer -Reader 'Get-HnsNetwork') }
         'windows.txt' { return [Environment]::OSVersion.Version.ToString() }
     }
 }
@@ -62,7 +68,13 @@ function Write-Part([hashtable] $File) {
     $entry = [ordered]@{ name = $File.Name; command = $File.Command; status = 'read'; detail = ''; sha256 = $null }
     $path = Join-Path -Path $Folder -ChildPath $File.Name
     try {
-        [System.IO.File]::WriteAllText($path, (Read-Part -Part $File.Name), $Encoding)
+        $body = Read-Part -Part $File.Name
+        if ($body -eq '') {
+            $entry.status = 'absent'
+            $entry.detail = 'the node has none'
+            return $entry
+        }
+        [System.IO.File]::WriteAllText($path, $body, $Encoding)
         $entry.sha256 = (Get-FileHash -LiteralPath $path -Algorithm SHA256).Hash.ToLowerInvariant()
     }
     catch [System.Management.Automation.CommandNotFoundException] {

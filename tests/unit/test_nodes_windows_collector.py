@@ -16,8 +16,8 @@ from tests.prerequisites import require
 
 READ_ONLY = {
     *("Get-Command", "Get-Date", "Get-CimInstance", "Get-FileHash", "Get-HnsEndpoint", "Get-HnsNetwork"),
-    *("Import-Module", "Test-Path", "Join-Path", "ConvertTo-Json", "New-Object", "ForEach-Object", "Write-Warning"),
-    *("Set-StrictMode", "Remove-TypeData"),
+    *("Import-Module", "Test-Path", "Join-Path", "ConvertTo-Json", "New-Object", "ForEach-Object", "Where-Object"),
+    *("Set-StrictMode", "Remove-TypeData", "Write-Warning"),
 }
 """Commands that change nothing outside of the script's own process."""
 FOLDER = "New-Item"
@@ -64,7 +64,15 @@ def test_the_script_fits_the_grammar(tree: Tree) -> None:
 
 def test_it_only_reads(tree: Tree) -> None:
     own = set(tree.texts("function_name"))
-    assert own == {"Import-First", "Read-Newer", "Read-Part", "Write-Part", "Format-Time", "Get-BootTime"}
+    assert own == {
+        "Import-First",
+        "Read-Newer",
+        "Read-Part",
+        "Write-Part",
+        "Format-Time",
+        "Get-BootTime",
+        "ConvertTo-Listing",
+    }
     assert set(tree.texts("command_name")) - own == READ_ONLY - {"Get-HnsNetwork"} | {FOLDER}
     called_by_name = re.findall(r"-Reader '([\w-]+)'", collector_script())
     assert set(called_by_name) <= READ_ONLY
@@ -79,7 +87,8 @@ def test_it_writes_the_files_of_a_windows_dump_and_how_they_came() -> None:
     assert [name for name, _ in read] == [printed.name for printed in OF_WINDOWS]
     for name, expression in read:
         if name.endswith(".json"):
-            assert re.fullmatch(r"ConvertTo-Json -InputObject @\(.+\) -Depth 9", expression), name
+            assert re.fullmatch(r"ConvertTo-Listing -List @\(.+\)", expression), name
+    assert "ConvertTo-Json -InputObject $given -Depth 9" in collector_script()
     assert f"-ChildPath '{MANIFEST}'" in collector_script()
 
 
