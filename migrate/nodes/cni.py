@@ -322,7 +322,7 @@ def _own_outside(host: Host, cluster: AddressSet, found: tuple[Appears, ...]) ->
         if outside and appears.source != NODE:
             who = "their own addresses" if appears.source == OWN else appears.source
             some = "" if appears.always else "for some packets "
-            changes.append(f"{some}with {who} at {ranges(appears.destinations)}")
+            changes.append(f"{some}with {who} towards {ranges(appears.destinations)}")
             first = first or appears.at
     if changes:
         yield Finding(

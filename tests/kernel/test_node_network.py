@@ -133,7 +133,7 @@ def test_who_sees_pods_by_their_own_address(node: NodeScene, tmp_path: Path) -> 
     node.do("iptables-nft-restore", text=MASQUERADING)
     said = seen(node.dumped(tmp_path), cluster_view(tmp_path / "cluster", *NODES))
     (found,) = said.details("NODE-SOURCE-ADDRESS")
-    assert "pods appear with their own addresses at 10.0.0.0/8" in found
+    assert "pods appear with their own addresses towards 10.0.0.0/8" in found
 
 
 def test_pods_with_addresses_of_another_block(node: NodeScene, tmp_path: Path) -> None:
