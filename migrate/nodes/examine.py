@@ -49,7 +49,8 @@ def examine(dumps: tuple[NodeDump, ...], view: ClusterView | None, snapshot: str
 
 def _state(dump: NodeDump, view: ClusterView | None) -> NodeState:
     seen = [observation for examiner in EXAMINERS for observation in examiner(dump, view)]
-    findings = [*dump.problems, *(item for item in seen if isinstance(item, Finding))]
+    found = (*dump.problems, *(item for item in seen if isinstance(item, Finding)))
+    findings = list(dict.fromkeys(found))  # two examiners may read the same file
     return NodeState(
         name=dump.manifest.name,
         system=dump.manifest.system,

@@ -63,9 +63,9 @@ class Host:
         path = next(iter(self.dump.paths.get(printed, ())), None)
         return Location(f"{self.dump.folder.name}/{path.name if path else printed.name}", None)
 
-    def complain(self, error: InputError) -> None:
+    def complain(self, source: str, error: InputError) -> None:
         """Note that a part of the dump cannot be used, once."""
-        found = next(iter(_told(self.dump, "", (error,))))
+        found = next(iter(_told(self.dump, source, (error,))))
         if found not in self.problems:
             self.problems.append(found)
 
@@ -129,7 +129,7 @@ def _told(dump: NodeDump, source: str, complaints: tuple[InputError, ...]) -> It
     if len(complaints) > _MOST:
         texts.append(f"{source}: {len(complaints) - _MOST} more entries")
     for text in texts:
-        yield Finding(id=UNREAD, detail=text, effect=Effect.UNKNOWN, subject=dump.node)
+        yield Finding(id=UNREAD, detail=text, effect=Effect.UNKNOWN, subject=dump.node, at=Location(source, None))
 
 
 def _text(body: bytes) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import takewhile
 from typing import Literal
@@ -14,13 +14,14 @@ from migrate.model.documents import Evidence, Fact
 from migrate.model.finding import Effect, Finding
 from migrate.model.node_machine import Link
 from migrate.nodes import files
-from migrate.nodes.attached import Attached, attached
+from migrate.nodes.attached import attached
 from migrate.nodes.cluster_view import ClusterView
 from migrate.nodes.files import Printed
 from migrate.nodes.host import Host
 from migrate.nodes.software import ReservedPort, cilium_on_node, known
 from migrate.nodes.wording import clean, first_few
 from migrate.resources import data, read_yaml
+from migrate.sources.node.bpf_json import DeviceProgram
 
 _SETTINGS = {
     "net.ipv4.ip_forward": "ip-forward",
@@ -178,17 +179,18 @@ def _programs(host: Host) -> Iterator[Finding]:
 
     XDP programs have no name in that list, others none for a reader without rights: nothing can be said of these.
     """
-    strangers = [one for one in attached(host) if one.name and not _is_known(one.name.partition(":")[0])]
+    named = ((at, one) for at, one in attached(host) if one.name)
+    strangers = [(at, one) for at, one in named if not _is_known(one.name.partition(":")[0])]
     if strangers:
         yield Finding(
             id="NODE-BPF-PROGRAMS",
             detail=(
                 f"node {host.dump.manifest.name}: {len(strangers)} BPF programs of somebody unknown at interfaces: "
-                f"{_named(strangers)}"
+                f"{_named(one for _, one in strangers)}"
             ),
             effect=Effect.UNKNOWN,
             subject=host.dump.node,
-            at=strangers[0].at,
+            at=strangers[0][0],
         )
 
 
@@ -196,7 +198,7 @@ def _is_known(name: str) -> bool:
     return name in _OURS or bool(known().owners("bpf", name))
 
 
-def _named(programs: Sequence[Attached]) -> str:
+def _named(programs: Iterable[DeviceProgram]) -> str:
     return first_few(f"{one.name} ({one.hook} of {one.device})" for one in programs)
 
 

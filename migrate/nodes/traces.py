@@ -50,8 +50,8 @@ def _names(host: Host) -> Iterator[tuple[What, str, Location, str, Backend | Non
         yield "paths", path, host.place(files.PATHS), "", None
     for path in host.pinned or ():
         yield "pinned", path, host.place(files.PINNED), "", None
-    for program in attached(host):
-        yield "bpf", program.name, program.at, f"{program.hook} of {program.device}", None
+    for at, program in attached(host):
+        yield "bpf", program.name, at, f"{program.hook} of {program.device}", None
 
 
 def _chains(host: Host) -> Iterator[tuple[What, str, Location, str, Backend | None]]:

@@ -76,8 +76,10 @@ def salvage_nft(body: bytes, source: str) -> tuple[NftNames, tuple[InputError, .
         return found, ()
     try:
         listing = msgspec.json.decode(body, type=_Listing)
+    except msgspec.ValidationError:
+        return found, (InputError(f'{source}: has no list "nftables"; take the dump again'),)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return found, (InputError(f"{source}: is no output of nft -j list ruleset: {error}; take the dump again"),)
+        return found, (InputError(f"{source}: is no JSON of nft: {error}; take the dump again"),)
     complaints: list[InputError] = []
     for number, raw in enumerate(listing.nftables, start=1):
         try:
