@@ -166,7 +166,13 @@ def explanation(request: ExplainRequest) -> Explanation:
         complete = asked.taken.header.complete and future.document.complete
 
         done = explain_flows(question, truths, asked.cluster, _findings(future), doubts=doubts, complete=complete)
-        return with_nodes(done, question.flows, NodeRules(_dumps(request)))
+        told = with_nodes(done, question.flows, NodeRules(_dumps(request)))
+    return _with_note(told) if request.node_dumps and not any(flow.nodes for flow in told.flows) else told
+
+
+def _with_note(done: Explanation) -> Explanation:
+    note = "none of the dumps of --node-dump is of a node of these ends"
+    return msgspec.structs.replace(done, notes=(*done.notes, note))
 
 
 def _dumps(request: ExplainRequest) -> OpenDump:

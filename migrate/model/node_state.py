@@ -92,7 +92,10 @@ class IsLaterFragment:
 
 @dataclass(frozen=True, slots=True)
 class InSet:
-    """The packet's ends, one for each dimension of an IP set, are a member. `nomatch_too` is --return-nomatch."""
+    """The packet's ends, one for each dimension of an IP set, are a member.
+
+    `nomatch_too` is --return-nomatch: then the exceptions (nomatch) are what counts, and other members are not.
+    """
 
     name: str
     ends: tuple[End, ...]

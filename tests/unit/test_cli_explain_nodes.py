@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 
 import jsonschema
 import msgspec
 import pytest
 
+from migrate.model.cluster import Node
 from migrate.model.documents import ExplainedNode, Explanation
+from migrate.model.flow import TCP, End, EndKind, Flow, Packet, ServiceTarget, Via
+from migrate.nodes.dump import read_dump
+from migrate.nodes.netfilter.node_rules import NodeRules
 from tests.command_line import migrate
 from tests.update_schemas import path_of
 
@@ -111,6 +117,31 @@ def test_one_of_two_nodes_does_not_show_that_a_flow_gets_through(place: Path) ->
     assert [node.verdict for node in flow.nodes] == ["allow"]
     assert flow.truths[1].verdict == "deny"
     assert [text for text in flow.because if "something else" in text] == []
+
+
+def test_dumps_of_other_nodes_are_not_passed_over_in_silence(place: Path) -> None:
+    other = _dump(place / "elsewhere", "another-node", "hash-sha256")
+    done = _explained(place, "demo/frontend-0", "203.0.113.7", "8080", "--node-dump", str(other))
+    assert "none of the dumps of --node-dump is of a node of these ends" in done.notes
+
+
+def test_a_way_that_may_lead_to_another_pod_is_not_followed(place: Path) -> None:
+    dump = read_dump(_dump(place, _FIRST, "hash-sha256"))
+    node = Node(_FIRST, addresses=(ip_address("10.224.0.4"),))
+    here = End(EndKind.NODE, node.addresses[0], node=node)
+    outside = End(EndKind.OUTSIDE, ip_address("203.0.113.7"))
+    direct = Flow(outside, here, Packet(TCP, 8080))
+    one = Via("demo/web", (ServiceTarget(here, 8080),))
+    rules = NodeRules({_FIRST: dump}.get)
+    for via, verdict in (
+        (None, "allow"),
+        (one, "allow"),
+        (replace(one, external=True), "unknown"),
+        (replace(one, targets=one.targets * 2), "unknown"),
+    ):
+        (found,) = rules.explained(replace(direct, via=via))
+        assert (found.verdict, found.way) == (verdict, "into the node")
+        assert bool(found.doubts) is (verdict == "unknown")
 
 
 def test_a_damaged_dump_is_named(place: Path) -> None:

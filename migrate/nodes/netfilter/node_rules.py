@@ -116,12 +116,18 @@ def _beside(host: Host, family: int) -> Iterator[str]:
 
 def _explained(node: _Node, name: str, part: Part, flow: Flow) -> ExplainedNode:
     way = _way(name, flow)
-    if node.rules is None:
-        return ExplainedNode(
-            node=name, part=part, way=way.value, verdict="unknown", doubts=("a Windows node has no such rules",)
-        )
+    why = "a Windows node has no such rules" if node.rules is None else _not_followed(flow)
+    if node.rules is None or why:
+        return ExplainedNode(node=name, part=part, way=way.value, verdict="unknown", doubts=(why,))
     judged = node.rules.judge(_packet(node, way, flow))
     return _document(name, part, way, judged)
+
+
+def _not_followed(flow: Flow) -> str:
+    """Why a flow's packet at the node is not known; empty when it is."""
+    if flow.via is None or (len(flow.via.targets) == 1 and not flow.via.external):
+        return ""
+    return f"{flow.via} may choose another pod or hide the source; ask for one of its pods"
 
 
 def _document(name: str, part: Part, way: Way, judged: Judgement) -> ExplainedNode:
