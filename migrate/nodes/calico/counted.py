@@ -14,6 +14,7 @@ from migrate.nodes.calico.names import POD, POLICY, PREFIX, chain_name, interfac
 from migrate.nodes.calico.objects import CalicoObjects
 from migrate.nodes.calico.shapes import found_in
 from migrate.nodes.calico.tables import Chains, says, stops
+from migrate.nodes.wording import clean
 
 _Did: TypeAlias = Literal["allowed", "denied", "logged", "went-on"]
 _DID: Mapping[str, _Did] = {"Allow": "allowed", "Deny": "denied", "Log": "logged", "Pass": "went-on"}
@@ -33,7 +34,7 @@ def chain_facts(chains: Chains) -> Iterator[Fact]:
             yield Fact(topic="calico-failsafe", value=f"{word} {family}", detail=ports or "no port")
     for prefix, count in sorted(_log_prefixes(chains).items()):
         detail = f"{family}: {count} rules of policies write lines with this prefix into the kernel's log"
-        yield Fact(topic="calico-log", value=prefix, detail=detail)
+        yield Fact(topic="calico-log", value=clean(prefix), detail=detail)
     yield from _actions(chains, family)
 
 
@@ -118,5 +119,5 @@ def _said(chain: Chain) -> str:
     for rule in chain.rules[:1]:
         for text in rule.comments:
             if text.endswith((" ingress", " egress")):
-                return text
-    return chain.name.removeprefix(PREFIX)
+                return clean(text)
+    return clean(chain.name.removeprefix(PREFIX))

@@ -21,7 +21,7 @@ from migrate.nodes.calico.programs import Programs, calico_programs, program_fac
 from migrate.nodes.calico.set_drift import set_drift
 from migrate.nodes.calico.tables import FAMILIES, Chains, calico_chains
 from migrate.nodes.cluster_view import ClusterView
-from migrate.nodes.dump import UNREAD, NodeDump
+from migrate.nodes.dump import NodeDump
 from migrate.sources.node.nft_json import NftRuleset, read_nft_json
 
 ENGINE = "calico"
@@ -31,8 +31,7 @@ def examine_calico(dump: NodeDump, view: ClusterView | None) -> Iterator[Finding
     """Everything about Calico on a node."""
     if dump.manifest.system != "linux":
         return
-    nft, unread = _nft(dump)
-    yield from unread
+    nft = _nft(dump)
     programs = calico_programs(dump)
     yield from programs.problems
     yield from program_facts(programs)
@@ -72,14 +71,14 @@ def _is_gone(view: ClusterView) -> bool:
     return view.header.complete and bool(engines) and not doubtful
 
 
-def _nft(dump: NodeDump) -> tuple[NftRuleset | None, list[Finding]]:
-    """nftables' own ruleset. One that cannot be read is only told where nothing else speaks of it."""
+def _nft(dump: NodeDump) -> NftRuleset | None:
+    """nftables' own ruleset; that it cannot be read is told where all of its tables are."""
     for at, body in dump.bodies(files.NFT):
         try:
-            return read_nft_json(body, str(at)), []
-        except InputError as error:
-            return None, [Finding(id=UNREAD, detail=str(error), effect=Effect.UNKNOWN, subject=dump.node, at=at)]
-    return None, []
+            return read_nft_json(body, str(at))
+        except InputError:
+            return None
+    return None
 
 
 def _chains(dump: NodeDump, nft: NftRuleset | None, family: int) -> Chains | None:

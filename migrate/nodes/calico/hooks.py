@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from migrate.model.finding import Finding
 from migrate.model.node_state import Chain, Ending, Jump, Reject, Rule, Table
 from migrate.nodes.calico.names import PREFIX
-from migrate.nodes.calico.node import HOOK, OTHER_RULES, Compared, listed
+from migrate.nodes.calico.node import HOOK, OTHER_RULES, Compared
 from migrate.nodes.calico.tables import is_felix
+from migrate.nodes.wording import first_few
 
 _HOOKS = {
     "filter": ("INPUT", "FORWARD", "OUTPUT"),
@@ -96,7 +97,7 @@ def _decides(rule: Rule) -> bool:
 
 
 def _said(rules: list[Rule]) -> str:
-    return listed(f"line {rule.line} ({_target(rule)})" for rule in rules)
+    return first_few(f"line {rule.line} ({_target(rule)})" for rule in rules)
 
 
 def _target(rule: Rule) -> str:

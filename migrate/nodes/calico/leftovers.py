@@ -6,19 +6,17 @@ import re
 from collections.abc import Iterator
 from shlex import quote
 
-import msgspec
-
-from migrate.errors import InputError
 from migrate.model.finding import Effect, Finding
 from migrate.model.node_state import Backend, Ruleset, Table
-from migrate.model.raw import Json
 from migrate.model.refs import Location
 from migrate.nodes import files
 from migrate.nodes.calico.names import PREFIX
-from migrate.nodes.calico.node import listed
+from migrate.nodes.calico.node import printable
 from migrate.nodes.calico.programs import Programs
 from migrate.nodes.calico.tables import Chains
 from migrate.nodes.dump import NodeDump
+from migrate.nodes.wording import first_few
+from migrate.sources.node.ip_json import salvage_links
 from migrate.sources.node.nft_json import NftRuleset
 
 LEFT = "NODE-CALICO-LEFT"
@@ -44,7 +42,7 @@ def other_backend(dump: NodeDump, chains: Chains) -> Iterator[Finding]:
 
 
 def _finding(dump: NodeDump, what: str, command: str, at: Location | None) -> Finding:
-    detail = f"node {dump.manifest.name}: {what}; to take away: {command}"
+    detail = printable(f"node {dump.manifest.name}: {what}; to take away: {command}")
     return Finding(id=LEFT, detail=detail, effect=Effect.UNKNOWN, subject=dump.node, at=at)
 
 
@@ -83,28 +81,19 @@ def _sets(dump: NodeDump) -> Iterator[Finding]:
     sets = dump.sets
     found = [] if sets is None else [one for one in sets.sets if _SET.match(one.name)]
     if found and sets is not None:
-        what = f"{len(found)} IP sets of Calico are there: {listed(one.name for one in found)}"
+        what = f"{len(found)} IP sets of Calico are there: {first_few(one.name for one in found)}"
         command = "after the rules, `ipset list -n | grep '^cali[46][0t]' | xargs -rn1 ipset destroy`"
         yield _finding(dump, what, command, sets.at(found[0]))
 
 
 def _devices(dump: NodeDump) -> Iterator[Finding]:
     for at, body in dump.bodies(files.LINKS):
-        names = [name for name in _link_names(body, at) if _DEVICE.fullmatch(name)]
+        links, _ = salvage_links(body, str(at))
+        names = [link.name for link in links if _DEVICE.fullmatch(link.name)]
         if names:
-            what = f"interfaces of Calico are there: {listed(names)}"
+            what = f"interfaces of Calico are there: {first_few(names)}"
             command = ", ".join(f"`ip link delete {name}`" for name in names)
             yield _finding(dump, what, command, at)
-
-
-def _link_names(body: bytes, at: Location) -> list[str]:
-    """Names in `ip -j link show`. Raises InputError."""
-    try:
-        links: Json = msgspec.json.decode(body) if body.strip() else []
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{at}: is no JSON of ip: {error}; take the dump again") from error
-    found = (link.get("ifname") for link in links if isinstance(link, dict)) if isinstance(links, list) else ()
-    return [name for name in found if isinstance(name, str)]
 
 
 def _programs(dump: NodeDump, programs: Programs) -> Iterator[Finding]:
@@ -134,7 +123,7 @@ def _files(dump: NodeDump) -> Iterator[Finding]:
         paths = [path for path in _paths(dump.text(printed) or "") if "calico" in path]
         places = [at for at, _ in dump.bodies(printed)]
         if paths:
-            what = f"files of Calico are there: {listed(paths)}"
+            what = f"files of Calico are there: {first_few(paths)}"
             first = "the file of another plugin must be there first; " if any(p.startswith(_CNI) for p in paths) else ""
             yield _finding(dump, what, first + ", ".join(f"`rm -r {path}`" for path in paths), places[0])
 

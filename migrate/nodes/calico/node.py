@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +16,6 @@ from migrate.nodes.calico.tables import Chains
 from migrate.nodes.dump import node_ref
 
 DIRECTIONS = (Direction.INGRESS, Direction.EGRESS)
-_MOST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ class Compared:
     def finding(self, rule: str, detail: str, subject: ObjectRef | None, at: Location | None) -> Finding:
         """A finding about this node; the detail names it."""
         effect = Effect.NARROWS if rule in _NARROWS else Effect.UNKNOWN
-        said = f"node {self.name}, IPv{self.family}: {detail}"
+        said = printable(f"node {self.name}, IPv{self.family}: {detail}")
         return Finding(id=rule, detail=said, effect=effect, subject=subject or node_ref(self.name), at=at)
 
     def _interface(self, namespace: str, pod: str) -> str:
@@ -101,8 +100,6 @@ OTHER_RULES = "NODE-CALICO-OTHER-RULES"
 _NARROWS = frozenset({POLICY_MISSING, HOOK})
 
 
-def listed(names: Iterable[str]) -> str:
-    """Some names in their order, and how many more there are."""
-    every = list(names)
-    more = f" and {len(every) - _MOST} more" if len(every) > _MOST else ""
-    return ", ".join(every[:_MOST]) + more
+def printable(text: str) -> str:
+    """A text with names of a dump in it, without control characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -19,11 +19,11 @@ from migrate.nodes.calico.node import (
     RULES,
     Compared,
     LocalPod,
-    listed,
 )
 from migrate.nodes.calico.policies import FelixPolicy
 from migrate.nodes.calico.shapes import Shape, as_nft_lists, found_in, wanted
 from migrate.nodes.calico.tables import is_felix, says, stops
+from migrate.nodes.wording import first_few
 
 _DOWN = "Endpoint admin disabled"
 _NO_POLICY = "if no policies passed packet"
@@ -116,7 +116,7 @@ class _Side:
             names = sorted(chain_name(POLICY[self.direction], name) for name in policy.names)
             there_is = next((name for name in names if name in self.node.chains.by_name), None)
             what = f"no chain {' or '.join(names)}" if there_is is None else f"no way to chain {there_is}"
-            detail = f"{what} for {policy.ref}, which selects {listed(pods)} ({self.direction.value})"
+            detail = f"{what} for {policy.ref}, which selects {first_few(pods)} ({self.direction.value})"
             yield self.node.finding(POLICY_MISSING, detail, policy.ref, policy.at)
 
     def not_asked_for(self) -> Iterator[Finding]:
@@ -132,7 +132,7 @@ class _Side:
                     detail = f"no policy of the snapshot has the chain {chain.name}{_commented(chain)}"
                     yield self.node.finding(POLICY_STALE, detail, None, self.node.chains.at(chain))
             elif policy.ref in self.node.objects.decided_refs and chain.name not in of_hosts and chain.name in used:
-                pods = listed(used[chain.name]) or "no pod of the node"
+                pods = first_few(used[chain.name]) or "no pod of the node"
                 detail = f"chain {chain.name} of {policy.ref} is used for {pods}, which it does not select"
                 yield self.node.finding(POLICY_STALE, detail, policy.ref, self.node.chains.at(chain))
 
@@ -212,7 +212,7 @@ def _difference(expected: tuple[Shape, ...], found: tuple[Shape, ...]) -> str:
         return ""
     missing, extra = Counter(expected) - Counter(found), Counter(found) - Counter(expected)
     parts = [f"no rule {shape}" for shape in missing] + [f"a rule too many, {shape}" for shape in extra]
-    return listed(parts) if parts else "its rules are in another order than the policy's"
+    return first_few(parts) if parts else "its rules are in another order than the policy's"
 
 
 def _strange_interfaces(node: Compared) -> Iterator[Finding]:
@@ -244,7 +244,7 @@ def _strange_rules(node: Compared) -> Iterator[Finding]:
         for chain in table.chains:
             foreign = [rule.line for rule in chain.rules if not is_felix(rule)]
             if chain.name.startswith(PREFIX) and foreign and not _told(node, chain):
-                lines = listed(f"line {line}" for line in foreign)
+                lines = first_few(f"line {line}" for line in foreign)
                 detail = f"chain {chain.name} (table {table.name}) has rules that Calico did not write: {lines}"
                 yield node.finding(RULES, detail, None, node.chains.at(chain))
 

@@ -13,8 +13,9 @@ from migrate.model.documents import Fact
 from migrate.model.finding import Effect, Finding
 from migrate.model.refs import Location
 from migrate.nodes import files
-from migrate.nodes.calico.node import listed
+from migrate.nodes.calico.node import printable
 from migrate.nodes.dump import UNREAD, NodeDump
+from migrate.nodes.wording import first_few
 from migrate.sources.node.bpf_json import CgroupProgram, DeviceProgram, read_bpf_cgroups, read_bpf_net
 
 BPF = "NODE-CALICO-BPF"
@@ -40,10 +41,10 @@ class Programs:
         parts = []
         if self.devices:
             devices = dict.fromkeys(program.device for program in self.devices)
-            parts.append(f"{len(self.devices)} programs at {listed(devices)}")
+            parts.append(f"{len(self.devices)} programs at {first_few(devices)}")
         if self.cgroups:
             hooks = dict.fromkeys(program.hook for program in self.cgroups)
-            parts.append(f"{len(self.cgroups)} programs at cgroups ({listed(hooks)})")
+            parts.append(f"{len(self.cgroups)} programs at cgroups ({first_few(hooks)})")
         if self.pinned:
             parts.append(f"{len(self.pinned)} pinned maps and programs")
         return ", ".join(parts)
@@ -64,6 +65,8 @@ def calico_programs(dump: NodeDump) -> Programs:
                     cgroups += [p for p in read_bpf_cgroups(body, str(at)) if p.name.startswith(_NAMES)]
                 places.append(at)
             except InputError as error:
+                if printed is files.BPF:  # told where all of the node's programs are read
+                    continue
                 problems.append(Finding(id=UNREAD, detail=str(error), effect=Effect.UNKNOWN, subject=dump.node, at=at))
     lines = (dump.text(files.PINNED) or "").splitlines()
     pinned = tuple(line for line in lines if line.rpartition("/")[2].startswith(_NAMES) and line.startswith("/"))
@@ -75,7 +78,7 @@ def program_facts(programs: Programs) -> Iterator[Fact]:
     """What is attached where."""
     if programs.devices:
         names = dict.fromkeys(program.name for program in programs.devices)
-        yield Fact(topic="calico-programs", value="interfaces", detail=f"{programs.said()}: {listed(names)}")
+        yield Fact(topic="calico-programs", value="interfaces", detail=f"{programs.said()}: {first_few(names)}")
     hooks = [program for program in programs.cgroups if any(word in program.hook for word in _CONNECT)]
     if hooks:
         kinds = ", ".join(sorted({program.hook for program in hooks}))
@@ -88,5 +91,5 @@ def program_facts(programs: Programs) -> Iterator[Fact]:
 def program_findings(dump: NodeDump, programs: Programs) -> Iterator[Finding]:
     """The hooks that must be gone before Cilium's act."""
     if programs:
-        detail = f"node {dump.manifest.name}: Calico's eBPF data plane is attached: {programs.said()}"
+        detail = printable(f"node {dump.manifest.name}: Calico's eBPF data plane is attached: {programs.said()}")
         yield Finding(id=BPF, detail=detail, effect=Effect.UNKNOWN, subject=dump.node, at=programs.at)

@@ -9,9 +9,10 @@ from migrate.model.addresses import AddressSet, Network
 from migrate.model.finding import Finding
 from migrate.model.ip_sets import AddressSpan, IpSet, IpSets, Part, ProtocolPort
 from migrate.nodes.calico.names import set_name
-from migrate.nodes.calico.node import SET_DRIFT, Compared, listed
+from migrate.nodes.calico.node import SET_DRIFT, Compared
 from migrate.nodes.calico.objects import Members, PortMember, SetNeed
 from migrate.nodes.calico.policies import FelixPolicy
+from migrate.nodes.wording import first_few
 
 _MOST_PORTS = 1000
 """Felix writes one port an entry; of a range that others wrote as many are looked at."""
@@ -63,8 +64,8 @@ def _members(node: Compared, sets: IpSets, found: IpSet, policy: FelixPolicy, ne
         return
     missing, extra = _less(expected, actual), _less(actual, expected)
     if missing or extra:
-        parts = [f"lacks {listed(missing)}"] if missing else []
-        parts += [f"holds {listed(extra)} too much"] if extra else []
+        parts = [f"lacks {first_few(missing)}"] if missing else []
+        parts += [f"holds {first_few(extra)} too much"] if extra else []
         detail = f"set {found.name} of {policy.ref} {' and '.join(parts)}"
         yield node.finding(SET_DRIFT, detail, policy.ref, sets.at(found))
 
