@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -160,12 +161,10 @@ def test_newer_releases_name_chains_by_kind(running: Scene, with_calico: Cluster
         for policy in with_calico.calico.policies:
             for direction in Direction:
                 kinds = sorted(name for name in policy.names if name.split("/")[0] in ("knp", "np", "gnp"))
+                new = chain_name(POLICY[direction], kinds[0])
                 for name in policy.names - set(kinds):
-                    text = text.replace(
-                        f"{chain_name(POLICY[direction], name)} ", f"{chain_name(POLICY[direction], kinds[0])} "
-                    ).replace(
-                        f"{chain_name(POLICY[direction], name)}\n", f"{chain_name(POLICY[direction], kinds[0])}\n"
-                    )
+                    old = chain_name(POLICY[direction], name)
+                    text = re.sub(rf"(?<=[ :]){re.escape(old)}(?=[ \n])", new, text)
         return text
 
     before = (running.dump / _RULES).read_text()
@@ -200,6 +199,21 @@ def test_a_dump_of_another_node_is_told_once(running: Scene) -> None:
     (found,) = running.findings()
     assert found.id == "NODE-CALICO-POD"
     assert "interfaces of node n1's pods" in found.detail
+
+
+def test_interfaces_of_unknown_names_are_told_once(running: Scene) -> None:
+    for name in (_RULES, "ip6tables-nft-save.txt"):
+        running.edit(lambda text: re.sub(r"(?<=cali-[tf]w-)cali", "veth", text), name)
+    found = running.findings()
+    assert [finding.id for finding in found] == ["NODE-CALICO-POD"]
+    assert "nothing was compared" in found[0].detail
+
+
+def test_what_the_kubelet_puts_first_is_no_misplaced_hook(running: Scene) -> None:
+    running.edit(lambda text: text.replace("[0:0] -A INPUT", "[0:0] -A INPUT -j KUBE-NODEPORTS\n[0:0] -A INPUT", 1))
+    assert running.findings() == []
+    running.edit(lambda text: text.replace("[0:0] -A INPUT", "[0:0] -A INPUT -j ACCEPT\n[0:0] -A INPUT", 1))
+    assert [finding.id for finding in running.findings()] == ["NODE-CALICO-HOOK"]
 
 
 def test_a_dump_of_a_node_that_nobody_knows_is_not_compared(running: Scene) -> None:

@@ -106,11 +106,10 @@ def _drops(chains: Chains, chain: Chain, of: str) -> Iterator[RuleHits]:
 
 
 def _pods(objects: CalicoObjects, node: str) -> dict[str, str]:
-    prefixes = ("cali", "azv", "eni", "gke")
     return {
         interface_of(pod.namespace, pod.name, prefix): f"pod {pod}"
         for pod, _ in objects.local(node)
-        for prefix in prefixes
+        for prefix in objects.prefixes
     }
 
 

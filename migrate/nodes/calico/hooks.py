@@ -46,10 +46,16 @@ def _hook(node: Compared, table: Table, name: str, *, appends: bool) -> Iterator
             yield node.finding(HOOK, f"{where} has no jump to {target}", None, at)
         return
     rules = kernel.rules if kernel is not None else ()
-    before = [rule for rule in rules[:position] if not is_felix(rule)]
+    before = [rule for rule in rules[:position] if not is_felix(rule) and not _may_come_first(rule, name)]
     if table.name == "filter" and before and not appends:
         detail = f"{where} leads to {target} only in line {rules[position].line}, behind {_said(before)}"
         yield node.finding(HOOK, detail, None, node.chains.at(rules[position]))
+
+
+def _may_come_first(rule: Rule, chain: str) -> bool:
+    """kubelet and kube-proxy put rules first in INPUT and OUTPUT that let nothing in which Calico would not."""
+    to_kubernetes = isinstance(rule.target, Jump) and rule.target.chain.startswith(_OF_KUBERNETES)
+    return chain != "FORWARD" and to_kubernetes
 
 
 def _position(chain: Chain, target: str) -> int | None:

@@ -9,7 +9,7 @@ from functools import cached_property
 from migrate.model.finding import Effect, Finding
 from migrate.model.flow import Direction
 from migrate.model.refs import Location, ObjectRef
-from migrate.nodes.calico.names import INTERFACES, POD, POLICY, chain_name, interface_of
+from migrate.nodes.calico.names import POD, POLICY, chain_name, interface_of
 from migrate.nodes.calico.objects import CalicoObjects
 from migrate.nodes.calico.policies import FelixPolicy
 from migrate.nodes.calico.tables import Chains
@@ -50,7 +50,7 @@ class Compared:
     def prefixes(self) -> tuple[str, ...]:
         """What interfaces of pods begin with here: as the chains say, most likely first."""
         names = [chain.removeprefix(POD[d]) for d in DIRECTIONS for chain in self.chains.by_name if self._of_pod(chain)]
-        return tuple(sorted(INTERFACES, key=lambda prefix: -sum(name.startswith(prefix) for name in names)))
+        return tuple(sorted(self.objects.prefixes, key=lambda prefix: -sum(name.startswith(prefix) for name in names)))
 
     @cached_property
     def policy_chains(self) -> Mapping[Direction, Mapping[str, FelixPolicy]]:

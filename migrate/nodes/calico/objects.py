@@ -148,11 +148,14 @@ class CalicoObjects:
     @cached_property
     def node_of_interface(self) -> Mapping[str, str]:
         """Where each interface that a pod may have is."""
-        return {
-            interface_of(pod.namespace, pod.name, prefix): pod.node or ""
-            for pod, _ in self.pods
-            for prefix in INTERFACES
-        }
+        pods = [pod for pod, _ in self.pods]
+        return {interface_of(p.namespace, p.name, prefix): p.node or "" for p in pods for prefix in self.prefixes}
+
+    @cached_property
+    def prefixes(self) -> tuple[str, ...]:
+        """What interfaces of pods may begin with: the usual ones, and what Felix is told."""
+        told = (_spec(raw).text("interfacePrefix").split(",") for raw in self._of_kind("FelixConfiguration"))
+        return tuple(dict.fromkeys((*INTERFACES, *(name for names in told for name in names if name))))
 
     def local(self, node: str) -> tuple[tuple[Pod, Mapping[str, str]], ...]:
         """The pods of a node that have an endpoint."""

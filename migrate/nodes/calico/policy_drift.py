@@ -50,18 +50,20 @@ def policy_drift(node: Compared) -> Iterator[Finding]:
 
 
 def other_node(node: Compared) -> Finding | None:
-    """One finding for a dump that has no interface of this node's pods, and only such of another node's."""
+    """One finding for a dump whose interfaces are of another node's pods, or are named in a way that is not known."""
     prefixes = tuple(POD.values())
     chains = [chain for chain in node.chains.own() if chain.name.startswith(prefixes)]
     interfaces = {chain.name[len(prefixes[0]) :] for chain in chains}
-    if not interfaces or interfaces & {pod.interface for pod in node.pods}:
+    if not interfaces or not node.pods or interfaces & {pod.interface for pod in node.pods}:
         return None
-    owners = node.objects.node_of_interface
-    names = {owners.get(interface) for interface in interfaces}
-    (name,) = names if len(names) == 1 else (None,)
-    if name is None or name == node.name:
+    owners = {node.objects.node_of_interface.get(interface, "") for interface in interfaces}
+    if len(owners) > 1 or owners == {node.name}:
         return None
-    detail = f"the dump has the interfaces of node {name}'s pods and none of this node's: it is of another node"
+    (name,) = owners
+    if name:
+        detail = f"the dump has the interfaces of node {name}'s pods and none of this node's: it is of another node"
+    else:
+        detail = f"none of the {len(interfaces)} interfaces with chains has the name of a pod's; nothing was compared"
     return node.finding(POD_DRIFT, detail, None, node.chains.at(chains[0]))
 
 
