@@ -148,6 +148,16 @@ def test_marks_of_an_engine_that_is_gone_are_in_the_way(scene: Scene) -> None:
     assert "Azure NPM sets 0xe00" in scene.ask("NODE-MARK-OVERLAP").details
 
 
+def test_a_node_tells_its_kernel_where_the_snapshot_does_not(scene: Scene) -> None:
+    scene.scan("npm", more="apiVersion: v1\nkind: Node\nmetadata: {name: n3}")
+    assert any("n3" in lack for lack in scene.ask("WRK-KERNEL").lacks)
+    (scene.folder / "nodes" / "n3").mkdir(parents=True)
+    (scene.folder / "nodes" / "n3" / "kernel.txt").write_text("Linux 4.4.0-87-generic #110 x86_64\n")
+    nodes(scene)
+    assert "it has kernel 4.4.0-87-generic" in scene.ask("WRK-KERNEL").details
+    assert scene.ask("WRK-KERNEL").lacks == ()
+
+
 def test_a_document_that_is_none_is_refused(cluster: Scene) -> None:
     (cluster.folder / FILE_NAME).write_text("{}", encoding="utf-8")
 

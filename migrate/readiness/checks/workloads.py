@@ -79,7 +79,7 @@ def _kernel(documents: Documents, today: date) -> Iterator[Finding | Missing]:
     known = [one for one in limits.platform().kernels if release is None or (minor(one.cilium) or (0, 0)) <= release]
     needed = max(known, key=lambda one: minor(one.cilium) or (0, 0))
     for raw in documents.by_kind.get("Node", ()):
-        kernel = text(raw, "status", "nodeInfo", "kernelVersion")
+        kernel = text(raw, "status", "nodeInfo", "kernelVersion") or _kernel_by_dump(documents, raw.ref.name)
         if (
             text(raw, "status", "nodeInfo", "operatingSystem") == "windows"
             or label(raw, "kubernetes.io/os") == "windows"
@@ -91,6 +91,13 @@ def _kernel(documents: Documents, today: date) -> Iterator[Finding | Missing]:
         elif _numbers(kernel) < _numbers(lowest):
             detail = f"it has kernel {kernel}; Cilium {needed.cilium} and newer need {lowest}"
             yield Finding(id="WRK-KERNEL", detail=detail, effect=Effect.UNKNOWN, subject=raw.ref, at=raw.at())
+
+
+def _kernel_by_dump(documents: Documents, name: str) -> str:
+    """What the node itself says; empty when nobody asked it."""
+    nodes = documents.nodes.nodes if documents.nodes is not None else ()
+    facts = (fact for node in nodes if node.name == name for fact in node.facts)
+    return next((fact.value for fact in facts if fact.topic == "kernel"), "")
 
 
 def _numbers(version: str) -> tuple[int, ...]:
