@@ -1,1 +1,1 @@
-"""Reads a node where it stands: writes the raw files of a dump, and never changes anything on the node."""
+"""Reads nodes where they stand, by their own programs, by pods for a moment or by NPM; never changes one."""

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -26,6 +26,7 @@ CONNECT_SECONDS = 10
 READ_SECONDS = 90
 _CHUNK = 1 << 16
 _TRY_AGAIN = frozenset({429, 500, 502, 503, 504})
+_SUCCESSES = {"GET": (200,), "POST": (201,), "DELETE": (200, 202)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,14 @@ class Connection:
         headers["Content-Type"] = "application/json"
         self._ask("POST", f"{path}?dryRun=All&fieldValidation=Strict", headers, body)
 
-    def _ask(self, method: str, path: str, headers: urllib3.HTTPHeaderDict, body: bytes | None) -> bytes:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        headers: urllib3.HTTPHeaderDict,
+        body: bytes | None,
+        seconds: float = READ_SECONDS,
+    ) -> bytes:
         import urllib3
 
         try:
@@ -125,11 +133,11 @@ class Connection:
                 body=body,
                 retries=False,
                 redirect=False,
-                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=seconds),
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise self._transport_failure(error) from error
-        if answer.status != (200 if method == "GET" else 201):
+        if answer.status not in _SUCCESSES[method]:
             raise self._refusal(answer)
         return answer.data
 
@@ -182,14 +190,22 @@ class Connection:
         )
 
 
+_Made = TypeVar("_Made", bound=Connection)
+
+
 def connect(options: ConnectionOptions) -> Connection:
-    """A connection to the cluster that the options name; nothing is asked of it yet.
+    """A connection to the cluster that the options name; nothing is asked of it yet. Raises as `connect_as` does."""
+    return connect_as(Connection, options)
+
+
+def connect_as(made: type[_Made], options: ConnectionOptions) -> _Made:
+    """A connection of a kind to the cluster that the options name; nothing is asked of it yet.
 
     Raises InputError for a kubeconfig or option that cannot be used, ClusterError when credentials cannot be had.
     """
     impersonation = _impersonation(options)
     login = log_in(options.kubeconfig, options.context)
-    return Connection(login, _pool(login), impersonation)
+    return made(login, _pool(login), impersonation)
 
 
 def _pool(login: Login) -> urllib3.PoolManager:
