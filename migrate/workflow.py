@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 import msgspec
 
 from migrate.model.forms import Forms
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from migrate.compared import VerifyRequest
     from migrate.model.documents import Explanation, Lint, Simulation, Translation, Verification
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from migrate.translate.profiles import Profile
     from migrate.truths import ExplainRequest, FlowRequest
     from migrate.verify.verification import Wanted
+
+
+LiveNodes: TypeAlias = "Callable[[Path, str, Progress], tuple[Finding, ...]]"
 
 
 def run_report(folder: Path, now: datetime, baseline: Path | None = None) -> MadeReport:
@@ -121,19 +124,23 @@ def run_scan_with_nodes(
     *,
     stdin: BinaryIO | None = None,
     progress: Progress,
+    live: LiveNodes | None = None,
 ) -> tuple[Snapshot, NodeStates | None]:
     """Take a snapshot, and compare the dumps of nodes with it: those in the folder, and `dumps`, which go there.
 
+    `live` reads nodes into the folder of dumps, right after the snapshot, and says which it could not read.
     What the nodes say is None where there are no dumps. After an InputError or ClusterError about the inputs nothing
     was written.
     """
+    from migrate.nodes.examine import FOLDER
     from migrate.nodes.working import examine_folder, find_dumps, kept_dumps, take_over
 
     found = find_dumps(dumps)
     kept_dumps(folder)
     snapshot = run_scan(inputs, folder, taken, stdin=stdin, progress=progress)
     take_over(folder, found)
-    return snapshot, examine_folder(folder, snapshot.header, snapshot.objects)
+    not_read = () if live is None else live(folder / FOLDER, taken, progress)
+    return snapshot, examine_folder(folder, snapshot.header, snapshot.objects, not_read)
 
 
 def run_node_scan(

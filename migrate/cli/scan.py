@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from migrate.cli import options
+from migrate.cli import options, scan_nodes
 from migrate.cli.scan_node import scan_node
 from migrate.errors import ExitStatus
 
@@ -42,11 +42,21 @@ def scan(
     output_dir: options.OutputDir = options.WORKING_FOLDER,
     output: options.Output = options.OutputFormat.TABLE,
     quiet: options.Quiet = False,
+    nodes: scan_nodes.Nodes = False,
+    node: scan_nodes.NodeName = None,
+    image: scan_nodes.Image = None,
+    windows_image: scan_nodes.WindowsImage = None,
+    collector_namespace: scan_nodes.CollectorNamespace = scan_nodes.NAMESPACE,
+    node_parallel: scan_nodes.NodeParallel = 8,
+    node_timeout: scan_nodes.NodeTimeout = scan_nodes.TIMEOUT,
+    npm_only: scan_nodes.NpmOnly = False,
+    nodes_manifest: scan_nodes.NodesManifest = False,
+    yes: scan_nodes.Yes = False,
 ) -> None:
     """Take an inventory of a cluster's policies and data plane. Only reads; writes snapshot.jsonl.gz.
 
-    Dumps of nodes (--node-dump, and those in nodes/ already) are compared with it into nodes.json. Exit status 4 when
-    something could not be read.
+    Dumps of nodes (--nodes reads them now; --node-dump, and those in nodes/ already) are compared with it into
+    nodes.json. Exit status 4 when something could not be read.
     """
     if invoked.invoked_subcommand is not None:
         return
@@ -55,17 +65,28 @@ def scan(
     from migrate.workflow import run_scan_with_nodes
 
     inputs = options.scan_inputs(filename, context, kubeconfig, namespace, all_namespaces, as_user, as_group, az_json)
+    wishes = scan_nodes.wishes_of(
+        filename, nodes, node, image, windows_image, collector_namespace, node_parallel, node_timeout, npm_only
+    )
+    if wishes is not None and nodes_manifest:
+        emit(scan_nodes.manifests(inputs.connection, wishes))
+        return
+    live = None if wishes is None else scan_nodes.agreed(inputs.connection, wishes, yes=yes)
     taken = options.rfc3339(options.now())
     dumps = node_dump or []
     with reading_progress(quiet) as progress:
-        snapshot, nodes = run_scan_with_nodes(inputs, output_dir, taken, dumps, stdin=_stdin(), progress=progress)
+        snapshot, states = run_scan_with_nodes(
+            inputs, output_dir, taken, dumps, stdin=_stdin(), progress=progress, live=live
+        )
     hint(f"wrote {output_dir / FILE_NAME} with {len(snapshot.objects)} objects", quiet)
-    if nodes is not None:
-        hint(_examined(output_dir, nodes, new=bool(dumps)), quiet)
+    if states is not None and states.nodes:
+        hint(_examined(output_dir, states, new=bool(dumps) or live is not None), quiet)
+    if live is not None:
+        live.end()
     header = snapshot.header
-    document = header if nodes is None else _with_nodes(header, nodes)
-    emit(_tables(header, nodes) if output is options.OutputFormat.TABLE else document_text(document, output))
-    if not header.complete or (nodes is not None and not nodes.complete):
+    document = header if states is None else _with_nodes(header, states)
+    emit(_tables(header, states) if output is options.OutputFormat.TABLE else document_text(document, output))
+    if not header.complete or (states is not None and not states.complete):
         hint("incomplete: the findings say what could not be read", quiet)
         raise typer.Exit(ExitStatus.INCOMPLETE)
 

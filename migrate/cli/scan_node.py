@@ -21,6 +21,10 @@ HostRoot = Annotated[
 PrintCommands = Annotated[
     bool, typer.Option("--print-commands", help="Only print a shell script that makes the same dump by hand.")
 ]
+Bundle = Annotated[
+    bool,
+    typer.Option("--bundle", help="Write no files: print the dump as checked lines of text, for the log of a pod."),
+]
 
 
 def scan_node(
@@ -28,6 +32,7 @@ def scan_node(
     name: Name = None,
     host_root: HostRoot = Path("/"),
     print_commands: PrintCommands = False,
+    bundle: Bundle = False,
     output: options.Output = options.OutputFormat.TABLE,
     quiet: options.Quiet = False,
 ) -> None:
@@ -46,12 +51,27 @@ def scan_node(
         emit(script())
         return
     taken = options.rfc3339(options.now())
+    if bundle:
+        _print_bundle(_named(name), host_root, taken)
+        return
     with reading_progress(quiet) as progress:
         place, states = run_node_scan(folder, _named(name), host_root, taken, progress=progress)
     hint(f"wrote {place}; copy it to where the snapshot is: migrate scan --node-dump {place.name}", quiet)
     emit(node_text(states.nodes[0]) if output is options.OutputFormat.TABLE else document_text(states, output))
     if not states.complete:
         hint("incomplete: the findings say what could not be read", quiet)
+        raise typer.Exit(ExitStatus.INCOMPLETE)
+
+
+def _print_bundle(name: str, host_root: Path, taken: str) -> None:
+    from migrate.cli.emit import emit
+    from migrate.collect.bundle import bundle_text
+    from migrate.collect.host import host_at
+    from migrate.collect.node import read_node
+
+    reading = read_node(host_at(host_root), name, taken, way="pod")
+    emit(bundle_text(reading.manifest, reading.bodies))
+    if any(file.status == "failed" for file in reading.manifest.files):
         raise typer.Exit(ExitStatus.INCOMPLETE)
 
 

@@ -22,11 +22,11 @@ import re
 import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import IO
 
 import msgspec
 
 from migrate.errors import ClusterError
+from migrate.model.node_documents import NodeManifest
 from migrate.nodes.files import MANIFEST, printed_as
 
 _BYTES_PER_LINE = 3072
@@ -51,20 +51,18 @@ class _Frame(msgspec.Struct, frozen=True):
     size: int
 
 
-def write_bundle(files: Mapping[str, bytes], stream: IO[bytes]) -> None:
-    """Write the files of a dump, by name, as lines of text. The description goes first."""
+def bundle_text(manifest: NodeManifest, bodies: Mapping[str, bytes]) -> str:
+    """A dump as lines of text."""
+    files = {MANIFEST: msgspec.json.encode(manifest), **bodies}
     packed = gzip.compress(b"".join(_framed(files)), mtime=0)
     pieces = [packed[at : at + _BYTES_PER_LINE] for at in range(0, len(packed), _BYTES_PER_LINE)]
-    digest = hashlib.sha256(packed).hexdigest()
-    stream.write(f"cilium-migrate-bundle 1 {len(pieces)} {len(packed)} {digest}\n".encode())
-    for number, piece in enumerate(pieces):
-        stream.write(b"b %d %s\n" % (number, base64.b64encode(piece)))
-    stream.write(_LAST + b"\n")
-    stream.flush()
+    first = f"cilium-migrate-bundle 1 {len(pieces)} {len(packed)} {hashlib.sha256(packed).hexdigest()}"
+    body = (f"b {number} {base64.b64encode(piece).decode()}" for number, piece in enumerate(pieces))
+    return "\n".join((first, *body, _LAST.decode(), ""))
 
 
 def _framed(files: Mapping[str, bytes]) -> Iterator[bytes]:
-    for name in sorted(files, key=lambda name: (name != MANIFEST, name)):
+    for name in files:
         yield msgspec.json.encode(_Frame(name, len(files[name]))) + b"\n" + files[name]
 
 
@@ -123,11 +121,9 @@ class BundleReader:
         return packed
 
     def _no_beginning(self) -> str:
-        if self._pieces:
-            return (
-                f"the log begins with line {min(self._pieces)} of the dump: the kubelet had rotated it before it was "
-                "read; read this node alone with --node"
-            )
+        if self._pieces or self._ended:
+            where = f"with line {min(self._pieces)} of the dump" if self._pieces else "in the last line of the dump"
+            return f"the log begins {where}: the kubelet had rotated it before it was read; read this node again"
         last = f'; the last line is "{self.said[-1]}"' if self.said else " and nothing else"
         return f"the log holds no dump{last}"
 

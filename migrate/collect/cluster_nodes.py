@@ -28,7 +28,7 @@ class ClusterNode:
 
 class _Meta(msgspec.Struct, frozen=True):
     name: str = ""
-    labels: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
+    labels: dict[str, str] = {}
 
 
 class _Taint(msgspec.Struct, frozen=True):

@@ -1,25 +1,17 @@
-"""Dumps in a working folder: one folder for each node, which appears whole or not at all."""
+"""What pods and NPM gave of a node, as one dump."""
 
 from __future__ import annotations
 
 import hashlib
-import re
-import shutil
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 import msgspec
 
 import migrate
 from migrate.collect.bundle import BundleError
 from migrate.collect.npm_endpoint import NpmReading
-from migrate.errors import InputError
-from migrate.files import write_atomic
 from migrate.model.node_documents import NodeManifest, System
 from migrate.nodes.files import MANIFEST
-
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 def of_pod(node: str, files: Mapping[str, bytes]) -> tuple[NodeManifest, dict[str, bytes]]:
@@ -58,32 +50,3 @@ def with_npm(
     kept = tuple(file for file in manifest.files if file.name not in {entry.name for entry in listed})
     added = {file.name: reading.files[file.name] for file in listed if file.name in reading.files}
     return msgspec.structs.replace(manifest, files=(*kept, *listed)), {**bodies, **added}
-
-
-def write_dump(folder: Path, manifest: NodeManifest, bodies: Mapping[str, bytes]) -> Path:
-    """Write a dump into the folder of dumps, in place of an earlier one of that node. Raises InputError."""
-    if _NAME.fullmatch(manifest.name) is None:
-        raise InputError(f"{manifest.name!r} is no name of a node; its dump has no place")
-    place = folder / manifest.name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=".migrate-", dir=folder.parent))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror}; choose another --output-dir") from error
-    try:
-        for name, body in {**bodies, MANIFEST: msgspec.json.format(msgspec.json.encode(manifest)) + b"\n"}.items():
-            write_atomic(made / name, body)
-        made.chmod(0o755)
-        _replace(place, made)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-    return place
-
-
-def _replace(place: Path, made: Path) -> None:
-    try:
-        if place.is_dir() and not place.is_symlink():
-            shutil.rmtree(place)
-        made.rename(place)
-    except OSError as error:
-        raise InputError(f"{place}: cannot be replaced: {error.strerror}; remove it or choose another place") from error

@@ -25,6 +25,7 @@ from migrate.model.node_documents import NodeFile, NodeManifest
 from migrate.nodes.dump import node_ref
 from migrate.nodes.examine import NOT_READ
 from migrate.nodes.files import NPM_MANAGER
+from migrate.nodes.written import write_dump
 from migrate.scan.connection import ConnectionOptions, RequestError, connect_as
 from migrate.scan.live import DEFAULT_PATIENCE
 from migrate.scan.reader import Patience, Reader
@@ -213,7 +214,7 @@ class _Gathering:
                 self._gathered.reasons[node.name] = f"NPM's endpoint told nothing: {reading.reason}"
 
     def _write(self, manifest: NodeManifest, bodies: dict[str, bytes]) -> None:
-        dumps.write_dump(self._folder, manifest, bodies)
+        write_dump(self._folder, manifest, bodies)
         self._gathered.read.append(manifest.name)
 
     def _why_not(self, node: ClusterNode) -> str:

@@ -21,6 +21,7 @@ CONTAINER = "collector"
 _REFERENCE = re.compile(
     r"(?P<name>[a-z0-9][a-zA-Z0-9._:/-]*?)(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _DOLLARS = re.compile(r"\$(?=[$(])")
 _SCRIPT_INDENT = " " * 12
 _TEMPLATES: dict[System, str] = {"linux": "pod-linux.yaml", "windows": "pod-windows.yaml"}
@@ -61,6 +62,15 @@ def checked_image(image: str, option: str) -> str:
     if found["digest"] is None and found["tag"] in (None, "latest"):
         raise InputError(f"{option} {image}: may be any version; give the tag of one, or best its digest (@sha256:...)")
     return image
+
+
+def checked_namespace(namespace: str) -> str:
+    """A name that can be a namespace's. Raises InputError."""
+    if _NAMESPACE.fullmatch(namespace) is None:
+        raise InputError(
+            f"--collector-namespace {namespace}: no name of a namespace; write small letters, digits and -"
+        )
+    return namespace
 
 
 def pod_yaml(wish: PodWish) -> str:

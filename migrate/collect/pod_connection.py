@@ -45,9 +45,9 @@ class PodConnection(Connection):
         }
         return msgspec.json.decode(self._post(_REVIEWS, msgspec.json.encode(asked)), type=_Review).status.allowed
 
-    def log(self, pod_path: str, container: str) -> Iterator[bytes]:
-        """The lines of a container's log, until it ends. Raises RequestError."""
-        return self.lines(f"{pod_path}/log?container={container}&follow=true")
+    def log(self, pod_path: str, container: str, silence: float) -> Iterator[bytes]:
+        """The lines of a container's log, until it ends. Raises RequestError, also after `silence` seconds of it."""
+        return self.lines(f"{pod_path}/log?container={container}&follow=true", silence)
 
     def proxied(self, path: str) -> bytes:
         """What a program in a pod answers through the API server. Raises RequestError, also where it takes long."""

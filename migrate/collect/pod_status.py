@@ -28,7 +28,7 @@ class Meta(msgspec.Struct, frozen=True, rename="camel"):
     """What is read of a pod's metadata."""
 
     name: str = ""
-    labels: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
+    labels: dict[str, str] = {}
     creation_timestamp: str = ""
     deletion_timestamp: str | None = None
 

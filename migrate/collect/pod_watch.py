@@ -13,8 +13,8 @@ from migrate.collect.pod_connection import PodConnection
 from migrate.collect.pod_status import Pod
 from migrate.scan.connection import RequestError
 
-_WATCH_SECONDS = 60
-"""Shorter than what a connection may be silent for."""
+_WATCH_SECONDS = 10
+"""One watch; the server ends it, so a thread that is to stop does not hold it open for long."""
 _AGAIN_SECONDS = 1.0
 _TURN_SECONDS = 0.2
 """How long a waiting thread sleeps before it looks whether to stop."""

@@ -21,9 +21,12 @@ from migrate.scan.connection import RequestError
 _AGAIN_SECONDS = 1.0
 _TURN_SECONDS = 0.2
 _REMOVE_SECONDS = 60.0
-_GRACE_SECONDS = 15.0
+_GRACE_SECONDS = 10.0
 """After so long a pod that does not go is taken out of the API without its kubelet's consent."""
 _LAST_WORDS = 3
+_TRIES = 3
+"""Readings of the log of a pod that ended."""
+_DELETED = "somebody else deleted the pod before the node was read, or the node is gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,7 @@ class PodRun:
         self._watch.wait(lambda: self._is_decided(wish.name), deadline, self._stop)
         self._check_stop()
         if self._watch.is_gone(wish.name):
-            raise NotReadError("somebody else deleted the pod before the node was read, or the node is gone")
+            raise NotReadError(_DELETED)
         now = self._standing(wish.name)
         if now.started:
             return
@@ -144,33 +147,43 @@ class PodRun:
         return f"it waits for {now.waits_for or 'the node'}; kubectl describe pod tells more while it is there"
 
     def _dump(self, wish: PodWish, deadline: float) -> dict[str, bytes]:
-        """The dump that the pod prints. The log is read from its beginning until it is whole or will never be."""
+        """The dump that the pod prints. The log is read from its beginning until it is whole or will never be.
+
+        An API server that loses the kubelet in the middle ends its answer as if that were all, so what is missing in
+        the log of a pod that ended is believed only after some readings.
+        """
+        tries = 0
         while True:
-            had_ended = self._standing(wish.name).ended
+            tries += self._standing(wish.name).ended
             reader = BundleReader()
             failure = self._follow(wish, reader, deadline)
-            if reader.whole:
+            if reader.whole or (tries >= _TRIES and failure is None and not self._standing(wish.name).failure):
                 return reader.files()
             self._check_stop()
-            if self._watch.is_gone(wish.name):
-                raise NotReadError("somebody else deleted the pod before the node was read, or the node is gone")
-            now = self._standing(wish.name)
-            if now.failure and (had_ended or failure is not None):
-                raise NotReadError(_with_last_words(now.failure, reader))
-            if had_ended and failure is None:
-                return reader.files()
+            self._check_going(wish, reader, tries)
             if time.monotonic() >= deadline:
                 raise NotReadError(self._too_late(wish, failure))
-            self._watch.wait(lambda: self._standing(wish.name).ended, self._soon(deadline), self._stop)
+            self._pause(wish.name, deadline)
 
-    def _soon(self, deadline: float) -> float:
-        return min(deadline, time.monotonic() + _AGAIN_SECONDS)
+    def _check_going(self, wish: PodWish, reader: BundleReader, tries: int) -> None:
+        """Raise NotReadError when the log will never be whole."""
+        if self._watch.is_gone(wish.name):
+            raise NotReadError(_DELETED)
+        failed = self._standing(wish.name).failure
+        if failed and tries >= _TRIES:
+            raise NotReadError(_with_last_words(failed, reader))
+
+    def _pause(self, name: str, deadline: float) -> None:
+        """Wait for the pod's end, or a while."""
+        ended = self._standing(name).ended
+        soon = min(deadline, time.monotonic() + _AGAIN_SECONDS)
+        self._watch.wait(lambda: self._standing(name).ended is not ended, soon, self._stop)
 
     def _follow(self, wish: PodWish, reader: BundleReader, deadline: float) -> RequestError | None:
         """Read the log until it or the patience ends; why it broke off, if it did."""
         path = f"/api/v1/namespaces/{wish.namespace}/pods/{wish.name}"
         try:
-            for line in self._connection.log(path, CONTAINER):
+            for line in self._connection.log(path, CONTAINER, max(1.0, deadline - time.monotonic())):
                 reader.add(line)
                 if reader.whole or self._stop.is_set() or time.monotonic() >= deadline:
                     break

@@ -12,11 +12,12 @@ import msgspec
 from migrate.errors import InputError
 from migrate.files import file_digest, write_atomic
 from migrate.model.documents import SnapshotHeader
+from migrate.model.finding import Finding
 from migrate.model.node_documents import NodeFile, NodeManifest, NodeStates
 from migrate.model.raw import RawObject
 from migrate.nodes.cluster_view import ClusterView
 from migrate.nodes.dump import dump_files, dump_folders, dumps_below, read_dumps, read_manifest
-from migrate.nodes.examine import FILE_NAME, FOLDER, examine
+from migrate.nodes.examine import FILE_NAME, FOLDER, NOT_READ, examine
 from migrate.nodes.files import Printed
 from migrate.nodes.written import check_name, write_dump
 from migrate.scan.snapshot import FILE_NAME as SNAPSHOT
@@ -91,14 +92,27 @@ def _bytes(path: Path) -> bytes:
         raise InputError(f"{path}: cannot be read: {error.strerror}; change its rights") from error
 
 
-def examine_folder(folder: Path, header: SnapshotHeader, objects: Iterable[RawObject]) -> NodeStates | None:
+def examine_folder(
+    folder: Path, header: SnapshotHeader, objects: Iterable[RawObject], not_read: tuple[Finding, ...] = ()
+) -> NodeStates | None:
     """Compare the dumps of a working folder with its snapshot, and write nodes.json; None where there are no dumps.
 
+    `not_read` are about nodes that were to be read now: an older dump of one is used beside its finding.
     Raises InputError when a dump is damaged beyond use, or nodes.json cannot be written.
     """
-    if not kept_dumps(folder):
+    kept = kept_dumps(folder)
+    if not kept and not not_read:
         return None
-    dumps = read_dumps(folder / FOLDER)
+    dumps = read_dumps(folder / FOLDER) if kept else ()
     states = examine(dumps, ClusterView(header, tuple(objects)), file_digest(folder / SNAPSHOT).hex())
+    states = _with_reasons(states, not_read)
     write_atomic(folder / FILE_NAME, msgspec.json.format(msgspec.json.encode(states), indent=2) + b"\n")
     return states
+
+
+def _with_reasons(states: NodeStates, not_read: tuple[Finding, ...]) -> NodeStates:
+    """A finding with its reason stands in place of the one that only says that there is no dump."""
+    told = {finding.subject for finding in not_read}
+    others = [finding for finding in states.findings if finding.id != NOT_READ or finding.subject not in told]
+    findings = tuple(sorted((*others, *not_read), key=Finding.sort_key))
+    return msgspec.structs.replace(states, complete=states.complete and not not_read, findings=findings)

@@ -92,11 +92,14 @@ class Connection:
         """The body of a 200 answer, unpacked. One attempt; raises RequestError for everything else."""
         return self._ask("GET", path, self._headers(accept), None)
 
-    def lines(self, path: str) -> Iterator[bytes]:
-        """The lines of a 200 answer as they come (a watch). Raises RequestError, also where the answer breaks off."""
+    def lines(self, path: str, silence: float = READ_SECONDS) -> Iterator[bytes]:
+        """The lines of a 200 answer as they come (a watch).
+
+        Raises RequestError, also where the answer breaks off or nothing comes for `silence` seconds.
+        """
         import urllib3
 
-        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=silence)
         url, headers = self._configuration.host + path, self._headers("application/json")
         try:
             answer = self._pool.request(
