@@ -13,7 +13,7 @@ import typer
 
 from migrate.cli import options
 from migrate.cli.emit import hint, plain
-from migrate.errors import ClusterError, InputError
+from migrate.errors import ClusterError, ExitStatus, InputError
 
 if TYPE_CHECKING:
     from migrate.collect.live import Gathered, NodeWishes, Prepared
@@ -149,9 +149,10 @@ class LiveNodes:
         return gathered.findings()
 
     def end(self) -> None:
-        """Raise KeyboardInterrupt if it was interrupted."""
+        """End the command with its own status if the reading was interrupted."""
         if self._stop.is_set():
-            raise KeyboardInterrupt
+            hint("interrupted; what was read before is kept, and nothing was left half-written", False)
+            raise typer.Exit(ExitStatus.INTERRUPTED)
 
 
 def agreed(connection: ConnectionOptions, wishes: NodeWishes, *, yes: bool) -> LiveNodes:
@@ -210,8 +211,8 @@ def _pods_described(prepared: Prepared) -> Iterator[str]:
     )
     if systems["linux"]:
         yield (
-            f"- on {systems['linux']} Linux nodes: {settings.images.linux}, in the node's network, as root with only "
-            "NET_ADMIN and NET_RAW, the node's files read-only; no token, no port, and nothing is changed"
+            f"- on {systems['linux']} Linux nodes: {settings.images.linux}, in the node's network, as root with "
+            "NET_ADMIN, NET_RAW and BPF, the node's files read-only; no token, no port, and nothing is changed"
         )
     if systems["windows"]:
         yield (

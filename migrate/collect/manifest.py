@@ -10,6 +10,7 @@ from textwrap import indent
 import msgspec
 import yaml
 
+import migrate
 from migrate.errors import InputError
 from migrate.model.node_documents import System
 from migrate.resources import data
@@ -25,8 +26,7 @@ _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _DOLLARS = re.compile(r"\$(?=[$(])")
 _SCRIPT_INDENT = " " * 12
 _TEMPLATES: dict[System, str] = {"linux": "pod-linux.yaml", "windows": "pod-windows.yaml"}
-WINDOWS_SCRIPTS = ("collect-windows.ps1", "bundle-windows.ps1")
-"""Run one after the other on a Windows node, as one script."""
+_WINDOWS_SCRIPT = "pod-windows.ps1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,7 @@ def pod_yaml(wish: PodWish) -> str:
         "run": wish.run,
         "node": wish.node,
         "image": wish.image,
+        "version": migrate.__version__,
     }
     quoted = {key: msgspec.json.encode(value).decode() for key, value in values.items()}
     script = indent(_windows_script(), _SCRIPT_INDENT).lstrip() if wish.system == "windows" else ""
@@ -95,6 +96,5 @@ def pod_json(wish: PodWish) -> bytes:
 
 def _windows_script() -> str:
     """What runs on a Windows node. The kubelet replaces $(NAME) in values, and takes $$ for a dollar."""
-    folder = data("rules").joinpath("node")
-    scripts = (folder.joinpath(name).read_text(encoding="utf-8") for name in WINDOWS_SCRIPTS)
-    return _DOLLARS.sub("$$$$", "\n".join(scripts)).rstrip()
+    script = data("rules").joinpath("node", _WINDOWS_SCRIPT).read_text(encoding="utf-8")
+    return _DOLLARS.sub("$$", script).rstrip()

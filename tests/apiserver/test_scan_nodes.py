@@ -3,105 +3,34 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
+import os
+import secrets
+import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
 import pytest
-import yaml
 
-from migrate.collect.manifest import COLLECTOR, NAME_LABEL
+from migrate.model.node_state import Backend
+from migrate.nodes.dump import read_dump
+from migrate.sources.node.iptables_save import read_iptables_save
 from tests.api_server import ApiServer
-from tests.apiserver.admin import RBAC_API, Client, Object, wait_until
-from tests.apiserver.kubelet import Kubelet, Script, kubelet, waiting
-from tests.command_line import Ended, migrate
+from tests.apiserver.admin import Client, Object, wait_until
+from tests.apiserver.container import in_namespace
+from tests.apiserver.kubelet import Kubelet, Script, waiting
+from tests.apiserver.node_scans import PODS, SAMPLE, node_of, pods_left, print_line, reasons, scan
+from tests.kernel.lab import run
+from tests.prerequisites import require
 
 pytestmark = pytest.mark.apiserver
 
-NAMESPACE = "cilium-migrate"
-RIGHTS = Path(__file__).parents[2] / "docs" / "rbac-nodes.yaml"
-SAMPLE = Path(__file__).parents[1] / "cases/azure/linux-npm/hash-sha256"
-PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
-COLLECTORS = f"{PODS}?labelSelector={NAME_LABEL}={COLLECTOR}"
-ROLE = f"/apis/{RBAC_API}/namespaces/{NAMESPACE}/roles/cilium-migrate-nodes"
-PRINT_SAMPLE = """
-import sys
-from hashlib import sha256
-from pathlib import Path
-from migrate.collect.bundle import bundle_text
-from migrate.model.node_documents import NodeFile, NodeManifest
-print("a word on stderr", file=sys.stderr, flush=True)
-names = {"iptables-save.txt": "iptables-nft-save.txt", "ipset-save.txt": "ipset-save.txt"}
-files = {to: Path(sys.argv[1], name).read_bytes() for name, to in names.items()}
-files["modules.txt"] = b"".join(sha256(b"%d" % number).digest() for number in range(1000))
-listed = tuple(NodeFile(name=name, command="x") for name in files)
-manifest = NodeManifest(tool_version="1", name="whoever", system="linux", way="node", files=listed)
-print(bundle_text(manifest, files), end="")
-"""
 
-
-def print_sample(pod: Object) -> Sequence[str]:
-    return [sys.executable, "-c", PRINT_SAMPLE, str(SAMPLE)]
-
-
-def print_line(pod: Object) -> str:
-    """The same for a shell."""
-    return shlex.join(print_sample(pod))
-
-
-@pytest.fixture(scope="module")
-def server(own_server: ApiServer) -> ApiServer:
-    """A server where `scanner` has the shipped rights."""
-    admin = Client(own_server.admin)
-    admin.bind_shipped_rights("scanner")
-    subjects = [{"kind": "User", "name": "scanner", "apiGroup": "rbac.authorization.k8s.io"}]
-    for made in yaml.safe_load_all(RIGHTS.read_text(encoding="utf-8")):
-        admin.create(made)
-        if made["kind"] == "Role":
-            reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": made["metadata"]["name"]}
-            binding = {"apiVersion": RBAC_API, "kind": "RoleBinding", "metadata": made["metadata"]}
-            admin.create(binding | {"roleRef": reference, "subjects": subjects})
-    scanner = Client(own_server.scanner)
-    wait_until(lambda: scanner.may("delete", "", "pods", namespace=NAMESPACE))
-    return own_server
-
-
-@pytest.fixture(scope="module")
-def kubelets(server: ApiServer) -> Iterator[Kubelet]:
-    with kubelet(server, print_sample) as running:
-        yield running
-
-
-@pytest.fixture
-def nodes(kubelets: Kubelet) -> Iterator[Kubelet]:
-    """Kubelets of a cluster that has no nodes yet."""
-    yield kubelets
-    kubelets.remove_nodes()
-
-
-def scan(server: ApiServer, folder: Path, *more: str) -> Ended:
-    image = () if "--npm-only" in more or "--image" in more else ("--image", "registry.example/migrate:1.0")
-    return migrate(folder, "scan", "--nodes", *image, "--kubeconfig", server.scanner, "-o", "json", "-q", *more)
-
-
-def reasons(done: Ended) -> list[str]:
-    """What is said of nodes that were not read."""
-    states = json.loads(done.stdout)["nodeStates"]
-    assert states["complete"] is False
-    assert done.status == 4
-    return [finding["detail"] for finding in states["findings"] if finding["id"] == "NODE-NOT-READ"]
-
-
-def pods_left(server: ApiServer) -> list[Object]:
-    return cast("list[Object]", Client(server.admin).must("GET", COLLECTORS)["items"])
-
-
-def test_each_node_is_read_and_no_pod_stays(server: ApiServer, nodes: Kubelet, tmp_path: Path) -> None:
+def test_each_node_is_read_and_no_pod_stays(nodes_server: ApiServer, nodes: Kubelet, tmp_path: Path) -> None:
     for number in range(10):
         nodes.add_node(f"node-{number}")
-    done = scan(server, tmp_path, "--yes", "--node-parallel", "3")
+    done = scan(nodes_server, tmp_path, "--yes", "--node-parallel", "3")
     assert done.status == 0, done.stderr
     states = json.loads(done.stdout)["nodeStates"]
     assert [node["name"] for node in states["nodes"]] == [f"node-{number}" for number in range(10)]
@@ -109,7 +38,7 @@ def test_each_node_is_read_and_no_pod_stays(server: ApiServer, nodes: Kubelet, t
     assert json.loads((tmp_path / "migration/nodes.json").read_text()) == states
     for name, source in (("iptables-nft-save.txt", "iptables-save.txt"), ("ipset-save.txt", "ipset-save.txt")):
         assert (tmp_path / "migration/nodes/node-7" / name).read_bytes() == (SAMPLE / source).read_bytes()
-    assert pods_left(server) == []
+    assert pods_left(nodes_server) == []
     wait_until(lambda: nodes.running() == 0)
     assert "10 pods are created in namespace cilium-migrate, 3 at a time" in done.stderr
 
@@ -163,28 +92,30 @@ def test_each_node_is_read_and_no_pod_stays(server: ApiServer, nodes: Kubelet, t
     ],
 )
 def test_a_node_that_cannot_be_read_says_why_and_the_others_are_read(
-    server: ApiServer, nodes: Kubelet, tmp_path: Path, script: Script, expected: str
+    nodes_server: ApiServer, nodes: Kubelet, tmp_path: Path, script: Script, expected: str
 ) -> None:
     nodes.add_node("good")
     nodes.add_node("bad", script)
-    done = scan(server, tmp_path, "--yes")
+    done = scan(nodes_server, tmp_path, "--yes")
     [reason] = reasons(done)
     assert reason.startswith(f"node bad was not read: {expected}")
     assert [node["name"] for node in json.loads(done.stdout)["nodeStates"]["nodes"]] == ["good"]
-    assert pods_left(server) == []
+    assert pods_left(nodes_server) == []
     wait_until(lambda: nodes.running() == 0)
 
 
-def test_a_log_that_breaks_off_is_read_again(server: ApiServer, nodes: Kubelet, tmp_path: Path) -> None:
+def test_a_log_that_breaks_off_is_read_again(nodes_server: ApiServer, nodes: Kubelet, tmp_path: Path) -> None:
     nodes.add_node("node", Script(cuts=2, cut_at=9000))
-    done = scan(server, tmp_path, "--yes")
+    done = scan(nodes_server, tmp_path, "--yes")
     assert done.status == 0, done.stdout
     assert len(nodes.asked_for_logs) == 3
-    assert pods_left(server) == []
+    assert pods_left(nodes_server) == []
 
 
-def test_a_pod_that_is_deleted_by_somebody_else_is_told(server: ApiServer, nodes: Kubelet, tmp_path: Path) -> None:
-    admin = Client(server.admin)
+def test_a_pod_that_is_deleted_by_somebody_else_is_told(
+    nodes_server: ApiServer, nodes: Kubelet, tmp_path: Path
+) -> None:
+    admin = Client(nodes_server.admin)
 
     def delete(pod: Object) -> list[str]:
         name = cast("dict[str, str]", pod["metadata"])["name"]
@@ -192,31 +123,31 @@ def test_a_pod_that_is_deleted_by_somebody_else_is_told(server: ApiServer, nodes
         return ["sleep", "1000"]
 
     nodes.add_node("node", Script(command=delete))
-    [reason] = reasons(scan(server, tmp_path, "--yes"))
+    [reason] = reasons(scan(nodes_server, tmp_path, "--yes"))
     assert (
         reason == "node node was not read: somebody else deleted the pod before the node was read, or the node is gone"
     )
 
 
 @pytest.mark.parametrize("waits", ["mute", "hangs"])
-def test_a_node_has_its_time_and_no_more(server: ApiServer, nodes: Kubelet, tmp_path: Path, waits: str) -> None:
+def test_a_node_has_its_time_and_no_more(nodes_server: ApiServer, nodes: Kubelet, tmp_path: Path, waits: str) -> None:
     script = Script(mute=True) if waits == "mute" else Script(command=lambda pod: ["sleep", "1000"])
     nodes.add_node("good")
     nodes.add_node("slow", script)
-    [reason] = reasons(scan(server, tmp_path, "--yes", "--node-timeout", "3s"))
+    [reason] = reasons(scan(nodes_server, tmp_path, "--yes", "--node-timeout", "3s"))
     assert "within 3 s" in reason
-    assert pods_left(server) == []
+    assert pods_left(nodes_server) == []
     wait_until(lambda: nodes.running() == 0)
 
 
 def test_nodes_that_no_pod_can_read_are_told_before_and_get_none(
-    server: ApiServer, nodes: Kubelet, tmp_path: Path
+    nodes_server: ApiServer, nodes: Kubelet, tmp_path: Path
 ) -> None:
     nodes.add_node("good")
     nodes.add_node("away", ready="Unknown")
     nodes.add_node("virtual", labels={"type": "virtual-kubelet"})
     nodes.add_node("windows", system="windows")
-    done = scan(server, tmp_path, "--yes")
+    done = scan(nodes_server, tmp_path, "--yes")
     assert reasons(done) == [
         "node away was not read: it is not ready (Kubelet stopped posting node status.)",
         "node virtual was not read: it is a virtual node: no machine of the cluster is behind it, and no pod can look "
@@ -228,15 +159,70 @@ def test_nodes_that_no_pod_can_read_are_told_before_and_get_none(
     assert "- not read: away: it is not ready" in done.stderr
 
 
-def test_only_the_named_nodes_are_read(server: ApiServer, nodes: Kubelet, tmp_path: Path) -> None:
+def test_only_the_named_nodes_are_read(nodes_server: ApiServer, nodes: Kubelet, tmp_path: Path) -> None:
     for name in ("one", "two"):
         nodes.add_node(name)
-    done = scan(server, tmp_path, "--yes", "--node", "two")
+    done = scan(nodes_server, tmp_path, "--yes", "--node", "two")
     assert [node_of(pod) for pod in nodes.seen] == ["two"]
     assert reasons(done) == ["node one was not read"]
-    wrong = scan(server, tmp_path, "--yes", "--node", "tow")
+    wrong = scan(nodes_server, tmp_path, "--yes", "--node", "tow")
     assert (wrong.status, wrong.stderr) == (2, "error: --node tow: the cluster has no such node; did you mean two?\n")
 
 
-def node_of(pod: Object) -> str:
-    return str(cast("Object", pod["spec"])["nodeName"])
+@pytest.fixture
+def node_with_rules() -> Iterator[str]:
+    """A network namespace with the rules and sets of the sample, and a table of the older iptables."""
+    require(os.geteuid() == 0, "root")
+    for program in ("ip", "ipset", "iptables-nft-restore", "iptables-legacy", "setpriv"):
+        require(shutil.which(program) is not None, program)
+    name = f"mig{secrets.token_hex(4)}"
+    run("ip", "netns", "add", name)
+    try:
+        enter = ("ip", "netns", "exec", name)
+        for program, dump in (("ipset", "ipset-save.txt"), ("iptables-nft-restore", "iptables-save.txt")):
+            arguments = ["restore"] if program == "ipset" else []
+            subprocess.run([*enter, program, *arguments], input=(SAMPLE / dump).read_bytes(), check=True)
+        run(*enter, "iptables-legacy", "-A", "FORWARD", "-j", "ACCEPT")
+        yield name
+    finally:
+        run("ip", "netns", "delete", name)
+
+
+@pytest.mark.kernel
+def test_the_rights_of_the_pod_are_enough_to_read_real_rules(
+    nodes_server: ApiServer, nodes: Kubelet, tmp_path: Path, node_with_rules: str
+) -> None:
+    (tmp_path / "work").mkdir()
+    nodes.add_node("node", Script(command=in_namespace(node_with_rules, tmp_path / "work")))
+    done = scan(nodes_server, tmp_path, "--yes")
+    assert done.status == 0, done.stdout
+    dump = read_dump(tmp_path / "migration/nodes/node")
+    assert (dump.manifest.name, dump.manifest.way, dump.problems) == ("node", "pod", ())
+    assert {file.name for file in dump.manifest.files if file.status == "failed"} == set()
+    sample = read_iptables_save((SAMPLE / "iptables-save.txt").read_bytes(), "sample")
+    [read] = [table for ruleset, table in dump.tables("filter") if table.backend is Backend.NFT]
+    [wanted] = [table for table in sample.tables if table.name == "filter"]
+    assert {name for name in read.by_name() if name.startswith("AZURE")} == {
+        name for name in wanted.by_name() if name.startswith("AZURE")
+    }
+    assert [t.backend for _, t in dump.tables("filter") if t.backend is Backend.LEGACY] == [Backend.LEGACY]
+    assert dump.sets is not None
+    assert len(dump.sets.sets) == (SAMPLE / "ipset-save.txt").read_text().count("create ")
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("right", ["NET_ADMIN", "NET_RAW"])
+def test_each_right_of_the_pod_is_needed(
+    nodes_server: ApiServer, nodes: Kubelet, tmp_path: Path, node_with_rules: str, right: str
+) -> None:
+    (tmp_path / "work").mkdir()
+    whole = in_namespace(node_with_rules, tmp_path / "work")
+
+    def less(pod: Object) -> Sequence[str]:
+        cut = json.loads(json.dumps(pod))
+        cut["spec"]["containers"][0]["securityContext"]["capabilities"]["add"].remove(right)
+        return whole(cut)
+
+    nodes.add_node("node", Script(command=less))
+    [reason] = reasons(scan(nodes_server, tmp_path, "--yes"))
+    assert f"lacks CAP_{right}" in reason
