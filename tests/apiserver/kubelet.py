@@ -55,7 +55,7 @@ class _Running:
 
 @dataclass
 class Kubelet:
-    """Stands for the kubelets of all nodes that a test adds."""
+    """Stands for the kubelets of all nodes that a test adds. Pods of kube-system are the tests' own."""
 
     server: ApiServer
     folder: Path
@@ -126,7 +126,8 @@ class Kubelet:
 
     def _listed(self, admin: Client) -> list[Object]:
         status, listed = admin.call("GET", "/api/v1/pods")
-        return cast("list[Object]", listed.get("items") or []) if status == 200 else []
+        pods = cast("list[Object]", listed.get("items") or []) if status == 200 else []
+        return [pod for pod in pods if _part(pod, "metadata")["namespace"] != "kube-system"]
 
     def _end_others(self, listed: set[str]) -> None:
         """Nothing runs for a pod that the API server does not have."""
