@@ -66,7 +66,16 @@ def scan(
 
     inputs = options.scan_inputs(filename, context, kubeconfig, namespace, all_namespaces, as_user, as_group, az_json)
     wishes = scan_nodes.wishes_of(
-        filename, nodes, node, image, windows_image, collector_namespace, node_parallel, node_timeout, npm_only
+        filename,
+        nodes,
+        node,
+        image,
+        windows_image,
+        collector_namespace,
+        node_parallel,
+        node_timeout,
+        npm_only,
+        nodes_manifest,
     )
     if wishes is not None and nodes_manifest:
         emit(scan_nodes.manifests(inputs.connection, wishes))

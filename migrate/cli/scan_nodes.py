@@ -95,6 +95,7 @@ def wishes_of(
     parallel: int,
     timeout: str,
     npm_only: bool,
+    nodes_manifest: bool,
 ) -> NodeWishes | None:
     """Which nodes to read, and how; None for none. Raises InputError when the options contradict each other."""
     from migrate.audit.durations import parse_duration
@@ -103,8 +104,9 @@ def wishes_of(
     from migrate.collect.pods import PodSettings
 
     if not nodes:
-        if names or image or windows_image or npm_only:
-            raise InputError("--node, --image, --windows-image and --npm-only go with --nodes; add it")
+        if names or image or windows_image or npm_only or nodes_manifest:
+            given = "--node, --image, --windows-image, --npm-only and --nodes-manifest"
+            raise InputError(f"{given} go with --nodes; add it")
         return None
     if filename:
         raise InputError("--nodes reads the nodes of a live cluster, -f reads files; give one or the other")

@@ -73,6 +73,7 @@ class BundleReader:
         self.said: deque[str] = deque(maxlen=_KEPT_LINES)
         self._announced: tuple[int, int, str] | None = None
         self._pieces: dict[int, bytes] = {}
+        self._size = 0
         self._ended = False
 
     def add(self, line: bytes) -> None:
@@ -81,6 +82,7 @@ class BundleReader:
         if (first := _FIRST.fullmatch(line)) is not None:
             self._announced = (int(first[1]), int(first[2]), first[3].decode())
             self._pieces.clear()
+            self._size = 0
             self._ended = False
         elif (body := _BODY.fullmatch(line)) is not None:
             self._add_piece(int(body[1]), body[2])
@@ -100,13 +102,15 @@ class BundleReader:
 
     def _add_piece(self, number: int, text: bytes) -> None:
         try:
-            self._pieces[number] = base64.b64decode(text, validate=True)
+            piece = base64.b64decode(text, validate=True)
         except binascii.Error as error:
             raise BundleError(f"line {number} of the dump is damaged ({error}); read the node again") from error
-        if len(self._pieces) * _BYTES_PER_LINE > _MOST_COMPRESSED:
+        self._size += len(piece) - len(self._pieces.get(number, b""))
+        if self._size > _MOST_COMPRESSED:
             raise BundleError(
                 f"the dump is larger than {_MOST_COMPRESSED >> 20} MiB, which no node's is; it is not used"
             )
+        self._pieces[number] = piece
 
     def _packed(self) -> bytes:
         if self._announced is None:
