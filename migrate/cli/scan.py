@@ -95,7 +95,7 @@ def scan(
     header = snapshot.header
     document = header if states is None else _with_nodes(header, states)
     emit(_tables(header, states) if output is options.OutputFormat.TABLE else document_text(document, output))
-    if not header.complete or (states is not None and not states.complete):
+    if not header.complete or (states is not None and not states.complete) or (live is not None and live.left):
         hint("incomplete: the findings say what could not be read", quiet)
         raise typer.Exit(ExitStatus.INCOMPLETE)
 

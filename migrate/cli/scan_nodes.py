@@ -16,6 +16,7 @@ from migrate.cli.emit import hint, plain
 from migrate.errors import ClusterError, ExitStatus, InputError
 
 if TYPE_CHECKING:
+    from migrate.collect.leftovers import Leftover
     from migrate.collect.live import Gathered, NodeWishes, Prepared
     from migrate.model.finding import Finding
     from migrate.scan.connection import ConnectionOptions
@@ -139,6 +140,8 @@ class LiveNodes:
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared
         self._stop = threading.Event()
+        self.left: tuple[str, ...] = ()
+        """Pods that could not be deleted."""
 
     def __call__(self, folder: Path, taken: str, progress: Progress) -> tuple[Finding, ...]:
         """Read into the folder of dumps; what nodes were not read, and why. The first signal ends it in good order."""
@@ -147,6 +150,7 @@ class LiveNodes:
 
         with ended_by_signals(self._stop.set):
             gathered = gather(self._prepared, folder, taken, self._stop, progress)
+        self.left = gathered.left
         _tell_of_left(self._prepared, gathered)
         return gathered.findings()
 
@@ -183,11 +187,11 @@ def _ask() -> None:
 
 def _described(prepared: Prepared) -> Iterator[str]:
     """What will be created where, with which rights, and which nodes will not be read."""
-    yield f"Reading {len(prepared.nodes)} nodes of {prepared.connection.name}:"
+    yield f"Nodes of {prepared.connection.name} to be read: {len(prepared.nodes)}"
     if prepared.pods:
         yield from _pods_described(prepared)
     if prepared.npm:
-        yield f"- NPM's endpoint on {len(prepared.npm)} nodes is asked by pods/proxy in kube-system; nothing is created"
+        yield f"- NPM's endpoint asked by pods/proxy in kube-system: {len(prepared.npm)} of them; nothing is created"
     if prepared.npm_unknown:
         yield f"- NPM's endpoint is not asked: {prepared.npm_unknown}"
     if prepared.impossible:
@@ -195,9 +199,13 @@ def _described(prepared: Prepared) -> Iterator[str]:
     obstacles = [f"{node.name}: {node.cannot}" for node in prepared.nodes if node.cannot and prepared.wishes.pods]
     for obstacle in _shortened(obstacles):
         yield f"- not read: {plain(obstacle).plain}"
-    for pod in prepared.left:
-        fate = "may still be in use and stays" if pod.busy else "is deleted"
-        yield f"- pod {pod.name} of an earlier run (made {pod.made}, node {pod.node}) {fate}"
+    for line in _shortened([_left_described(pod) for pod in prepared.left]):
+        yield f"- {line}"
+
+
+def _left_described(pod: Leftover) -> str:
+    fate = "may still be in use and stays" if pod.busy else "is deleted"
+    return f"pod {pod.name} of an earlier run (made {pod.made}, node {pod.node}) {fate}"
 
 
 def _pods_described(prepared: Prepared) -> Iterator[str]:
@@ -208,17 +216,17 @@ def _pods_described(prepared: Prepared) -> Iterator[str]:
         return
     systems = Counter(pod.system for pod in prepared.pods)
     yield (
-        f"- {len(prepared.pods)} pods are created in namespace {settings.namespace}, {settings.parallel} at a time, "
-        f"one on each node, and deleted when its log was read, after {duration_text(settings.seconds)}, or with Ctrl-C"
+        f"- pods created in namespace {settings.namespace}: {len(prepared.pods)}, {settings.parallel} at a time, "
+        f"one on each node, deleted when its log was read, after {duration_text(settings.seconds)}, or with Ctrl-C"
     )
     if systems["linux"]:
         yield (
-            f"- on {systems['linux']} Linux nodes: {settings.images.linux}, in the node's network, as root with "
+            f"- on Linux ({systems['linux']}): {settings.images.linux}, in the node's network, as root with "
             "NET_ADMIN, NET_RAW and BPF, the node's files read-only; no token, no port, and nothing is changed"
         )
     if systems["windows"]:
         yield (
-            f"- on {systems['windows']} Windows nodes: {settings.images.windows}, a host process as NT AUTHORITY\\"
+            f"- on Windows ({systems['windows']}): {settings.images.windows}, a host process as NT AUTHORITY\\"
             "SYSTEM that may do everything there; its script only reads (--nodes-manifest shows it)"
         )
 

@@ -60,8 +60,12 @@ class Prepared:
     impossible: str
 
     def manifests(self) -> str:
-        """The pods as YAML, one document each."""
-        return "".join(f"---\n{pod_yaml(wish)}" for wish in self.pods)
+        """The pods as YAML, one document each; where no node can be read, what they would be."""
+        settings = self.wishes.pods
+        if self.pods or settings is None:
+            return "".join(f"---\n{pod_yaml(wish)}" for wish in self.pods)
+        wanted = (ClusterNode("NODE", "linux"), ClusterNode("NODE", "windows"))
+        return "".join(f"---\n{pod_yaml(wish)}" for wish in wishes_of(wanted, settings, "RUN"))
 
     @property
     def removable(self) -> tuple[Leftover, ...]:

@@ -61,6 +61,9 @@ def _root(work: Path, spec: dict[str, list[dict[str, dict[str, str]]]], containe
         place = root / str(mount["mountPath"]).lstrip("/")
         place.mkdir()
         _mount(str(paths[mount["name"]]), str(place), None, _BIND | _RECURSIVE)  # type: ignore[index]
+        _mount("sysfs", f"{place}/sys", "sysfs", _READ_ONLY)  # as a node of this network namespace has it
+        for inner in ("bpf", "cgroup"):
+            _mount(f"/sys/fs/{inner}", f"{place}/sys/fs/{inner}", None, _BIND | _RECURSIVE)
         assert mount["readOnly"] is True
         _mount("none", str(place), None, _BIND | _REMOUNT | _READ_ONLY)
     for other in sorted(set(others) - {"/"}):

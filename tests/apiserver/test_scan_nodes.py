@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+import yaml
 
+from migrate.collect.bundle import bundle_text
+from migrate.model.node_documents import NodeFile, NodeManifest
 from migrate.model.node_state import Backend
 from migrate.nodes.dump import read_dump
 from migrate.sources.node.iptables_save import read_iptables_save
@@ -40,7 +43,7 @@ def test_each_node_is_read_and_no_pod_stays(nodes_server: ApiServer, nodes: Kube
         assert (tmp_path / "migration/nodes/node-7" / name).read_bytes() == (SAMPLE / source).read_bytes()
     assert pods_left(nodes_server) == []
     wait_until(lambda: nodes.running() == 0)
-    assert "10 pods are created in namespace cilium-migrate, 3 at a time" in done.stderr
+    assert "pods created in namespace cilium-migrate: 10, 3 at a time" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -178,6 +181,7 @@ def node_with_rules() -> Iterator[str]:
     name = f"mig{secrets.token_hex(4)}"
     run("ip", "netns", "add", name)
     try:
+        run("ip", "-n", name, "link", "add", "eth0", "type", "veth", "peer", "name", "pod0")
         enter = ("ip", "netns", "exec", name)
         for program, dump in (("ipset", "ipset-save.txt"), ("iptables-nft-restore", "iptables-save.txt")):
             arguments = ["restore"] if program == "ipset" else []
@@ -226,3 +230,36 @@ def test_each_right_of_the_pod_is_needed(
     nodes.add_node("node", Script(command=less))
     [reason] = reasons(scan(nodes_server, tmp_path, "--yes"))
     assert f"lacks CAP_{right}" in reason
+
+
+def test_the_manifest_is_what_would_be_created_and_nothing_is(
+    nodes_server: ApiServer, nodes: Kubelet, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        nodes.add_node(name)
+    windows = ("--windows-image", "registry.example/base:1")
+    nodes.add_node("windows", system="windows")
+    done = scan(nodes_server, tmp_path, "--nodes-manifest", *windows)
+    made = list(yaml.safe_load_all(done.stdout))
+    assert [pod["spec"]["nodeName"] for pod in made] == ["one", "two", "windows"]
+    admin = Client(nodes_server.admin)
+    for pod in made:
+        admin.must("POST", f"{PODS}?dryRun=All&fieldValidation=Strict", pod)
+    assert (done.status, nodes.seen, pods_left(nodes_server)) == (0, [], [])
+    assert not (tmp_path / "migration").exists()
+
+
+def test_a_windows_node_is_read_by_a_host_process(nodes_server: ApiServer, nodes: Kubelet, tmp_path: Path) -> None:
+    body = (SAMPLE.parents[1] / "windows-hns/get-hnsendpoint.json").read_bytes()
+    listed = (NodeFile(name="hns-endpoints.json", command="x"),)
+    manifest = NodeManifest(tool_version="1", name="w", system="windows", way="pod", files=listed)
+    log = tmp_path / "log"
+    log.write_text(bundle_text(manifest, {"hns-endpoints.json": body}).replace("\n", "\r\n"), newline="")
+    nodes.add_node("windows", Script(command=lambda pod: ["cat", str(log)]), system="windows")
+    done = scan(nodes_server, tmp_path, "--yes", "--windows-image", "registry.example/base:1")
+    assert [node["system"] for node in json.loads(done.stdout)["nodeStates"]["nodes"]] == ["windows"]
+    dump = read_dump(tmp_path / "migration/nodes/windows")
+    assert dump.problems == ()
+    assert dump.hns[0].endpoints
+    [pod] = nodes.seen
+    assert cast("Object", pod["spec"])["hostNetwork"] is True

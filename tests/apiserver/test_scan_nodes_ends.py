@@ -197,6 +197,7 @@ def test_pods_that_cannot_be_deleted_are_named(
     name = cast("dict[str, str]", left["metadata"])["name"]
     assert "within 4 s" in reasons(done)[0]
     assert f"kubectl delete pods --namespace cilium-migrate {name}" in done.stderr
+    assert done.status == 4
 
 
 def _leave_when(relay: Relay, nodes: Kubelet) -> None:
@@ -224,5 +225,5 @@ def test_who_says_no_gets_no_pod(nodes_server: ApiServer, nodes: Kubelet, tmp_pa
     _, said = process.communicate(timeout=PATIENCE)
     os.close(master)
     assert process.returncode == 130
-    assert b"1 pods are created in namespace cilium-migrate" in said
+    assert b"pods created in namespace cilium-migrate: 1, 8 at a time" in said
     assert nodes.seen == []
