@@ -135,7 +135,6 @@ def test_a_pod_that_is_deleted_by_somebody_else_is_told(
 @pytest.mark.parametrize("waits", ["mute", "hangs"])
 def test_a_node_has_its_time_and_no_more(nodes_server: ApiServer, nodes: Kubelet, tmp_path: Path, waits: str) -> None:
     script = Script(mute=True) if waits == "mute" else Script(command=lambda pod: ["sleep", "1000"])
-    nodes.add_node("good")
     nodes.add_node("slow", script)
     [reason] = reasons(scan(nodes_server, tmp_path, "--yes", "--node-timeout", "3s"))
     assert "within 3 s" in reason

@@ -192,10 +192,10 @@ def test_pods_that_cannot_be_deleted_are_named(
     monkeypatch.setattr("migrate.collect.pods._REMOVE_SECONDS", 2.0)
     nodes.add_node("node", HANGS)
     threading.Thread(target=_leave_when, args=(relay, nodes), daemon=True).start()
-    done = scan(nodes_server, tmp_path, "--yes", "--kubeconfig", str(tmp_path / "kubeconfig"), "--node-timeout", "4s")
+    done = scan(nodes_server, tmp_path, "--yes", "--kubeconfig", str(tmp_path / "kubeconfig"), "--node-timeout", "10s")
     [left] = pods_left(nodes_server)
     name = cast("dict[str, str]", left["metadata"])["name"]
-    assert "within 4 s" in reasons(done)[0]
+    assert "within 10 s" in reasons(done)[0]
     assert f"kubectl delete pods --namespace cilium-migrate {name}" in done.stderr
     assert done.status == 4
 
