@@ -21,6 +21,9 @@ HostRoot = Annotated[
 PrintCommands = Annotated[
     bool, typer.Option("--print-commands", help="Only print a shell script that makes the same dump by hand.")
 ]
+Windows = Annotated[
+    bool, typer.Option("--windows", help="With --print-commands: the PowerShell script for a Windows node.")
+]
 Bundle = Annotated[
     bool,
     typer.Option("--bundle", help="Write no files: print the dump as checked lines of text, for the log of a pod."),
@@ -32,6 +35,7 @@ def scan_node(
     name: Name = None,
     host_root: HostRoot = Path("/"),
     print_commands: PrintCommands = False,
+    windows: Windows = False,
     bundle: Bundle = False,
     output: options.Output = options.OutputFormat.TABLE,
     quiet: options.Quiet = False,
@@ -47,9 +51,12 @@ def scan_node(
 
     if print_commands:
         from migrate.collect.by_hand import script
+        from migrate.nodes.windows.collector import collector_script
 
-        emit(script())
+        emit(collector_script() if windows else script())
         return
+    if windows:
+        raise InputError("--windows: this program does not run there; add --print-commands, and run what it prints")
     taken = options.rfc3339(options.now())
     if bundle:
         _print_bundle(_named(name), host_root, taken)

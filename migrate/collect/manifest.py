@@ -13,6 +13,7 @@ import yaml
 import migrate
 from migrate.errors import InputError
 from migrate.model.node_documents import System
+from migrate.nodes.windows.collector import collector_script
 from migrate.resources import data
 
 NAME_LABEL = "app.kubernetes.io/name"
@@ -85,8 +86,8 @@ def pod_yaml(wish: PodWish) -> str:
         "version": migrate.__version__,
     }
     quoted = {key: msgspec.json.encode(value).decode() for key, value in values.items()}
-    script = indent(_windows_script(), _SCRIPT_INDENT).lstrip() if wish.system == "windows" else ""
-    return Template(template).substitute(quoted, seconds=wish.seconds, script=script)
+    scripts = _windows_scripts() if wish.system == "windows" else {}
+    return Template(template).substitute(quoted, seconds=wish.seconds, **scripts)
 
 
 def pod_json(wish: PodWish) -> bytes:
@@ -94,7 +95,9 @@ def pod_json(wish: PodWish) -> bytes:
     return msgspec.json.encode(yaml.load(pod_yaml(wish), Loader=yaml.CSafeLoader))
 
 
-def _windows_script() -> str:
+def _windows_scripts() -> dict[str, str]:
     """What runs on a Windows node. The kubelet replaces $(NAME) in values, and takes $$ for a dollar."""
-    script = data("rules").joinpath("node", _WINDOWS_SCRIPT).read_text(encoding="utf-8")
-    return _DOLLARS.sub("$$", script).rstrip()
+    packer = data("rules").joinpath("node", _WINDOWS_SCRIPT).read_text(encoding="utf-8")
+    scripts = {"reader": collector_script(), "script": packer}
+    escaped = {name: _DOLLARS.sub("$$", text).rstrip() for name, text in scripts.items()}
+    return {name: indent(text, _SCRIPT_INDENT).lstrip() for name, text in escaped.items()}

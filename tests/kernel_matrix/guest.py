@@ -81,7 +81,7 @@ def _files() -> Iterator[tuple[str, bytes]]:
         yield str(path).lstrip("/"), path.read_bytes()
     for path in modules:
         yield from _module(path)
-    yield "bin/busybox", Path(shutil.which("busybox") or "/bin/busybox").read_bytes()
+    yield "bin/busybox", _busybox().read_bytes()
     for path in objects().glob("*.o"):
         yield f"repository/migrate/_data/bpf/{path.name}", path.read_bytes()
 
@@ -122,6 +122,11 @@ def _interpreter() -> Path:
     return Path(sys.executable).resolve()
 
 
+def _busybox() -> Path:
+    """Linked statically or not: a guest has its libraries, too."""
+    return Path(shutil.which("busybox") or "/bin/busybox")
+
+
 def _tool_files() -> Iterator[Path]:
     yield from (Path(shutil.which(tool) or tool) for tool in TOOLS)
     names = "libxt_tcp.so", "libxt_udp.so", "libxt_standard.so", "libxt_DNAT.so", "libipt_DNAT.so", "libxt_NAT.so"
@@ -135,7 +140,7 @@ def _libraries(modules: tuple[Path, ...]) -> list[Path]:
     compiled = [path for path in (*modules, *_tool_files()) if path.suffix in (".so", "")]
     libbpf = next(Path("/usr/lib").glob("*/libbpf.so.1"))
     pages = subprocess.run(
-        ["ldd", *map(str, [_interpreter(), *compiled, libbpf])], capture_output=True, text=True, check=False
+        ["ldd", *map(str, [_interpreter(), _busybox(), *compiled, libbpf])], capture_output=True, text=True, check=False
     )
     return sorted({libbpf, *(Path(found) for found in re.findall(r"(/\S+\.so\S*) \(0x", pages.stdout))})
 

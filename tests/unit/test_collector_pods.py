@@ -87,13 +87,14 @@ def test_a_linux_pod_has_only_what_is_documented() -> None:
     assert all(mount["readOnly"] for mount in container["volumeMounts"])
 
 
-def test_the_script_for_windows_reaches_the_node_unchanged() -> None:
+def test_the_scripts_for_windows_reach_the_node_unchanged() -> None:
     made = yaml.safe_load(pod_yaml(wish("windows")))
     [container] = made["spec"]["containers"]
     values = {entry["name"]: entry["value"] for entry in container["env"]}
-    script = (ROOT / "rules/node/pod-windows.ps1").read_text(encoding="utf-8").rstrip()
-    assert expanded(values["MIGRATE_COLLECTOR"]) == script
-    assert len(script) < 32_767, "the longest environment variable of Windows"
+    for name, file in (("MIGRATE_COLLECTOR", "pod-windows.ps1"), ("MIGRATE_READER", "collect-windows.ps1")):
+        script = (ROOT / "rules/node" / file).read_text(encoding="utf-8").rstrip()
+        assert expanded(values[name]) == script
+        assert len(script) < 32_767, "the longest environment variable of Windows"
     assert expanded(container["command"][-1]).endswith("([scriptblock]::Create($env:MIGRATE_COLLECTOR))")
 
 

@@ -12,6 +12,7 @@ import pytest
 from migrate.model.node_documents import NodeFile, NodeManifest
 from migrate.nodes.files import MANIFEST, OF_WINDOWS
 from migrate.nodes.windows.collector import collector_script
+from migrate.resources import data
 from tests.prerequisites import require
 
 READ_ONLY = {
@@ -27,11 +28,11 @@ FOLDER = "New-Item"
 class Tree:
     """A syntax tree of PowerShell."""
 
-    def __init__(self) -> None:
+    def __init__(self, script: str) -> None:
         from tree_sitter import Language, Parser
         from tree_sitter_powershell import language
 
-        self.root = Parser(Language(language())).parse(collector_script().encode()).root_node
+        self.root = Parser(Language(language())).parse(script.encode()).root_node
 
     def texts(self, kind: str) -> list[str]:
         """The texts of all nodes of a kind."""
@@ -54,12 +55,26 @@ def tree() -> Tree:
     """The script's tree; without the grammar the test is skipped, or fails with CI=true."""
     there = all(importlib.util.find_spec(name) for name in ("tree_sitter", "tree_sitter_powershell"))
     require(there, "tree-sitter-powershell, of the development dependencies")
-    return Tree()
+    return Tree(collector_script())
 
 
 def test_the_script_fits_the_grammar(tree: Tree) -> None:
     assert tree.broken() == []
     assert not tree.root.has_error
+
+
+def test_what_packs_the_dump_for_a_log_fits_it_too(tree: Tree) -> None:
+    packer = Tree((data("rules") / "node" / "pod-windows.ps1").read_text(encoding="ascii"))
+    assert packer.broken() == []
+    assert not packer.root.has_error
+    assert set(packer.texts("command_name")) == {
+        "New-Object",
+        "Join-Path",
+        "ConvertTo-Json",
+        "Out-Null",
+        "Add-File",
+        "Remove-Item",
+    }
 
 
 def test_it_only_reads(tree: Tree) -> None:

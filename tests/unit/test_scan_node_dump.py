@@ -386,6 +386,9 @@ def test_a_name_that_no_node_has_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_the_script_is_printed_without_any_right(tmp_path: Path) -> None:
+    windows = migrate(tmp_path, "scan", "node", "--print-commands", "--windows")
+    assert "Get-HnsEndpoint" in windows.stdout
+    assert migrate(tmp_path, "scan", "node", "--windows").status == 2
     done = migrate(tmp_path, "scan", "node", "--print-commands")
     assert done.status == 0
     assert done.stdout.startswith("#!/bin/sh\n")
