@@ -92,15 +92,12 @@ class IsLaterFragment:
 
 @dataclass(frozen=True, slots=True)
 class InSet:
-    """The packet's ends, one for each dimension of an IP set, are a member.
-
-    `nomatch_too` is --return-nomatch: then the exceptions (nomatch) are what counts, and other members are not.
-    """
+    """The packet's ends, one per dimension, are in an IP set; with `exceptions_only` (--return-nomatch) as nomatch."""
 
     name: str
     ends: tuple[End, ...]
     negated: bool = False
-    nomatch_too: bool = False
+    exceptions_only: bool = False
     updates: bool = True
 
 

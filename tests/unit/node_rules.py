@@ -127,8 +127,8 @@ def _positive(module: str, condition: Condition) -> str:
             return f"-p {_PROTOCOLS.get(number, number)}"
         case IsLaterFragment():
             return "-f"
-        case InSet(name, ends, _, nomatch_too, updates):
-            more = (" --return-nomatch" if nomatch_too else "") + ("" if updates else " ! --update-counters")
+        case InSet(name, ends, _, exceptions_only, updates):
+            more = (" --return-nomatch" if exceptions_only else "") + ("" if updates else " ! --update-counters")
             return f"--match-set {name} {','.join(end.value for end in ends)}{more}"
         case Comment(words):
             return f"--comment {text(words)}"

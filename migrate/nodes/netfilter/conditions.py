@@ -91,7 +91,7 @@ class Conditions:
         sets = self._sets
 
         def test(passing: Passing) -> Answer:
-            return _turned(sets.holds(asked.name, asked.ends, passing, asked.nomatch_too), asked.negated)
+            return _turned(sets.holds(asked.name, asked.ends, passing, asked.exceptions_only), asked.negated)
 
         return test
 

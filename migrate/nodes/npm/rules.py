@@ -78,7 +78,7 @@ def read_rule(rule: Rule, name_of: Callable[[str], str], verdicts: dict[str, str
             protocol = PROTOCOLS.get(condition.number, f"protocol {condition.number}")
         elif isinstance(condition, PortIn) and _is_destination(condition) and not ports:
             ports = port_text(*condition.ranges[0])
-        elif isinstance(condition, InSet) and not condition.nomatch_too:
+        elif isinstance(condition, InSet) and not condition.exceptions_only:
             ends = ",".join(end.value for end in condition.ends)
             sets.add(SetUse(name_of(condition.name), ends, condition.negated))
         else:

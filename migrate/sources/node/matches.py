@@ -246,7 +246,7 @@ def _set(options: tuple[Option, ...]) -> tuple[Condition, ...]:
         first.values[0],
         _ends(first.values[1]),
         first.negated,
-        nomatch_too=asked.get("return-nomatch") is False,
+        exceptions_only=asked.get("return-nomatch") is False,
         updates=asked.get("update-counters") is not True,
     )
     said = {"return-nomatch", "update-counters"}
