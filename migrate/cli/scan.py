@@ -10,7 +10,7 @@ import typer
 
 from migrate.cli import options, scan_nodes
 from migrate.cli.scan_node import scan_node
-from migrate.errors import ExitStatus
+from migrate.errors import ExitStatus, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +59,7 @@ def scan(
     nodes.json. Exit status 4 when something could not be read.
     """
     if invoked.invoked_subcommand is not None:
+        _refuse_own_options(invoked)
         return
     from migrate.cli.emit import document_text, emit, hint, reading_progress
     from migrate.scan.snapshot import FILE_NAME
@@ -120,6 +121,17 @@ def _with_nodes(header: SnapshotHeader, nodes: NodeStates) -> SnapshotHeader:
     from migrate.model.node_documents import SnapshotWithNodes
 
     return SnapshotWithNodes(**msgspec.structs.asdict(header), node_states=nodes)
+
+
+def _refuse_own_options(invoked: typer.Context) -> None:
+    """Options in front of `node` would be lost. Raises InputError."""
+    given = [
+        parameter.opts[0]
+        for parameter in invoked.command.params
+        if parameter.name and getattr(invoked.get_parameter_source(parameter.name), "name", "") == "COMMANDLINE"
+    ]
+    if given:
+        raise InputError(f"{', '.join(given)}: an option of `migrate scan`; those of `scan node` stand behind node")
 
 
 def _stdin() -> BinaryIO | None:

@@ -19,16 +19,20 @@ def script() -> str:
         "@PATHS@": " ".join(traces()),
         "@CNI@": " ".join(PATTERNS),
         "@NO_JSON@": NO_JSON,
-        "@SECRETS@": _secret_fields(),
+        "@SECRETS@": _secret_name() + _VALUE,
+        "@NESTED@": _secret_name() + r"[{[]|\\/",
     }.items():
         text = text.replace(mark, value)
     return text
 
 
-def _secret_fields() -> str:
-    """A field whose name has one of the words in it, in either case, with its value."""
+def _secret_name() -> str:
+    """The name of a field that has one of the words in it, in either case, up to its value.
+
+    Before a bracket the value has parts, whose end no such expression finds.
+    """
     words = ["".join(map(_either, word)) for word in SECRET_WORDS]
-    return rf'("[^"]*({"|".join(words)})[^"]*" *: *){_VALUE}'
+    return rf'("[^"]*({"|".join(words)})[^"]*" *: *)'
 
 
 def _either(letter: str) -> str:

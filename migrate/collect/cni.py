@@ -28,7 +28,7 @@ SECRET_WORDS = (
 """In the name of a field: its value is not kept."""
 REDACTED = "REDACTED"
 NO_KUBECONFIG = "kubeconfig"
-_USER = re.compile(r"//[^/@\s\"]+@")
+_USER = re.compile(r"//[^@\s\",]+@")
 NO_JSON = "left out: this is no JSON, so its secrets cannot be told from the rest"
 _MOST_BYTES = 1 << 20
 

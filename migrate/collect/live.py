@@ -24,7 +24,7 @@ from migrate.model.finding import Effect, Finding
 from migrate.model.node_documents import NodeFile, NodeManifest
 from migrate.nodes.dump import node_ref
 from migrate.nodes.examine import NOT_READ
-from migrate.nodes.files import NPM_MANAGER
+from migrate.nodes.files import NPM_MANAGER, OF_NPM, printed_as
 from migrate.nodes.written import write_dump
 from migrate.scan.connection import ConnectionOptions, RequestError, connect_as
 from migrate.scan.live import DEFAULT_PATIENCE
@@ -212,10 +212,19 @@ class _Gathering:
     def _read_npm_alone(self) -> None:
         for node in self._prepared.nodes:
             reading = self._npm.get(node.name)
-            if reading is not None and reading.files:
+            if reading is not None and reading.files and self._has_more(node.name):
+                place = self._folder / node.name
+                self._gathered.reasons[node.name] = f"{place} has more than NPM tells, and stays; move it away first"
+            elif reading is not None and reading.files:
                 self._write(*dumps.of_npm(node.name, node.system, self._taken, reading))
             elif reading is not None:
                 self._gathered.reasons[node.name] = f"NPM's endpoint told nothing: {reading.reason}"
+
+    def _has_more(self, name: str) -> bool:
+        """Whether there is a dump of the node with its rules already."""
+        place = self._folder / name
+        found = [path.name for path in place.iterdir()] if place.is_dir() else []
+        return any(printed not in (None, *OF_NPM) for printed in map(printed_as, found))
 
     def _write(self, manifest: NodeManifest, bodies: dict[str, bytes]) -> None:
         write_dump(self._folder, manifest, bodies)

@@ -76,6 +76,7 @@ class PodRun:
         self._watch = PodWatch(connection, settings.namespace, wishes[0].run if wishes else "")
         self._made: set[str] = set()
         self._left: set[str] = set()
+        self._asking: set[str] = set()
 
     @property
     def left(self) -> tuple[str, ...]:
@@ -97,7 +98,11 @@ class PodRun:
         node = ClusterNode(wish.node, wish.system)
         deadline = time.monotonic() + wish.seconds
         try:
-            self._create(wish, deadline)
+            self._asking.add(wish.name)
+            try:
+                self._create(wish, deadline)
+            finally:
+                self._asking.discard(wish.name)
             self._wait_for_start(wish, deadline)
             return NodeReading(node, self._dump(wish, deadline))
         except ClusterError as error:
@@ -106,7 +111,10 @@ class PodRun:
             self._ask_to_go(wish.name, at_once=False)
 
     def _create(self, wish: PodWish, deadline: float) -> None:
-        """Make the pod. A first answer that was lost shows as a conflict with the pod itself."""
+        """Make the pod. A first answer that was lost shows as a conflict with the pod itself.
+
+        A quota that others change at the same time is a conflict too: then there is no pod, and it is asked again.
+        """
         body = pod_json(wish)
         self._made.add(wish.name)
         while True:
@@ -114,9 +122,9 @@ class PodRun:
             try:
                 return self._connection.create(f"/api/v1/namespaces/{wish.namespace}/pods", body)
             except RequestError as error:
-                if error.status == 409:
+                if error.status == 409 and "already exists" in error.reason:
                     return None
-                if not error.temporary or time.monotonic() >= deadline:
+                if not (error.temporary or error.status == 409) or time.monotonic() >= deadline:
                     raise NotReadError(refused(error, "create pods", wish.namespace)) from error
                 self._stop.wait(min(error.retry_after or _AGAIN_SECONDS, max(0.0, deadline - time.monotonic())))
 
@@ -209,18 +217,21 @@ class PodRun:
 
     def _remove_all(self) -> None:
         """Take away every pod that may have been made, and see that it is gone. What stays is kept in `left`."""
-        began = time.monotonic()
-        self._left = set(self._made)
+        began, known = time.monotonic(), set[str]()
         while time.monotonic() - began < _REMOVE_SECONDS:
-            working = self._workers.working
+            working, asking = self._workers.working, set(self._asking)
+            self._left |= self._made - known
+            known |= self._made
             for name in sorted(self._left):
+                if time.monotonic() - began >= _REMOVE_SECONDS:
+                    self._left |= asking
+                    return
                 if self._is_away(name):
                     self._left.discard(name)
                 else:
                     self._ask_to_go(name, at_once=time.monotonic() - began > _GRACE_SECONDS)
-            if working:  # a request for a pod may still be under way
-                self._left |= self._made
-            elif not self._left:
+            self._left |= asking  # a request for a pod may still be under way
+            if not working and not self._left:
                 return
             time.sleep(_TURN_SECONDS)
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from migrate.model.cluster import Cluster
 from migrate.model.documents import SnapshotHeader
 from migrate.model.raw import RawObject
+from migrate.model.refs import ObjectRef
 from migrate.nodes.calico.objects import CalicoObjects
 from migrate.sources import kubernetes
 from migrate.sources.cluster import read_cluster
@@ -21,6 +22,17 @@ class ClusterView:
 
     header: SnapshotHeader
     objects: tuple[RawObject, ...]
+
+    def without(self, late: frozenset[ObjectRef]) -> ClusterView:
+        """The view without some objects; the same one again when asked for the same objects in a row."""
+        if late not in self._parts:
+            self._parts.clear()
+            self._parts[late] = ClusterView(self.header, tuple(raw for raw in self.objects if raw.ref not in late))
+        return self._parts[late]
+
+    @cached_property
+    def _parts(self) -> dict[frozenset[ObjectRef], ClusterView]:
+        return {}
 
     @cached_property
     def by_kind(self) -> Mapping[str, tuple[RawObject, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 MANIFEST = "node.json"
@@ -92,6 +93,12 @@ OF_LINUX = (
 OF_WINDOWS = (HNS_ENDPOINTS, HCN_ENDPOINTS, HCN_NETWORKS, WINDOWS)
 OF_NPM = (NPM_MANAGER, NPM_NODE_METRICS, NPM_CLUSTER_METRICS)
 ALL = (*OF_LINUX, *OF_WINDOWS, *OF_NPM)
+
+
+def holds_rules(windows: bool, names: Iterable[str]) -> bool:
+    """Whether what enforces on a node is among the files of its dump, be it that they say the node has none."""
+    wanted = (HNS_ENDPOINTS, HCN_ENDPOINTS) if windows else RULES
+    return any(printed_as(name) in wanted for name in names)
 
 
 def printed_as(name: str) -> Printed | None:

@@ -53,7 +53,7 @@ def _addresses(dump: NodeDump) -> set[Address]:
     for _, body in dump.bodies(files.ADDRESSES):
         try:
             links = msgspec.json.decode(body, type=list[_Link])
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
         for entry in (entry for link in links for entry in link.addr_info):
             try:

@@ -36,6 +36,10 @@ from migrate.model.refs import Location
 OWN = "own"
 NODE = "the node's"
 _DEEPEST = 64
+_LISTS = 1
+"""A list holds no lists: the kernel takes none into one."""
+_MOST_WORK = 100_000
+"""Ranges of addresses that are looked at; a table that needs more says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,8 @@ def appearances(ruleset: Ruleset, table: Table, world: World) -> tuple[Appears, 
     start = AddressSet(everything.v4) if world.pod.version == 4 else AddressSet(v6=everything.v6)
     walk = _Walk(ruleset, {chain.name: chain.rules for chain in table.chains}, world)
     rest = walk.chain("POSTROUTING", start, 0)
+    if walk.work > _MOST_WORK:
+        return ()
     walk.found.append(Appears(rest | walk.accepted, OWN))
     return tuple(appears for appears in walk.found if appears.destinations)
 
@@ -87,13 +93,15 @@ class _Walk:
     found: list[Appears] = field(default_factory=list)
     accepted: AddressSet = AddressSet()
     marked: bool = False
+    work: int = 0
 
     def chain(self, name: str, destinations: AddressSet, depth: int) -> AddressSet:
         """Walk through a chain; what comes out at its end, or by RETURN."""
         returned = AddressSet()
         left = destinations
         for rule in self.chains.get(name, ()) if depth < _DEEPEST else ():
-            if not left:
+            self.work += 1 + len(left.v4.ranges) + len(left.v6.ranges)
+            if not left or self.work > _MOST_WORK:
                 break
             part = self._part(rule, left)
             if not part.destinations:
@@ -204,7 +212,7 @@ def set_addresses(found: IpSet, sets: Mapping[str, IpSet], depth: int = 0) -> tu
     exact = True
     for member in found.members:
         part = member.parts[0] if len(member.parts) == 1 else None
-        if isinstance(part, SetName) and part.name in sets and depth < _DEEPEST:
+        if isinstance(part, SetName) and part.name in sets and depth < _LISTS:
             inner, whole = set_addresses(sets[part.name], sets, depth + 1)
             entries.append((0, False, inner))
             exact = exact and whole

@@ -80,7 +80,7 @@ def _copied(dump: FoundDump) -> tuple[NodeManifest, dict[str, bytes]]:
 def _with_digest(known: NodeFile | None, name: str, printed: Printed, body: bytes) -> NodeFile:
     """As it was listed. A digest that was taken on the node stays, so that a damaged file is still found."""
     file = known or NodeFile(name=name, command=printed.command)
-    if file.sha256 is not None:
+    if file.sha256 is not None or file.status == "failed":
         return file
     return msgspec.structs.replace(file, status="read", detail="", sha256=hashlib.sha256(body).hexdigest())
 
@@ -102,6 +102,7 @@ def examine_folder(
     """
     kept = kept_dumps(folder)
     if not kept and not not_read:
+        (folder / FILE_NAME).unlink(missing_ok=True)  # what was said of dumps that are gone
         return None
     dumps = read_dumps(folder / FOLDER) if kept else ()
     states = examine(dumps, ClusterView(header, tuple(objects)), file_digest(folder / SNAPSHOT).hex())

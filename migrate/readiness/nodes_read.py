@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from migrate.model.node_documents import NodeStates
+from migrate.model.node_documents import NodeState, NodeStates
 from migrate.nodes.examine import NOT_READ
+from migrate.nodes.files import holds_rules
 from migrate.readiness.documents import Documents
 
 RULES = "iptables, ipsets, nftables and HNS"
@@ -20,8 +21,13 @@ def basis(states: NodeStates | None) -> str:
     """Which nodes were inspected, as a part of a sentence."""
     if states is None:
         return "no rules of a node were inspected"
-    read = len(states.nodes)
-    return f"the rules of {read} of {read + unread(states)} nodes were inspected"
+    inspected = sum(has_rules(node) for node in states.nodes)
+    return f"the rules of {inspected} of {len(states.nodes) + unread(states)} nodes were inspected"
+
+
+def has_rules(state: NodeState) -> bool:
+    """Whether the rules of the node are in its dump."""
+    return holds_rules(state.system == "windows", (file.name for file in state.files))
 
 
 def not_known(documents: Documents) -> Iterator[str]:

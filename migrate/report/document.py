@@ -166,8 +166,8 @@ class UncheckedRule(_Part, frozen=True, kw_only=True):
 class NodeRow(_Part, frozen=True, kw_only=True):
     """A node of the snapshot or of a dump. `pods` counts those that run on it, `audited`: the audit watched it.
 
-    `read` says how and when its rules were read, None: they were not; `whole` is false when that failed in part.
-    `facts` and `findings` are what its rules say.
+    `read` says how and when it was read, None: it was not; `whole` is false when that failed in part, `rules` when its
+    rules were not among it. `facts` and `findings` are what its rules say.
     """
 
     name: str
@@ -180,6 +180,7 @@ class NodeRow(_Part, frozen=True, kw_only=True):
     audited: bool
     read: str | None = None
     whole: bool = False
+    rules: bool = False
     facts: tuple[Fact, ...] = ()
     findings: tuple[Finding, ...] = ()
 

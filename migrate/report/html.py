@@ -117,7 +117,7 @@ def render_html(report: Report, pairs: PairReader, levels: Levels, title: str = 
         gaps=[_titled(gap) for gap in report.unmeasured],
         unchecked=_by_lack(report),
         proved=sum(row.proof != "none" for row in report.policies),
-        nodes_read=sum(node.read is not None for node in report.nodes),
+        nodes_read=sum(node.rules for node in report.nodes),
         nodes_compared=any(document.kind == "NodeStates" and document.complete for document in report.inputs),
         node_items=list(node_items(report.nodes)),
         rule_uses=first_page([use_cells(use) for use in report.rule_uses if use.packets], ("rule", "rules")),

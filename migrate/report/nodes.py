@@ -11,6 +11,7 @@ from migrate.model.node_documents import NodeState, NodeStates, RuleHits
 from migrate.model.raw import Json, RawObject
 from migrate.model.refs import ObjectRef
 from migrate.readiness.documents import Documents
+from migrate.readiness.nodes_read import has_rules
 from migrate.report.document import NodeRow, RuleUse
 
 _POOLS = ("kubernetes.azure.com/agentpool", "agentpool", "node.kubernetes.io/instance-type")
@@ -45,6 +46,7 @@ def _row(name: str, raw: RawObject | None, pods: int, audited: bool, state: Node
         audited=audited,
         read=_how(state),
         whole=state is not None and state.complete,
+        rules=state is not None and has_rules(state),
         facts=state.facts if state else (),
         findings=state.findings if state else (),
     )

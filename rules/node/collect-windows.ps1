@@ -67,6 +67,7 @@ function Write-Part([hashtable] $File) {
     # Writes one file, and says what node.json has to say of it.
     $entry = [ordered]@{ name = $File.Name; command = $File.Command; status = 'read'; detail = ''; sha256 = $null }
     $path = Join-Path -Path $Folder -ChildPath $File.Name
+    Remove-Item -LiteralPath $path -Force -ErrorAction SilentlyContinue
     try {
         $body = Read-Part -Part $File.Name
         if ($body -eq '') {
@@ -77,11 +78,8 @@ function Write-Part([hashtable] $File) {
         [System.IO.File]::WriteAllText($path, $body, $Encoding)
         $entry.sha256 = (Get-FileHash -LiteralPath $path -Algorithm SHA256).Hash.ToLowerInvariant()
     }
-    catch [System.Management.Automation.CommandNotFoundException] {
-        $entry.status = 'absent'
-        $entry.detail = [string] $_.Exception.Message
-    }
     catch {
+        Remove-Item -LiteralPath $path -Force -ErrorAction SilentlyContinue
         $entry.status = 'failed'
         $entry.detail = [string] $_.Exception.Message
     }

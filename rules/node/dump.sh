@@ -204,8 +204,12 @@ configurations() {
 			continue
 		fi
 		! tr -d ' \n\r\t' <"$path" | grep -q '"kind":"Config"' || continue
+		if tr '\n\r\t' '   ' <"$path" | grep -Eq '@NESTED@'; then
+			printf '==> %s <==\n%s\n\n' "$path" "left out: a shell cannot tell its secrets from the rest"
+			continue
+		fi
 		printf '==> %s <==\n' "$path"
-		tr '\n\r\t' '   ' <"$path" | sed -E -e 's~@SECRETS@~\1"REDACTED"~g' -e 's~//[^/@" ]+@~//REDACTED@~g'
+		tr '\n\r\t' '   ' <"$path" | sed -E -e 's~@SECRETS@~\1"REDACTED"~g' -e 's~//[^@", ]+@~//REDACTED@~g'
 		printf '\n\n'
 	done
 	return 0

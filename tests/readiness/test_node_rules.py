@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -156,6 +158,54 @@ def test_a_node_tells_its_kernel_where_the_snapshot_does_not(scene: Scene) -> No
     nodes(scene)
     assert "it has kernel 4.4.0-87-generic" in scene.ask("WRK-KERNEL").details
     assert scene.ask("WRK-KERNEL").lacks == ()
+
+
+def npm_node(scene: Scene, edit: Callable[[str], str]) -> Counter[str]:
+    """What is found on the sample's node after an edit of its rules."""
+    scanned(scene.folder, *POLICIES)
+    dump = scene.folder / "nodes" / "aks-nodepool1-12345678-vmss000000"
+    shutil.copytree(CASES / "azure" / "linux-npm" / "hash-sha256", dump)
+    rules = dump / "iptables-save.txt"
+    rules.write_text(edit(rules.read_text(encoding="utf-8")), encoding="utf-8")
+    (node,) = nodes(scene).nodes
+    return Counter(finding.id for finding in node.findings)
+
+
+def test_a_way_past_the_policies_is_found(scene: Scene) -> None:
+    past = "-A FORWARD -j AZURE-NPM-ACCEPT\n-A FORWARD"
+    assert npm_node(scene, lambda text: text.replace("-A FORWARD", past, 1))["NODE-NPM-JUMP"]
+
+
+def test_a_policy_in_the_chain_of_the_other_direction_is_found(scene: Scene) -> None:
+    def edit(text: str) -> str:
+        (chain,) = set(re.findall(r"^:(AZURE-NPM-EGRESS-3n4k4bhyww) ", text, re.MULTILINE))
+        return text.replace("-A AZURE-NPM-INGRESS ", f"-A AZURE-NPM-INGRESS -j {chain}\n-A AZURE-NPM-INGRESS ", 1)
+
+    assert npm_node(scene, edit)["NODE-NPM-DRIFT-RULE"]
+
+
+def test_chains_that_branch_without_end_are_not_followed_for_ever(cluster: Scene) -> None:
+    chains = "".join(f":A{number} - [0:0]\n" for number in range(41))
+    jumps = "".join(f"-A A{number} -j A{number + 1}\n" * 2 for number in range(40))
+    text = f"*nat\n:POSTROUTING ACCEPT [0:0]\n{chains}-A POSTROUTING -j A0\n{jumps}COMMIT\n"
+    assert nodes(cluster, n1=text).nodes[0].complete
+
+
+@pytest.mark.parametrize("name", ["addresses.json", "npm-debug-manager.json", "links.json", "nft.json", "bpf.json"])
+def test_a_file_as_deep_as_it_can_be_does_not_end_the_scan(cluster: Scene, name: str) -> None:
+    nodes(cluster, n1=WHOLE)
+    (cluster.folder / "nodes" / "n1" / name).write_text('[{"x":' + "[" * 100_000 + "]" * 100_000 + "}]")
+    (node,) = nodes(cluster).nodes
+    assert node.name == "n1"
+
+
+def test_a_dump_without_rules_is_no_node_that_was_inspected(cluster: Scene) -> None:
+    (cluster.folder / "nodes" / "n1").mkdir(parents=True)
+    (cluster.folder / "nodes" / "n1" / "kernel.txt").write_text("Linux 5.15.0 #110 x86_64\n")
+    states = nodes(cluster, n2=WHOLE)
+    assert [node.complete for node in states.nodes] == [False, True]
+    assert "the rules of 1 of 2 nodes" in judge(read_folder(cluster.folder), load_rules(), TODAY).sentence
+    assert [row.rules for row in make_report(cluster.folder, load_rules(), NOW).report.nodes] == [False, True]
 
 
 def test_a_document_that_is_none_is_refused(cluster: Scene) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -151,17 +152,25 @@ _CONFIGURATIONS: dict[str, tuple[str, Json]] = {
         },
     ),
     "20-x.conf.bak": (
-        '{"type":"x","PASSWORD"\n:\n"a, b","Secrets":["a","b"],"credential":{"a":"b"},"apiKey":5,"path":"/token"}',
+        '{"type":"x","PASSWORD"\n:\n"a, b","apiKey":5,"path":"/token","url":"https://u:hunter2/b@h"}',
         {
             "type": "x",
             "PASSWORD": "REDACTED",
-            "Secrets": "REDACTED",
-            "credential": "REDACTED",
             "apiKey": "REDACTED",
             "path": "/token",
+            "url": "https://REDACTED@h",
         },
     ),
 }
+_WITH_PARTS: dict[str, tuple[str, Json]] = {
+    "31-list.conf": ('{"privateKeys":["a]b","hunter2"],"a":1}', {"privateKeys": "REDACTED", "a": 1}),
+    "32-map.conf": (
+        '{"credentials":{"main":{"user":"u"},"backup":"hunter2"},"a":1}',
+        {"credentials": "REDACTED", "a": 1},
+    ),
+    "33-slash.conf": (r'{"url":"https:\/\/u:hunter2@h"}', {"url": "https://REDACTED@h"}),
+}
+"""Secrets whose end no shell finds."""
 _LEFT_OUT = {
     "calico.kubeconfig.conf": '{"type": "x", "a": "geheim"}',
     "30-config.conf": "apiVersion: v1\nclusters:\n- cluster: {server: geheim}\n",
@@ -174,7 +183,7 @@ _LEFT_OUT = {
 @pytest.fixture
 def net_d(root: Path) -> Path:
     """A folder of CNI configuration with secrets, kubeconfigs and other things."""
-    for name, (text, _) in _CONFIGURATIONS.items():
+    for name, (text, _) in (_CONFIGURATIONS | _WITH_PARTS).items():
         _put(root, f"/etc/cni/net.d/{name}", text)
     for name, text in _LEFT_OUT.items():
         _put(root, f"/etc/cni/net.d/{name}", text)
@@ -189,19 +198,19 @@ def _parts(text: str) -> dict[str, str]:
     return dict(zip(pieces[1::2], pieces[2::2], strict=True))
 
 
-def _check_configurations(text: str) -> None:
+def _check_configurations(text: str, there: Mapping[str, tuple[str, Json]]) -> None:
     assert "geheim" not in text
     assert "hunter2" not in text
     parts = _parts(text)
-    assert sorted(parts) == [*sorted(_CONFIGURATIONS), "50-cut.conflist"]
+    assert sorted(parts) == [*sorted(_CONFIGURATIONS | _WITH_PARTS), "50-cut.conflist"]
     assert parts.pop("50-cut.conflist").strip().startswith("left out: this is no JSON")
-    assert {name: json.loads(body) for name, body in parts.items()} == {
-        name: kept for name, (_, kept) in _CONFIGURATIONS.items()
-    }
+    for name in parts.keys() - there.keys():
+        assert parts.pop(name).strip() == "left out: a shell cannot tell its secrets from the rest"
+    assert {name: json.loads(body) for name, body in parts.items()} == {name: kept for name, (_, kept) in there.items()}
 
 
 def test_secrets_of_cni_configuration_are_not_kept(net_d: Path, root: Path) -> None:
-    _check_configurations("".join(configurations(Host(root))))
+    _check_configurations("".join(configurations(Host(root))), _CONFIGURATIONS | _WITH_PARTS)
 
 
 def test_the_printed_script_keeps_no_secrets_either(net_d: Path) -> None:
@@ -209,7 +218,7 @@ def test_the_printed_script_keeps_no_secrets_either(net_d: Path) -> None:
     there = function.replace("/etc/cni/net.d/", f"{net_d}/") + "configurations\n"
     done = subprocess.run(["sh", "-u", "-c", there], capture_output=True, text=True, check=True)
     assert done.stderr == ""
-    _check_configurations(done.stdout.replace(f"{net_d}/", "/etc/cni/net.d/"))
+    _check_configurations(done.stdout.replace(f"{net_d}/", "/etc/cni/net.d/"), _CONFIGURATIONS)
 
 
 def test_the_script_has_no_mark_left() -> None:

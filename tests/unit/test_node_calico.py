@@ -216,6 +216,34 @@ def test_what_the_kubelet_puts_first_is_no_misplaced_hook(running: Scene) -> Non
     assert [finding.id for finding in running.findings()] == ["NODE-CALICO-HOOK"]
 
 
+def test_the_way_from_forward_to_the_chains_of_pods_has_to_be_there(running: Scene) -> None:
+    way = re.compile(r"^.*-A cali-FORWARD .*-j cali-(from|to)-wl-dispatch\n", re.MULTILINE)
+    running.edit(lambda text: way.sub("", text))
+    assert [finding.id for finding in running.findings()] == ["NODE-CALICO-HOOK"] * 2
+
+
+def test_a_pod_that_is_younger_than_the_dump_is_not_missed(tmp_path: Path) -> None:
+    made: dict[str, Json] = {
+        "name": "late",
+        "namespace": "shop",
+        "creationTimestamp": "2026-11-21T12:00:00Z",
+        "labels": {"app": "web"},
+    }
+    late: dict[str, Json] = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": made,
+        "spec": {"nodeName": "n1", "containers": [{"name": "c"}]},
+        "status": {"phase": "Running", "podIP": "10.65.1.77", "podIPs": [{"ip": "10.65.1.77"}]},
+    }
+    scene = Scene(tmp_path, view_of(tmp_path, CALICO_NODE, late))
+    assert scene.findings() != []
+    manifest = '{"toolVersion": "0.1.0", "name": "n1", "system": "linux", "way": "files", "taken": "%s"}'
+    scene.write("node.json", manifest % "2026-11-21T11:00:00Z")
+    (node,) = examine((read_dump(scene.dump),), scene.view, None).nodes
+    assert [one for one in node.findings if one.id.startswith("NODE-CALICO")] == []
+
+
 def test_a_dump_of_a_node_that_nobody_knows_is_not_compared(running: Scene) -> None:
     running.dump = running.dump.rename(running.dump.with_name("n77"))
     assert running.findings() == []

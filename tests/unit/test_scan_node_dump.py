@@ -393,3 +393,10 @@ def test_the_script_is_printed_without_any_right(tmp_path: Path) -> None:
     assert done.status == 0
     assert done.stdout.startswith("#!/bin/sh\n")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [("--output-dir", "x"), ("-o", "json"), ("--nodes",), ("-q",)])
+def test_options_before_node_are_not_lost(tmp_path: Path, options: tuple[str, ...]) -> None:
+    ended = migrate(tmp_path, "scan", *options, "node", "--print-commands")
+    assert ended.status == 2
+    assert "stand behind node" in ended.stderr

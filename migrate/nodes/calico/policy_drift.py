@@ -10,9 +10,10 @@ from migrate.model.finding import Finding
 from migrate.model.flow import Direction
 from migrate.model.node_state import Chain
 from migrate.model.refs import ObjectRef
-from migrate.nodes.calico.names import DISPATCH, GROUP, POD, POLICY, PREFIX, PROFILE, chain_name, is_known
+from migrate.nodes.calico.names import DISPATCH, GROUP, POD, POLICY, PREFIX, PROFILE, chain_name, interface_of, is_known
 from migrate.nodes.calico.node import (
     DIRECTIONS,
+    HOOK,
     POD_DRIFT,
     POLICY_MISSING,
     POLICY_STALE,
@@ -38,6 +39,7 @@ def policy_drift(node: Compared) -> Iterator[Finding]:
     for direction in DIRECTIONS:
         side = _Side(node, direction)
         if whole:
+            yield from side.unreached()
             yield from side.missing_pods()
             yield from side.missing_policies()
         yield from side.not_asked_for()
@@ -89,6 +91,14 @@ class _Side:
     def reached(self, chain: Chain) -> dict[str, None]:
         """The policy chains that a pod's chain leads to."""
         return self.node.chains.behind((chain.name,), (POLICY[self.direction],), (GROUP[self.direction],))
+
+    def unreached(self) -> Iterator[Finding]:
+        """The way from Calico's own FORWARD to the chains of pods; without it no policy is asked."""
+        chain, root = self.node.chains.by_name.get(f"{PREFIX}FORWARD"), DISPATCH[self.direction]
+        known = root in self.node.chains.by_name
+        if chain is not None and known and self.node.pods and root not in self.node.chains.jumps(chain.name):
+            detail = f"{chain.name} has no jump to {root}: no policy is asked ({self.direction.value})"
+            yield self.node.finding(HOOK, detail, None, self.node.chains.at(chain))
 
     def missing_pods(self) -> Iterator[Finding]:
         """Pods without a chain, and pods whose packets are not led to theirs."""
@@ -222,6 +232,12 @@ def _strange_interfaces(node: Compared) -> Iterator[Finding]:
     if not node.everything_read:
         return
     expected = {pod.interface for pod in node.pods}
+    expected |= {
+        interface_of(pod.namespace, pod.name, prefix)
+        for pod in node.objects.cluster.pods
+        if pod.node == node.name and not pod.addresses
+        for prefix in node.prefixes
+    }
     seen: set[str] = set()
     for chain in node.chains.own():
         for direction in DIRECTIONS:

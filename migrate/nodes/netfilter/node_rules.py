@@ -104,7 +104,11 @@ def _node(dump: NodeDump) -> _Node:
 
 
 def _beside(host: Host, family: int) -> Iterator[str]:
-    """Other rules of nftables that see the same packets."""
+    """Rules that were not read, and others of nftables that see the same packets."""
+    wanted = {printed.name for printed in (*_FAMILIES[family], files.IPSET, files.NFT)}
+    for file in host.dump.manifest.files:
+        if file.status == "failed" and file.name in wanted:
+            yield f"{file.name} was not read: {file.detail}"
     if host.nft is None:
         return
     busy = {(rule.family, rule.table) for rule in host.nft.rules}

@@ -55,7 +55,7 @@ def base_findings(dump: NodeDump, npm: NpmTable, *, active: bool) -> Iterator[Fi
         if chain is None:
             yield _differs(dump, f"chain {name} is not there", None, npm)
             continue
-        found = tuple(read_rule(rule, str, {}) for rule in chain.rules if not _is_policy_jump(rule))
+        found = tuple(read_rule(rule, str, {}) for rule in chain.rules if not _belongs(rule, name))
         if name == ACCEPT_CHAIN:
             found = tuple(rule for rule in found if rule != _CLEARED)  # written by earlier releases
         yield from _compared(dump, npm, chain, found, fixed)
@@ -78,6 +78,9 @@ def forward_findings(dump: NodeDump, npm: NpmTable, *, first: bool) -> Iterator[
     if number != expected:
         found = f"rule {number} of {len(forward.rules)}{_position(number, forward)}"
         yield _jump(dump, npm, f"the jump to {BASE} stands as {found} in {FORWARD}; expected {place}", rule)
+    for past in forward.rules:
+        if _target(past).startswith(f"{BASE}-"):
+            yield _jump(dump, npm, f"{FORWARD} leads to {_target(past)} past {BASE}; expected no such jump", past)
     for before in forward.rules[: number - 1]:
         if _takes_everything(before):
             detail = f"a rule of {FORWARD} before the jump to {BASE} ends with {before.target} for every packet"
@@ -138,6 +141,12 @@ def _jump(dump: NodeDump, npm: NpmTable, detail: str, part: Chain | Rule | None)
 
 def _is_policy_jump(rule: Rule) -> bool:
     return read_policy_chain(_target(rule)) is not None
+
+
+def _belongs(rule: Rule, chain: str) -> bool:
+    """Whether a rule leads to the chain of a policy for the direction that a chain is for."""
+    read = read_policy_chain(_target(rule))
+    return read is not None and DIRECTION_CHAIN[read[0]] == chain
 
 
 def _is_own_jump(rule: Rule) -> bool:

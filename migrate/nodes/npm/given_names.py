@@ -21,7 +21,7 @@ def given_names(dump: NodeDump) -> dict[str, str]:
     """NPM's name of each set by the kernel's; empty where the dump has neither file, or neither can be read."""
     try:
         found = msgspec.json.decode(dump.text(NPM_MANAGER) or "{}", type=_Manager).sets
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         found = {}
     if not found:
         metrics = "\n".join(filter(None, (dump.text(NPM_CLUSTER_METRICS), dump.text(NPM_NODE_METRICS))))
