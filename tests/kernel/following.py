@@ -22,6 +22,9 @@ from tests.unit.audit_records import ABOUT, START, told
 STEP_SECONDS = 0.05
 AT_ONCE = Pace(links_per_second=1000, reconcile_seconds=0, rest=0, repair_seconds=0, learn_seconds=0)
 _NEIGHBOUR_DISCOVERY = range(130, 144)
+"""Of ICMPv6, with reports on multicast groups."""
+_GROUPS = 2
+"""IGMP: the same for IPv4."""
 
 
 @dataclass
@@ -137,7 +140,8 @@ def following(
 
 
 def _is_noise(key: FlowKey) -> bool:
-    return key.protocol == 58 and key.port >> 8 in _NEIGHBOUR_DISCOVERY
+    """What kernels tell of neighbours and of multicast groups at any time."""
+    return key.protocol == _GROUPS or (key.protocol == 58 and key.port >> 8 in _NEIGHBOUR_DISCOVERY)
 
 
 def _line(key: FlowKey, value: FlowValue) -> str:
