@@ -154,13 +154,15 @@ class Kubelet:
         log = self.folder / f"{uid}.log"
         for state in script.states:
             _report(admin, pod, state)
-        process = None
-        if script.runs:
-            command = (script.command or self.command)(pod)
-            with log.open("wb") as stream:
-                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)
-            _report(admin, pod, {"phase": "Running", **_container({"running": {}})})
+        if not script.runs:
+            self._pods[uid] = _Running(None, log, script)
+            return
+        command = (script.command or self.command)(pod)
+        with log.open("wb") as stream:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)
+        # First the log, then the news: who reads that the pod runs asks for its log at once.
         self._pods[uid] = _Running(process, log, script)
+        _report(admin, pod, {"phase": "Running", **_container({"running": {}})})
 
     def log_of(self, namespace: str, name: str) -> _Running | None:
         """The newest pod of that name."""
