@@ -50,6 +50,14 @@ def _refuse_special(path: Path) -> None:
         raise InputError(f"{path}: a pipe or device, which a file cannot replace; give the path of a file")
 
 
+def read_bytes(path: Path) -> bytes:
+    """The content of a file. Raises InputError when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; change its rights") from error
+
+
 def write_atomic(path: Path, content: bytes) -> None:
     """Write `content` to `path` whole or not at all. Raises InputError as `atomic_file` does."""
     with atomic_file(path) as stream:

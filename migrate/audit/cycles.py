@@ -5,7 +5,7 @@ Schedules are those of Kubernetes: five fields, names of months and days, "?", "
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain, pairwise, takewhile
@@ -14,7 +14,7 @@ from cronsim import CronSim, CronSimError
 
 from migrate.audit.durations import parse_duration
 from migrate.errors import InputError
-from migrate.model.raw import Json, RawObject
+from migrate.model.raw import RawObject, as_map
 from migrate.model.refs import ObjectRef
 
 _FIRST = datetime(2096, 1, 1)
@@ -56,7 +56,7 @@ def cron_cycles(objects: Iterable[RawObject]) -> Cycles:
     for raw in objects:
         if raw.ref.kind != "CronJob" or raw.ref.group != "batch":
             continue
-        spec = _map(raw.data.get("spec"))
+        spec = as_map(raw.data.get("spec"))
         if spec.get("suspend") is True:
             continue
         schedule = str(spec.get("schedule"))
@@ -105,7 +105,3 @@ def _five(fields: str) -> list[str]:
 def _without_zone(schedule: str) -> str:
     first, _, rest = schedule.strip().partition(" ")
     return rest.strip() if first.startswith(("TZ=", "CRON_TZ=")) else schedule.strip()
-
-
-def _map(value: Json) -> Mapping[str, Json]:
-    return value if isinstance(value, dict) else {}

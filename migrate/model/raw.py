@@ -1,6 +1,6 @@
 """An object as it was read, before anything is understood: the one place where plain JSON is allowed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -25,14 +25,13 @@ class RawObject:
     @property
     def ref(self) -> ObjectRef:
         """The object's identity; missing parts read as empty strings (readers refuse those with a message)."""
-        metadata = self.data.get("metadata")
-        meta = metadata if isinstance(metadata, dict) else {}
+        meta = as_map(self.data.get("metadata"))
         namespace = meta.get("namespace")
         return ObjectRef(
-            api_version=_text(self.data.get("apiVersion")),
-            kind=_text(self.data.get("kind")),
-            namespace=_text(namespace) or None,
-            name=_text(meta.get("name")),
+            api_version=as_text(self.data.get("apiVersion")),
+            kind=as_text(self.data.get("kind")),
+            namespace=as_text(namespace) or None,
+            name=as_text(meta.get("name")),
         )
 
     def at(self, *path: str | int) -> Location | None:
@@ -46,5 +45,29 @@ class RawObject:
         return Location(self.source, None)
 
 
-def _text(value: Json) -> str:
+def as_map(value: Json) -> dict[str, Json]:
+    """A mapping; an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: Json) -> list[Json]:
+    """A list; an empty one for anything else."""
+    return value if isinstance(value, list) else []
+
+
+def as_text(value: Json) -> str:
+    """A string; empty for anything else."""
     return value if isinstance(value, str) else ""
+
+
+def as_number(value: Json) -> int | None:
+    """A whole number; None for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def by_kind(objects: Iterable[RawObject]) -> dict[str, tuple[RawObject, ...]]:
+    """The objects of each kind, in their order."""
+    found: dict[str, list[RawObject]] = {}
+    for raw in objects:
+        found.setdefault(raw.ref.kind, []).append(raw)
+    return {kind: tuple(several) for kind, several in found.items()}

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from migrate.model.cluster import Cluster
 from migrate.model.documents import SnapshotHeader
-from migrate.model.raw import RawObject
+from migrate.model.raw import RawObject, by_kind
 from migrate.model.refs import ObjectRef
 from migrate.nodes.calico.objects import CalicoObjects
 from migrate.sources import kubernetes
@@ -37,10 +37,7 @@ class ClusterView:
     @cached_property
     def by_kind(self) -> Mapping[str, tuple[RawObject, ...]]:
         """The objects by kind."""
-        found: dict[str, list[RawObject]] = {}
-        for raw in self.objects:
-            found.setdefault(raw.ref.kind, []).append(raw)
-        return {kind: tuple(several) for kind, several in found.items()}
+        return by_kind(self.objects)
 
     @cached_property
     def cluster(self) -> Cluster:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -13,7 +14,7 @@ import msgspec
 
 import migrate
 from migrate.errors import InputError
-from migrate.files import file_digest
+from migrate.files import file_digest, read_bytes
 from migrate.model.finding import Effect, Finding
 from migrate.model.hns import HnsState
 from migrate.model.ip_sets import IpSets
@@ -22,6 +23,7 @@ from migrate.model.node_state import Backend, Ruleset, Table
 from migrate.model.refs import Location, ObjectRef
 from migrate.nodes import files
 from migrate.nodes.files import MANIFEST, Printed, printed_as
+from migrate.nodes.wording import printable
 from migrate.scan.node_json import salvage_hns
 from migrate.sources.node.ipset_save import salvage_ipset_save
 from migrate.sources.node.iptables_save import salvage_iptables_save
@@ -87,7 +89,7 @@ class NodeDump:
     def bodies(self, printed: Printed) -> Iterator[tuple[Location, bytes]]:
         """The files of a kind with the place that findings name. Raises InputError when one cannot be read."""
         for path in self.paths.get(printed, ()):
-            yield Location(_shown(self.folder, path), None), _bytes(path)
+            yield Location(_shown(self.folder, path), None), read_bytes(path)
 
     def text(self, printed: Printed) -> str | None:
         """The text of the first file of a kind; None when there is none. What is no UTF-8 is replaced."""
@@ -102,8 +104,8 @@ def node_ref(name: str) -> ObjectRef:
 def read_dumps(folder: Path) -> tuple[NodeDump, ...]:
     """The dumps in a folder: of one node, or one folder for each; by name. Raises InputError when there is none."""
     dumps = [read_dump(path) for path in dump_folders(folder)]
-    twice = {dump.manifest.name for dump in dumps if sum(dump.node == other.node for other in dumps) > 1}
-    if twice:
+    names = Counter(dump.manifest.name for dump in dumps)
+    if twice := [name for name, count in names.items() if count > 1]:
         raise InputError(f"{folder}: two dumps are of node {min(twice)}; take one of them away")
     return tuple(sorted(dumps, key=lambda dump: dump.manifest.name))
 
@@ -174,7 +176,7 @@ def _manifest(folder: Path, paths: dict[Printed, tuple[Path, ...]]) -> NodeManif
         if path.stat().st_size > _MOST_OF_MANIFEST:
             raise InputError(f"{path}: is no description of a dump: it is larger than {_MOST_OF_MANIFEST >> 20} MiB")
         try:
-            return msgspec.json.decode(_bytes(path), type=NodeManifest)
+            return msgspec.json.decode(read_bytes(path), type=NodeManifest)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: is no description of a dump: {error}; take the dump again") from error
     system: System = "windows" if paths.keys() & set(files.OF_WINDOWS) else "linux"
@@ -183,13 +185,6 @@ def _manifest(folder: Path, paths: dict[Printed, tuple[Path, ...]]) -> NodeManif
     )
     name = folder.resolve().name
     return NodeManifest(tool_version=migrate.__version__, name=name, system=system, way="files", files=listed)
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; change its rights") from error
 
 
 def _shown(folder: Path, path: Path) -> str:
@@ -233,7 +228,7 @@ class _Reader:
                 yield replace(ruleset, tables=tables)
 
     def _salvaged(self, path: Path, salvage: Callable[[bytes, str], tuple[_Read, tuple[InputError, ...]]]) -> _Read:
-        read, complaints = salvage(_bytes(path), _shown(self._folder, path))
+        read, complaints = salvage(read_bytes(path), _shown(self._folder, path))
         self._problems += [self._problem(str(complaint)) for complaint in complaints[:_MOST]]
         if len(complaints) > _MOST:
             self._problems.append(self._problem(f"{_shown(self._folder, path)}: {len(complaints) - _MOST} more lines"))
@@ -258,4 +253,5 @@ class _Reader:
             yield self._problem(f"{place}: is not what was read on the node (another SHA-256); take the dump again")
 
     def _problem(self, detail: str) -> Finding:
-        return Finding(id=UNREAD, detail=detail, effect=Effect.UNKNOWN, subject=node_ref(self._manifest.name))
+        found = Finding(id=UNREAD, detail=detail, effect=Effect.UNKNOWN, subject=node_ref(self._manifest.name))
+        return printable(found)

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from migrate.errors import InputError
-from migrate.files import file_digest, write_atomic
+from migrate.files import file_digest, read_bytes, write_atomic
 from migrate.model.documents import SnapshotHeader
 from migrate.model.finding import Finding
 from migrate.model.node_documents import NodeFile, NodeManifest, NodeStates
@@ -66,7 +66,7 @@ def _copied(dump: FoundDump) -> tuple[NodeManifest, dict[str, bytes]]:
     """What is taken over, with its digests. What cannot be read is noted as such."""
     paths, unusable = dump_files(dump.folder)
     commands = {path.name: (printed, path) for printed, several in paths.items() for path in several}
-    bodies = {name: _bytes(path) for name, (_, path) in commands.items()}
+    bodies = {name: read_bytes(path) for name, (_, path) in commands.items()}
     listed = {file.name: file for file in dump.manifest.files}
     for name, (printed, _) in commands.items():
         listed[name] = _with_digest(listed.get(name), name, printed, bodies[name])
@@ -83,13 +83,6 @@ def _with_digest(known: NodeFile | None, name: str, printed: Printed, body: byte
     if file.sha256 is not None or file.status == "failed":
         return file
     return msgspec.structs.replace(file, status="read", detail="", sha256=hashlib.sha256(body).hexdigest())
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; change its rights") from error
 
 
 def examine_folder(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from migrate.model.raw import FieldPath, Json, RawObject
+from migrate.model.raw import FieldPath, Json, RawObject, as_number
 from migrate.readiness.aks import limits
 from migrate.readiness.documents import Documents
 from migrate.scan.inventory.look import dig, items, texts
@@ -156,7 +156,7 @@ def _sizes(raw: RawObject, place: FieldPath) -> tuple[int | None, int | None]:
     """Nodes now, and at most. Pools of single virtual machines say it in a profile of their own."""
     scale = (*place, "virtualMachinesProfile", "scale")
     manual = [
-        number for entry in items(_at(raw, *scale, "manual")) if (number := _whole(dig(entry, "count"))) is not None
+        number for entry in items(_at(raw, *scale, "manual")) if (number := as_number(dig(entry, "count"))) is not None
     ]
     reach = _number(raw, *scale, "autoscale", "maxCount")
     count = _number(raw, *place, "count")
@@ -218,11 +218,7 @@ def _word(raw: RawObject, *path: str | int) -> str:
 
 
 def _number(raw: RawObject, *path: str | int) -> int | None:
-    return _whole(_at(raw, *path))
-
-
-def _whole(value: Json) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return as_number(_at(raw, *path))
 
 
 def _amount(raw: RawObject, *path: str | int) -> str:

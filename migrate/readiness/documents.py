@@ -12,13 +12,13 @@ import msgspec
 
 from migrate.audit.fresh import outdated
 from migrate.errors import InputError
-from migrate.files import file_digest
+from migrate.files import file_digest, read_bytes
 from migrate.model.audit_documents import Audit
 from migrate.model.cluster import Cluster
 from migrate.model.documents import Fact, SnapshotHeader, Translation, Verification
 from migrate.model.node_documents import NodeStates
 from migrate.model.plan_documents import Plan
-from migrate.model.raw import RawObject
+from migrate.model.raw import RawObject, by_kind
 from migrate.model.refs import ObjectRef
 from migrate.nodes import examine
 from migrate.readiness.future import Future, future_of
@@ -100,10 +100,7 @@ class Documents:
     @cached_property
     def by_kind(self) -> dict[str, tuple[RawObject, ...]]:
         """The snapshot's objects by kind."""
-        found: dict[str, list[RawObject]] = {}
-        for raw in self.objects:
-            found.setdefault(raw.ref.kind, []).append(raw)
-        return {kind: tuple(several) for kind, several in found.items()}
+        return by_kind(self.objects)
 
     @cached_property
     def azure(self) -> RawObject | None:
@@ -199,9 +196,7 @@ def read_optional(path: Path, kind: type[_Document]) -> _Document | None:
     if not path.is_file():
         return None
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; change its rights") from error
+        return msgspec.json.decode(read_bytes(path), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         name, maker = _NAMES[kind]
         raise InputError(f"{path}: is no {name} of this version: {error}; run `{maker}` again") from error

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from migrate.model.addresses import Address, AddressSet, Network, parse_address, parse_network
 from migrate.model.cluster import Cluster, NamedPort, Namespace, Node, Pod, Service, ServiceAccount, ServicePort
 from migrate.model.labels import Labels
-from migrate.model.raw import Json, RawObject
+from migrate.model.raw import Json, RawObject, as_list, as_map, as_number, as_text
 from migrate.sources.kubernetes import NAMESPACE_NAME
 
 SERVICE_ACCOUNT_NAME = "kubernetes.io/metadata.name"
@@ -39,7 +39,7 @@ def read_cluster(objects: Iterable[RawObject], *, complete: bool) -> Cluster:
     read_pod = _PodReader(namespaces, accounts).read
     pods = tuple(sorted((read_pod(raw) for raw in by_kind.get("Pod", ()) if _alive(raw)), key=str))
     nodes = tuple(sorted((_node(raw) for raw in by_kind.get("Node", ())), key=lambda node: node.name))
-    pools = [_text(_map(raw.data, "spec").get("cidr")) for raw in by_kind.get("IPPool", ())]
+    pools = [as_text(_map(raw.data, "spec").get("cidr")) for raw in by_kind.get("IPPool", ())]
     pod_networks = AddressSet.of(_networks(pools))
     for node in nodes:
         pod_networks |= node.pod_networks
@@ -78,7 +78,7 @@ def _namespaces(by_kind: Mapping[str, list[RawObject]]) -> dict[str, Namespace]:
 
 
 def _alive(raw: RawObject) -> bool:
-    return _text(_map(raw.data, "status").get("phase")) not in FINISHED
+    return as_text(_map(raw.data, "status").get("phase")) not in FINISHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class _PodReader:
             _map(raw.data, "status"),
         )
         namespace = ref.namespace or "default"
-        account = _text(spec.get("serviceAccountName")) or _text(spec.get("serviceAccount")) or "default"
+        account = as_text(spec.get("serviceAccountName")) or as_text(spec.get("serviceAccount")) or "default"
         labels = self._labels_of(metadata)
         return Pod(
             namespace=namespace,
@@ -111,13 +111,13 @@ class _PodReader:
             service_account_labels=self.accounts.get((namespace, account)) or self._account_labels(account),
             addresses=_pod_addresses(status),
             named_ports=self._named_ports(spec),
-            node=_text(spec.get("nodeName")) or None,
+            node=as_text(spec.get("nodeName")) or None,
             host_network=spec.get("hostNetwork") is True,
             workload=_workload(metadata, labels),
         )
 
     def _labels_of(self, metadata: Mapping[str, Json]) -> Labels:
-        pairs = tuple([(key, _text(value)) for key, value in _map(metadata, "labels").items()])
+        pairs = tuple([(key, as_text(value)) for key, value in _map(metadata, "labels").items()])
         found = self._labels.get(pairs)
         if found is None:
             found = self._labels[pairs] = Labels(pairs)
@@ -128,8 +128,8 @@ class _PodReader:
 
     def _named_ports(self, spec: Mapping[str, Json]) -> tuple[NamedPort, ...]:
         """Ports with names of containers and of init containers that keep running (sidecars)."""
-        sidecars = [c for c in _list(spec.get("initContainers")) if _as_map(c).get("restartPolicy") == "Always"]
-        named = tuple([port for c in (*_list(spec.get("containers")), *sidecars) for port in _ports(_as_map(c))])
+        sidecars = [c for c in as_list(spec.get("initContainers")) if as_map(c).get("restartPolicy") == "Always"]
+        named = tuple([port for c in (*as_list(spec.get("containers")), *sidecars) for port in _ports(as_map(c))])
         found = self._ports.get(named)
         if found is None:
             found = self._ports[named] = tuple(NamedPort(*port) for port in sorted(set(named)))
@@ -137,23 +137,23 @@ class _PodReader:
 
 
 def _ports(container: Mapping[str, Json]) -> Iterator[tuple[str, str, int]]:
-    for entry in _list(container.get("ports")):
-        port = _as_map(entry)
-        name, number = _text(port.get("name")), port.get("containerPort")
+    for entry in as_list(container.get("ports")):
+        port = as_map(entry)
+        name, number = as_text(port.get("name")), port.get("containerPort")
         if name and isinstance(number, int):
-            yield name, _text(port.get("protocol")) or "TCP", number
+            yield name, as_text(port.get("protocol")) or "TCP", number
 
 
 def _pod_addresses(status: Mapping[str, Json]) -> tuple[Address, ...]:
-    several = [_text(_as_map(entry).get("ip")) for entry in _list(status.get("podIPs"))]
-    return _addresses(several or [_text(status.get("podIP"))])
+    several = [as_text(as_map(entry).get("ip")) for entry in as_list(status.get("podIPs"))]
+    return _addresses(several or [as_text(status.get("podIP"))])
 
 
 def _workload(metadata: Mapping[str, Json], labels: Labels) -> str | None:
     """The controller at the top: a ReplicaSet stands for the Deployment whose name it carries."""
-    for entry in _list(metadata.get("ownerReferences")):
-        owner = _as_map(entry)
-        kind, name = _text(owner.get("kind")), _text(owner.get("name"))
+    for entry in as_list(metadata.get("ownerReferences")):
+        owner = as_map(entry)
+        kind, name = as_text(owner.get("kind")), as_text(owner.get("name"))
         if owner.get("controller") is not True or not name:
             continue
         template_hash = labels.get("pod-template-hash")
@@ -165,34 +165,34 @@ def _workload(metadata: Mapping[str, Json], labels: Labels) -> str | None:
 
 def _node(raw: RawObject) -> Node:
     spec, status = _map(raw.data, "spec"), _map(raw.data, "status")
-    blocks = [_text(block) for block in _list(spec.get("podCIDRs"))] or [_text(spec.get("podCIDR"))]
+    blocks = [as_text(block) for block in as_list(spec.get("podCIDRs"))] or [as_text(spec.get("podCIDR"))]
     addresses = [
-        _text(_as_map(entry).get("address"))
-        for entry in _list(status.get("addresses"))
-        if _as_map(entry).get("type") in ("InternalIP", "ExternalIP")
+        as_text(as_map(entry).get("address"))
+        for entry in as_list(status.get("addresses"))
+        if as_map(entry).get("type") in ("InternalIP", "ExternalIP")
     ]
     labels = _labels(raw)
-    info = _as_map(status.get("nodeInfo"))
-    system = _text(info.get("operatingSystem")) or labels.get("kubernetes.io/os") or "linux"
+    info = as_map(status.get("nodeInfo"))
+    system = as_text(info.get("operatingSystem")) or labels.get("kubernetes.io/os") or "linux"
     return Node(raw.ref.name, labels, _addresses(addresses), AddressSet.of(_networks(blocks)), system)
 
 
 def _service(raw: RawObject) -> Service:
     spec = _map(raw.data, "spec")
-    selector = {key: _text(value) for key, value in _map(spec, "selector").items()}
-    ingress = _list(_map(_map(raw.data, "status"), "loadBalancer").get("ingress"))
-    texts = [_text(value) for value in (spec.get("clusterIP"), *_list(spec.get("clusterIPs")))]
-    texts += [_text(value) for value in _list(spec.get("externalIPs"))]
-    texts += [_text(_as_map(entry).get("ip")) for entry in ingress]
+    selector = {key: as_text(value) for key, value in _map(spec, "selector").items()}
+    ingress = as_list(_map(_map(raw.data, "status"), "loadBalancer").get("ingress"))
+    texts = [as_text(value) for value in (spec.get("clusterIP"), *as_list(spec.get("clusterIPs")))]
+    texts += [as_text(value) for value in as_list(spec.get("externalIPs"))]
+    texts += [as_text(as_map(entry).get("ip")) for entry in ingress]
     return Service(
         namespace=raw.ref.namespace or "default",
         name=raw.ref.name,
-        type=_text(spec.get("type")) or "ClusterIP",
+        type=as_text(spec.get("type")) or "ClusterIP",
         selector=Labels.of(selector) if selector else None,
         labels=_labels(raw),
         addresses=tuple(dict.fromkeys(_addresses(texts))),
-        ports=tuple(_service_port(_as_map(entry)) for entry in _list(spec.get("ports"))),
-        external_traffic_policy=_text(spec.get("externalTrafficPolicy")) or "Cluster",
+        ports=tuple(_service_port(as_map(entry)) for entry in as_list(spec.get("ports"))),
+        external_traffic_policy=as_text(spec.get("externalTrafficPolicy")) or "Cluster",
         headless=spec.get("clusterIP") == "None",
     )
 
@@ -200,11 +200,11 @@ def _service(raw: RawObject) -> Service:
 def _service_port(entry: Mapping[str, Json]) -> ServicePort:
     target = entry.get("targetPort")
     return ServicePort(
-        protocol=_text(entry.get("protocol")) or "TCP",
-        port=_integer(entry.get("port")) or 0,
+        protocol=as_text(entry.get("protocol")) or "TCP",
+        port=as_number(entry.get("port")) or 0,
         target=target if isinstance(target, int | str) else None,
-        node_port=_integer(entry.get("nodePort")),
-        name=_text(entry.get("name")),
+        node_port=as_number(entry.get("nodePort")),
+        name=as_text(entry.get("name")),
     )
 
 
@@ -214,13 +214,13 @@ def _api_server(slices: Iterable[RawObject]) -> tuple[Address, ...]:
     for raw in slices:
         if raw.ref.namespace != "default" or _labels(raw).get(SERVICE_NAME) != "kubernetes":
             continue
-        for entry in _list(raw.data.get("endpoints")):
-            found += [_text(address) for address in _list(_as_map(entry).get("addresses"))]
+        for entry in as_list(raw.data.get("endpoints")):
+            found += [as_text(address) for address in as_list(as_map(entry).get("addresses"))]
     return tuple(sorted(_addresses(found), key=lambda address: (address.version, int(address))))
 
 
 def _labels(raw: RawObject, name_key: str | None = None) -> Labels:
-    labels = {key: _text(value) for key, value in _map(_map(raw.data, "metadata"), "labels").items()}
+    labels = {key: as_text(value) for key, value in _map(_map(raw.data, "metadata"), "labels").items()}
     if name_key is not None:
         labels[name_key] = raw.ref.name
     return Labels.of(labels)
@@ -247,20 +247,4 @@ def _networks(texts: Iterable[str]) -> list[Network]:
 
 
 def _map(owner: Mapping[str, Json], key: str) -> Mapping[str, Json]:
-    return _as_map(owner.get(key))
-
-
-def _as_map(value: Json) -> Mapping[str, Json]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Json) -> list[Json]:
-    return value if isinstance(value, list) else []
-
-
-def _text(value: Json) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _integer(value: Json) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return as_map(owner.get(key))

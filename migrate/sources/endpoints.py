@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from migrate.model.addresses import Address, parse_address
-from migrate.model.raw import Json, RawObject
+from migrate.model.raw import Json, RawObject, as_list, as_map
 from migrate.sources.cluster import FINISHED, SERVICE_NAME
 
 BACKEND_KINDS = ("Service", "EndpointSlice")
@@ -32,18 +32,18 @@ def read_backends(objects: Iterable[RawObject]) -> tuple[Backend, ...]:
 def finished_pods(objects: Iterable[RawObject]) -> frozenset[str]:
     """The pods that ended, as namespace/name: they have no traffic, and their addresses may be another pod's by now."""
     pods = (raw for raw in objects if raw.ref.kind == "Pod" and not raw.ref.group)
-    ended = (raw.ref for raw in pods if _map(raw.data.get("status")).get("phase") in FINISHED)
+    ended = (raw.ref for raw in pods if as_map(raw.data.get("status")).get("phase") in FINISHED)
     return frozenset(f"{ref.namespace or 'default'}/{ref.name}" for ref in ended)
 
 
 def _of_slice(raw: RawObject) -> Iterator[Backend]:
-    service = _map(_map(raw.data.get("metadata")).get("labels")).get(SERVICE_NAME)
+    service = as_map(as_map(raw.data.get("metadata")).get("labels")).get(SERVICE_NAME)
     if not isinstance(service, str) or raw.data.get("addressType") == "FQDN":
         return
-    ports = tuple(_port(_map(entry)) for entry in _list(raw.data.get("ports")))
-    for entry in _list(raw.data.get("endpoints")):
-        ready = _map(_map(entry).get("conditions")).get("ready") is not False
-        for text in _list(_map(entry).get("addresses")):
+    ports = tuple(_port(as_map(entry)) for entry in as_list(raw.data.get("ports")))
+    for entry in as_list(raw.data.get("endpoints")):
+        ready = as_map(as_map(entry).get("conditions")).get("ready") is not False
+        for text in as_list(as_map(entry).get("addresses")):
             address = _address(text)
             if address is not None:
                 yield Backend(raw.ref.namespace or "default", service, address, ready, ports)
@@ -63,11 +63,3 @@ def _address(text: Json) -> Address | None:
         return parse_address(text) if isinstance(text, str) else None
     except ValueError:
         return None
-
-
-def _map(value: Json) -> Mapping[str, Json]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Json) -> list[Json]:
-    return value if isinstance(value, list) else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from migrate.model.raw import Json, RawObject
+from migrate.model.raw import Json, RawObject, as_map
 
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _ACTIONS = ("httpGet", "tcpSocket", "grpc")
@@ -17,19 +17,15 @@ def probe_ports(objects: Iterable[RawObject]) -> dict[str, frozenset[int]]:
 
 
 def _of_pod(raw: RawObject) -> Iterator[int]:
-    spec = _map(raw.data.get("spec"))
+    spec = as_map(raw.data.get("spec"))
     for container in (*_maps(spec.get("containers")), *_maps(spec.get("initContainers"))):
         names = {entry.get("name"): entry.get("containerPort") for entry in _maps(container.get("ports"))}
         for probe in _PROBES:
             for action in _ACTIONS:
-                port = _map(_map(container.get(probe)).get(action)).get("port")
+                port = as_map(as_map(container.get(probe)).get(action)).get("port")
                 number = names.get(port) if isinstance(port, str) and not port.isdecimal() else port
                 if isinstance(number, int | str) and str(number).isdecimal():
                     yield int(number)
-
-
-def _map(value: Json) -> Mapping[str, Json]:
-    return value if isinstance(value, dict) else {}
 
 
 def _maps(value: Json) -> Iterator[Mapping[str, Json]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from migrate.model.documents import EmittedObject
-from migrate.model.raw import Json
+from migrate.model.raw import Json, as_list
 from migrate.sources.hints import HttpHint, HttpRequest
 from migrate.translate.render import NAMESPACE_KEY, JsonMap
 
@@ -42,7 +42,7 @@ def with_http(spec: JsonMap, hint: HttpHint, item: EmittedObject, refused: str =
         if _opens(rule, hint.port) and reason:
             used.append(HttpUse(place, reason))
         elif _opens(rule, hint.port):
-            rule["toPorts"] = [part for entry in _list(rule.get("toPorts")) for part in _split(entry, hint)]
+            rule["toPorts"] = [part for entry in as_list(rule.get("toPorts")) for part in _split(entry, hint)]
             used.append(HttpUse(place))
     return used
 
@@ -58,9 +58,9 @@ def _terms(selector: JsonMap) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     labels, expressions = selector.get("matchLabels"), selector.get("matchExpressions")
     for key, value in labels.items() if isinstance(labels, dict) else ():
         yield key.removeprefix(_PREFIX), "In", (str(value),)
-    for one in _list(expressions):
+    for one in as_list(expressions):
         if isinstance(one, dict):
-            values = tuple(map(str, _list(one.get("values"))))
+            values = tuple(map(str, as_list(one.get("values"))))
             yield str(one.get("key")).removeprefix(_PREFIX), str(one.get("operator")), values
 
 
@@ -96,16 +96,16 @@ def _not_alone(rule: JsonMap, port: str) -> str:
     """Why the rule has no place for http rules; empty when the port stands there by itself."""
     if "toPorts" not in rule:
         return f"the rule opens every port; give it port {port} by itself"
-    for item in _list(rule.get("toPorts")):
-        if isinstance(item, dict) and item.get("rules") and any(_is(e, port) for e in _list(item.get("ports"))):
+    for item in as_list(rule.get("toPorts")):
+        if isinstance(item, dict) and item.get("rules") and any(_is(e, port) for e in as_list(item.get("ports"))):
             return "another hint already says what is served there; join the two"
     wide = [entry for entry in _entries(rule) if _covers(entry, port) and not _is(entry, port)]
     return f"the rule opens port {port} in a range or for more protocols; give it the port by itself" if wide else ""
 
 
 def _entries(rule: JsonMap) -> list[JsonMap]:
-    items = [item for item in _list(rule.get("toPorts")) if isinstance(item, dict)]
-    return [entry for item in items for entry in _list(item.get("ports")) if isinstance(entry, dict)]
+    items = [item for item in as_list(rule.get("toPorts")) if isinstance(item, dict)]
+    return [entry for item in items for entry in as_list(item.get("ports")) if isinstance(entry, dict)]
 
 
 def _covers(entry: JsonMap, port: str) -> bool:
@@ -126,7 +126,7 @@ def _split(item: Json, hint: HttpHint) -> list[Json]:
     """One toPorts item as one for the other ports, when there are some, and one for the hint's with its requests."""
     if not isinstance(item, dict):
         return [item]
-    ports = _list(item.get("ports"))
+    ports = as_list(item.get("ports"))
     others: list[Json] = [entry for entry in ports if not _is(entry, hint.port)]
     if len(others) == len(ports):
         return [item]
@@ -142,7 +142,3 @@ def _request(request: HttpRequest) -> Json:
     if request.path is not None:
         found["path"] = request.path
     return found
-
-
-def _list(value: Json) -> list[Json]:
-    return value if isinstance(value, list) else []

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from migrate.model.addresses import AddressSet, Network, parse_network
 from migrate.model.cluster import Cluster
 from migrate.model.documents import EmittedObject
-from migrate.model.raw import FieldPath, Json
+from migrate.model.raw import FieldPath, Json, as_list
 from migrate.sources.hints import DnsServer, NamesHint
 from migrate.translate.objects import CIDR_GROUP
 from migrate.translate.profiles import Profile
@@ -20,7 +20,7 @@ def with_names(spec: JsonMap, hints: Sequence[NamesHint], server: DnsServer) -> 
     """Put names into one policy document; returns which hints were used, each with its rule, such as egress[0]."""
     used: list[tuple[int, str]] = []
     rules: list[Json] = []
-    for index, rule in enumerate(_list(spec.get("egress"))):
+    for index, rule in enumerate(as_list(spec.get("egress"))):
         taken = _taken(rule, hints)
         used += [(number, f"egress[{index}]") for number in taken]
         rules += _split(rule, [hints[number] for number in taken]) if taken and isinstance(rule, dict) else [rule]
@@ -111,7 +111,7 @@ def _all_blocks(written: Sequence[tuple[EmittedObject, JsonMap]]) -> Iterator[tu
     for item, data in written:
         for spec in specs_of(data):
             for section in ("egress", "egressDeny", "ingress", "ingressDeny"):
-                networks = [network for rule in _list(spec.get(section)) for _, network in _blocks(rule)]
+                networks = [network for rule in as_list(spec.get(section)) for _, network in _blocks(rule)]
                 yield from ((item, section, network) for network in networks if network is not None)
 
 
@@ -126,7 +126,7 @@ def _left_alone(hint: NamesHint, item: EmittedObject, section: str) -> str:
 
 def _holds(group: Mapping[str, Json], hint: NamesHint) -> bool:
     spec = group.get("spec")
-    texts = _list(spec.get("externalCIDRs")) if group.get("kind") == CIDR_GROUP and isinstance(spec, dict) else []
+    texts = as_list(spec.get("externalCIDRs")) if group.get("kind") == CIDR_GROUP and isinstance(spec, dict) else []
     return any(_is(text, hint.network) for text in texts if isinstance(text, str))
 
 
@@ -138,7 +138,7 @@ def _blocks(rule: Json) -> list[tuple[Json, Network | None]]:
     """The CIDRs of a rule; None stands for a reference to a group."""
     found: list[tuple[Json, Network | None]] = []
     for side in ("toCIDRSet", "fromCIDRSet"):
-        for block in _list(rule.get(side)) if isinstance(rule, dict) else ():
+        for block in as_list(rule.get(side)) if isinstance(rule, dict) else ():
             text = block.get("cidr") if isinstance(block, dict) else None
             found.append((block, parse_network(text) if isinstance(text, str) else None))
     return found
@@ -165,8 +165,4 @@ def _is(text: str, network: Network) -> bool:
 
 def specs_of(data: Mapping[str, Json]) -> list[JsonMap]:
     """The policy documents of one object."""
-    return [spec for spec in [data.get("spec"), *_list(data.get("specs"))] if isinstance(spec, dict)]
-
-
-def _list(value: Json) -> list[Json]:
-    return value if isinstance(value, list) else []
+    return [spec for spec in [data.get("spec"), *as_list(data.get("specs"))] if isinstance(spec, dict)]

@@ -16,6 +16,7 @@ from migrate.nodes.host import Host
 from migrate.nodes.kube_proxy.programmed import Mode, Programmed, masquerade_marks, programmed
 from migrate.nodes.kube_proxy.services import ServedPort, served_ports
 from migrate.nodes.kube_proxy.source_ranges import range_findings
+from migrate.nodes.moments import is_after
 from migrate.nodes.runs import all_read
 from migrate.nodes.software import known
 from migrate.nodes.wording import first_few
@@ -168,7 +169,7 @@ def _about(host: Host, identity: str, said: str, at: Location, effect: Effect) -
 
 def _younger(host: Host, port: ServedPort) -> bool:
     """Whether the Service was made after the dump was taken."""
-    return bool(port.created and host.dump.manifest.taken) and port.created > (host.dump.manifest.taken or "")
+    return is_after(port.created, host.dump.manifest.taken)
 
 
 def _unchecked(host: Host) -> Iterator[Finding | RuleHits]:

@@ -8,7 +8,7 @@ import msgspec
 
 from migrate.model.addresses import AddressSet, Network, parse_address, parse_network
 from migrate.model.intervals import IntervalSet
-from migrate.model.raw import Json
+from migrate.model.raw import Json, as_map
 from migrate.sources.node.nft_names import NftRule
 
 
@@ -20,29 +20,29 @@ def let_in(rule: NftRule, family: int) -> AddressSet:
     if not any("drop" in part for part in parts):
         return allowed
     for part in parts:
-        match = _map(part.get("match"))
-        if match.get("op") == "!=" and _map(_map(match.get("left")).get("payload")).get("field") == "saddr":
+        match = as_map(part.get("match"))
+        if match.get("op") == "!=" and as_map(as_map(match.get("left")).get("payload")).get("field") == "saddr":
             return _sources(match.get("right"))
     return AddressSet()
 
 
 def _decoded(part: msgspec.Raw) -> dict[str, Json]:
     try:
-        return _map(msgspec.json.decode(part))
+        return as_map(msgspec.json.decode(part))
     except (msgspec.DecodeError, RecursionError):
         return {}
 
 
 def _sources(value: Json) -> AddressSet:
     found = AddressSet()
-    several = _map(value).get("set", value)
+    several = as_map(value).get("set", value)
     for entry in several if isinstance(several, list) else [several]:
-        found |= _range(entry) if "range" in _map(entry) else AddressSet.of(_networks(entry))
+        found |= _range(entry) if "range" in as_map(entry) else AddressSet.of(_networks(entry))
     return found
 
 
 def _networks(entry: Json) -> Iterator[Network]:
-    prefix = _map(_map(entry).get("prefix"))
+    prefix = as_map(as_map(entry).get("prefix"))
     text = f"{prefix.get('addr')}/{prefix.get('len')}" if prefix else str(entry)
     try:
         yield parse_network(text)
@@ -52,14 +52,10 @@ def _networks(entry: Json) -> Iterator[Network]:
 
 def _range(entry: Json) -> AddressSet:
     """nft joins neighbouring prefixes to a range."""
-    ends = _map(entry).get("range")
+    ends = as_map(entry).get("range")
     try:
         low, high = (parse_address(str(end)) for end in (ends if isinstance(ends, list) else ()))
     except ValueError:
         return AddressSet()
     several = IntervalSet.of([(int(low), int(high))])
     return AddressSet(several) if low.version == 4 else AddressSet(v6=several)
-
-
-def _map(value: Json) -> dict[str, Json]:
-    return value if isinstance(value, dict) else {}

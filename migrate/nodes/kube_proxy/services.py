@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from migrate.model.addresses import Address, Network, parse_address, parse_network
-from migrate.model.raw import Json, RawObject
+from migrate.model.raw import Json, RawObject, as_list, as_map
 from migrate.model.refs import ObjectRef
 
 _OTHER_PROXY = "service.kubernetes.io/service-proxy-name"
@@ -77,12 +77,12 @@ class ServedPort:
 def served_ports(raws: tuple[RawObject, ...]) -> Iterator[ServedPort]:
     """The ports of Services, without headless ones and those that another proxy serves."""
     for raw in raws:
-        spec, labels = _map(raw.data.get("spec")), _map(_map(raw.data.get("metadata")).get("labels"))
-        cluster = tuple(_addresses([spec.get("clusterIP"), *_list(spec.get("clusterIPs"))]))
+        spec, labels = as_map(raw.data.get("spec")), as_map(as_map(raw.data.get("metadata")).get("labels"))
+        cluster = tuple(_addresses([spec.get("clusterIP"), *as_list(spec.get("clusterIPs"))]))
         if spec.get("type") == "ExternalName" or not cluster or {_OTHER_PROXY, _HEADLESS} & labels.keys():
             continue
-        for entry in _list(spec.get("ports")):
-            yield _served(raw, spec, _map(entry), cluster)
+        for entry in as_list(spec.get("ports")):
+            yield _served(raw, spec, as_map(entry), cluster)
 
 
 def _served(
@@ -98,16 +98,16 @@ def _served(
         cluster=cluster,
         balancers=tuple(_addresses(_balancers(raw))),
         ranges=_ranges(spec),
-        external=tuple(_addresses(_list(spec.get("externalIPs")))),
+        external=tuple(_addresses(as_list(spec.get("externalIPs")))),
         node_port=node_port if isinstance(node_port, int) else None,
-        created=_text(_map(raw.data.get("metadata")).get("creationTimestamp")),
+        created=_text(as_map(raw.data.get("metadata")).get("creationTimestamp")),
     )
 
 
 def _ranges(spec: Mapping[str, Json]) -> tuple[Network, ...] | None:
     """The ranges; a text that is none is left out, as kube-proxy does."""
     found: list[Network] = []
-    for text in _list(spec.get("loadBalancerSourceRanges")):
+    for text in as_list(spec.get("loadBalancerSourceRanges")):
         try:
             found.append(parse_network(_text(text).strip()))
         except ValueError:
@@ -116,10 +116,10 @@ def _ranges(spec: Mapping[str, Json]) -> tuple[Network, ...] | None:
 
 
 def _balancers(raw: RawObject) -> Iterator[Json]:
-    status = _map(_map(raw.data.get("status")).get("loadBalancer"))
-    for entry in _list(status.get("ingress")):
-        if _map(entry).get("ipMode", "VIP") == "VIP":
-            yield _map(entry).get("ip")
+    status = as_map(as_map(raw.data.get("status")).get("loadBalancer"))
+    for entry in as_list(status.get("ingress")):
+        if as_map(entry).get("ipMode", "VIP") == "VIP":
+            yield as_map(entry).get("ip")
 
 
 def _addresses(texts: list[Json] | Iterator[Json]) -> Iterator[Address]:
@@ -132,14 +132,6 @@ def _addresses(texts: list[Json] | Iterator[Json]) -> Iterator[Address]:
         if address not in seen:
             seen.add(address)
             yield address
-
-
-def _map(value: Json) -> Mapping[str, Json]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Json) -> list[Json]:
-    return value if isinstance(value, list) else []
 
 
 def _text(value: Json, otherwise: str = "") -> str:

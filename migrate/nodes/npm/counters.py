@@ -13,8 +13,8 @@ from migrate.model.raw import RawObject
 from migrate.model.refs import ObjectRef
 from migrate.nodes.cluster_view import ClusterView
 from migrate.nodes.dump import NodeDump
+from migrate.nodes.moments import moment
 from migrate.nodes.npm.found import DIRECTION_CHAIN, NpmTable, commented_key
-from migrate.nodes.npm.moments import moment
 from migrate.nodes.npm.policy_drift import VERDICTS
 from migrate.nodes.npm.rules import ALLOW, DROP, target_text
 from migrate.scan.inventory.look import dig, items, text

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
-
 from migrate.model.documents import Evidence, Fact
 from migrate.model.finding import Effect, Finding
 from migrate.model.flow import Direction
@@ -23,16 +21,16 @@ from migrate.nodes.npm.leftovers import old_version, other_backend, runs_npm, wi
 from migrate.nodes.npm.names import BASE, SET_PREFIX, Scheme
 from migrate.nodes.npm.policy_drift import PolicyDrift
 from migrate.nodes.npm.set_drift import SetDrift
+from migrate.nodes.wording import printable
 
 _LOST = ("forbidden", "failed")
-_LONGEST = 2000
 """Characters of a finding's detail."""
 
 
 def examine_npm(dump: NodeDump, view: ClusterView | None) -> Iterator[Finding | Fact | RuleHits]:
     """NPM on a Linux node: its chains and sets against the objects, what it left behind, and what it counted."""
     for said in _examined(dump, view) if dump.manifest.system == "linux" else ():
-        yield _printable(said) if isinstance(said, Finding) else said
+        yield printable(said) if isinstance(said, Finding) else said
 
 
 def _examined(dump: NodeDump, view: ClusterView | None) -> Iterator[Finding | Fact | RuleHits]:
@@ -148,14 +146,6 @@ def _counters(dump: NodeDump, view: ClusterView | None, found: NpmFound, npm: Np
     hits = list(rule_hits(npm, since, known))
     yield from hits
     yield from denials(dump, npm, hits, since)
-
-
-def _printable(finding: Finding) -> Finding:
-    """A dump may hold any bytes where names stand."""
-    detail = "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in finding.detail
-    )
-    return msgspec.structs.replace(finding, detail=detail if len(detail) <= _LONGEST else f"{detail[:_LONGEST]} ...")
 
 
 def _owner(expected: Expected, scheme: Scheme, suffix: str) -> tuple[str, ObjectRef] | None:

@@ -9,10 +9,10 @@ from migrate.model.finding import Effect, Finding
 from migrate.model.flow import Direction
 from migrate.model.node_state import Rule
 from migrate.nodes.dump import NodeDump
+from migrate.nodes.moments import is_after, seconds_until
 from migrate.nodes.npm.base_chains import DROPPED
 from migrate.nodes.npm.expected import Expected
 from migrate.nodes.npm.found import ACCEPT_CHAIN, ALLOW_MARK_CHAIN, NpmTable, commented_key
-from migrate.nodes.npm.moments import is_after, seconds_until
 from migrate.nodes.npm.names import Names, chain_suffix, policy_chain
 from migrate.nodes.npm.policies import ExpectedPolicy
 from migrate.nodes.npm.rules import ALLOW, DROP, NpmRule, SetUse, read_rule

@@ -10,9 +10,9 @@ from migrate.model.finding import Effect, Finding
 from migrate.model.ip_sets import IpSet, IpSets, Member, Part, ProtocolPort, SetName
 from migrate.model.refs import Location
 from migrate.nodes.dump import UNREAD, NodeDump
+from migrate.nodes.moments import is_after
 from migrate.nodes.npm.expected import Expected
 from migrate.nodes.npm.found import NpmTable
-from migrate.nodes.npm.moments import is_after
 from migrate.nodes.npm.names import SET_PREFIX, Names, set_name
 from migrate.nodes.npm.policies import network_text
 from migrate.nodes.npm.rules import PROTOCOLS, port_text

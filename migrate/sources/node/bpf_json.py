@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from migrate.errors import InputError
-from migrate.model.raw import Json
+from migrate.model.raw import Json, as_list, as_map, as_number, as_text
 
 _AGAIN = "take the dump again"
 
@@ -39,10 +39,10 @@ class CgroupProgram:
 def read_bpf_net(body: bytes, source: str) -> tuple[DeviceProgram, ...]:
     """`bpftool -j net show`. Raises InputError."""
     found: list[DeviceProgram] = []
-    for part in _list(_decoded(body, source)):
+    for part in as_list(_decoded(body, source)):
         for kind in ("xdp", "tc", "netkit"):
-            for entry in _list(_map(part).get(kind)):
-                program = _map(entry)
+            for entry in as_list(as_map(part).get(kind)):
+                program = as_map(entry)
                 hook = _text(program, "kind") or kind
                 name = _text(program, "name") or _text(program, "prog_name")
                 found.append(DeviceProgram(_text(program, "devname"), hook, name, _number(program)))
@@ -55,10 +55,10 @@ def read_bpf_cgroups(body: bytes, source: str) -> tuple[CgroupProgram, ...]:
 
 
 def _cgroups(value: Json) -> Iterator[CgroupProgram]:
-    for part in _list(value):
-        place = _text(_map(part), "cgroup")
-        for entry in _list(_map(part).get("programs")):
-            program = _map(entry)
+    for part in as_list(value):
+        place = _text(as_map(part), "cgroup")
+        for entry in as_list(as_map(part).get("programs")):
+            program = as_map(entry)
             yield CgroupProgram(place, _text(program, "attach_type"), _text(program, "name"), _number(program))
 
 
@@ -73,18 +73,8 @@ def _decoded(body: bytes, source: str) -> Json:
 
 
 def _number(program: dict[str, Json]) -> int | None:
-    value = program.get("id", program.get("prog_id"))
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return as_number(program.get("id", program.get("prog_id")))
 
 
 def _text(owner: dict[str, Json], key: str) -> str:
-    value = owner.get(key)
-    return value if isinstance(value, str) else ""
-
-
-def _map(value: Json) -> dict[str, Json]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Json) -> list[Json]:
-    return value if isinstance(value, list) else []
+    return as_text(owner.get(key))

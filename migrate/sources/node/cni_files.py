@@ -14,7 +14,7 @@ import msgspec
 from migrate.errors import InputError
 from migrate.model.addresses import Network, parse_network
 from migrate.model.node_machine import CniFile, CniPlugin
-from migrate.model.raw import Json
+from migrate.model.raw import Json, as_text
 from migrate.model.refs import Location
 
 _HEADING = re.compile(r"(?:==>\s*(?P<tail>\S.*?)\s*<==|#+\s*(?P<remark>/\S+)):?\s*")
@@ -64,7 +64,7 @@ def _file(name: str, at: Location, data: Json) -> CniFile:
     plugins = tuple(_plugin(entry) for entry in entries if isinstance(entry, dict))
     if not plugins or not all(plugin.type for plugin in plugins):
         raise ValueError("it names no type of plugin")
-    return CniFile(name, at, _text(data.get("name")), plugins)
+    return CniFile(name, at, as_text(data.get("name")), plugins)
 
 
 def _plugin(entry: dict[str, Json]) -> CniPlugin:
@@ -73,8 +73,8 @@ def _plugin(entry: dict[str, Json]) -> CniPlugin:
     inner = delegate if isinstance(delegate, dict) else {}
     mtu = entry.get("mtu", inner.get("mtu"))
     return CniPlugin(
-        type=_text(entry.get("type")),
-        bridge=_text(entry.get("bridge", inner.get("bridge"))) or None,
+        type=as_text(entry.get("type")),
+        bridge=as_text(entry.get("bridge", inner.get("bridge"))) or None,
         mtu=mtu if isinstance(mtu, int) and not isinstance(mtu, bool) else None,
         masquerades=(entry.get("ipMasq", inner.get("ipMasq")) is True),
         subnets=tuple(_subnets(entry.get("ipam"))),
@@ -95,7 +95,3 @@ def _subnets(ipam: Json) -> Iterator[Network]:
                 yield parse_network(subnet)
         except ValueError:
             continue
-
-
-def _text(value: Json) -> str:
-    return value if isinstance(value, str) else ""

@@ -16,7 +16,7 @@ import msgspec
 from migrate.errors import InputError
 from migrate.model.addresses import Address, Network, parse_address
 from migrate.model.node_state import Counters
-from migrate.model.raw import Json
+from migrate.model.raw import Json, as_list, as_map, as_number, as_text
 
 _AGAIN = "take the dump again"
 _VERDICTS = ("accept", "drop", "return", "continue", "jump", "goto", "queue")
@@ -176,7 +176,7 @@ def read_nft_json(body: bytes, source: str) -> NftRuleset:
     reader = _Reader()
     try:
         for part in parts:
-            reader.take(_map(part))
+            reader.take(as_map(part))
     except RecursionError as error:
         raise InputError(f"{source}: an expression is nested too deep; {_AGAIN}") from error
     return NftRuleset(source, tuple(table.closed() for table in reader.tables.values()))
@@ -212,7 +212,7 @@ class _Reader:
 
     def take(self, part: Mapping[str, Json]) -> None:
         for kind, value in part.items():
-            entry = _map(value)
+            entry = as_map(value)
             if kind == "table":
                 self._table(_text(entry, "family"), _text(entry, "name"))
             elif kind in ("chain", "rule", *_SETS):
@@ -240,7 +240,7 @@ def _chain(entry: Mapping[str, Json]) -> NftChain:
         name=_text(entry, "name"),
         hook=_text(entry, "hook") or None,
         kind=_text(entry, "type") or None,
-        priority=_number(entry.get("prio")),
+        priority=as_number(entry.get("prio")),
         policy=_text(entry, "policy") or None,
     )
 
@@ -248,36 +248,36 @@ def _chain(entry: Mapping[str, Json]) -> NftChain:
 def _rule(entry: Mapping[str, Json], index: int) -> NftRule:
     statements: list[NftStatement] = []
     counters: Counters | None = None
-    for part in _list(entry.get("expr")):
-        for name, value in _map(part).items():
+    for part in as_list(entry.get("expr")):
+        for name, value in as_map(part).items():
             if name == "counter" and isinstance(value, dict):
-                counters = Counters(_number(value.get("packets")) or 0, _number(value.get("bytes")) or 0)
+                counters = Counters(as_number(value.get("packets")) or 0, as_number(value.get("bytes")) or 0)
             else:
                 statements.append(_statement(name, value))
     comment = _text(entry, "comment") or None
-    return NftRule(index, _number(entry.get("handle")), comment, counters, tuple(statements))
+    return NftRule(index, as_number(entry.get("handle")), comment, counters, tuple(statements))
 
 
 def _statement(name: str, value: Json) -> NftStatement:
     if name in _VERDICTS:
         return _verdict(name, value)
-    entry = _map(value)
+    entry = as_map(value)
     if name == "match":
         return _match(entry)
     if name == "vmap":
         data = entry.get("data")
         named = data[1:] if isinstance(data, str) and data.startswith("@") else None
-        entries = tuple(_elements(_map(data).get("set"), is_map=True)) if named is None else ()
+        entries = tuple(_elements(as_map(data).get("set"), is_map=True)) if named is None else ()
         return NftVmap(_left(entry.get("key")), named, entries)
     if name == "log":
-        return NftLog(_text(entry, "prefix"), _number(entry.get("group")))
+        return NftLog(_text(entry, "prefix"), as_number(entry.get("group")))
     if name == "mangle":
         return NftMangle(_left(entry.get("key")), _left(entry.get("value")))
     return NftOther(name, _json(value))
 
 
 def _verdict(name: str, value: Json) -> NftVerdict:
-    return NftVerdict(name, _text(_map(value), "target") or None)
+    return NftVerdict(name, _text(as_map(value), "target") or None)
 
 
 def _match(entry: Mapping[str, Json]) -> NftMatch:
@@ -285,7 +285,7 @@ def _match(entry: Mapping[str, Json]) -> NftMatch:
     right = entry.get("right")
     if isinstance(right, str) and right.startswith("@"):
         return NftMatch(left, negated, set=right[1:])
-    values = _map(right).get("set") if isinstance(right, dict) and "set" in right else right
+    values = as_map(right).get("set") if isinstance(right, dict) and "set" in right else right
     several = values if isinstance(values, list) else [values]
     operator = entry.get("op")
     if operator not in ("==", "!=", "in", None):
@@ -301,8 +301,8 @@ def _left(value: Json) -> str:
         return hex(value) if value > 9 else str(value)
     if isinstance(value, str):
         return value
-    for name, inner in _map(value).items():
-        entry = _map(inner)
+    for name, inner in as_map(value).items():
+        entry = as_map(inner)
         if name == "payload":
             return f"{_text(entry, 'protocol')} {_text(entry, 'field')}"
         if name in ("meta", "ct", "fib"):
@@ -320,16 +320,16 @@ def _set(entry: Mapping[str, Json], *, is_map: bool) -> NftSet:
         name=_text(entry, "name"),
         is_map=is_map,
         types=tuple(part for part in (types if isinstance(types, list) else [types]) if isinstance(part, str)),
-        flags=tuple(flag for flag in _list(entry.get("flags")) if isinstance(flag, str)),
+        flags=tuple(flag for flag in as_list(entry.get("flags")) if isinstance(flag, str)),
         elements=tuple(_elements(entry.get("elem"), is_map=is_map)),
     )
 
 
 def _elements(value: Json, *, is_map: bool) -> Iterator[NftElement]:
-    for entry in _list(value):
+    for entry in as_list(value):
         if is_map and isinstance(entry, list) and len(entry) == 2:
             key, comment = _unwrapped(entry[0])
-            verdict = next((_verdict(k, v) for k, v in _map(entry[1]).items() if k in _VERDICTS), None)
+            verdict = next((_verdict(k, v) for k, v in as_map(entry[1]).items() if k in _VERDICTS), None)
             yield NftElement(_key(key), verdict, None if verdict else _left(entry[1]), comment)
         else:
             key, comment = _unwrapped(entry)
@@ -338,14 +338,14 @@ def _elements(value: Json, *, is_map: bool) -> Iterator[NftElement]:
 
 def _unwrapped(value: Json) -> tuple[Json, str | None]:
     """An element that has a comment or a counter stands in a mapping."""
-    inner = _map(value).get("elem")
+    inner = as_map(value).get("elem")
     if isinstance(inner, dict):
         return inner.get("val"), _text(inner, "comment") or None
     return value, None
 
 
 def _key(value: Json) -> tuple[NftAtom, ...]:
-    parts = _map(value).get("concat")
+    parts = as_map(value).get("concat")
     return tuple(_atom(part) for part in parts) if isinstance(parts, list) else (_atom(value),)
 
 
@@ -357,11 +357,11 @@ def _atom(value: Json) -> NftAtom:
             return parse_address(value)
         except ValueError:
             return value
-    entry = _map(value)
-    prefix = _map(entry.get("prefix"))
+    entry = as_map(value)
+    prefix = as_map(entry.get("prefix"))
     try:
         if prefix:
-            return ipaddress.ip_network(f"{_text(prefix, 'addr')}/{_number(prefix.get('len'))}", strict=False)
+            return ipaddress.ip_network(f"{_text(prefix, 'addr')}/{as_number(prefix.get('len'))}", strict=False)
     except ValueError:
         return _json(value)
     ends = entry.get("range")
@@ -378,18 +378,5 @@ def _json(value: Json) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _map(value: Json) -> dict[str, Json]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Json) -> list[Json]:
-    return value if isinstance(value, list) else []
-
-
 def _text(owner: Mapping[str, Json], key: str) -> str:
-    value = owner.get(key)
-    return value if isinstance(value, str) else ""
-
-
-def _number(value: Json) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return as_text(owner.get(key))
