@@ -16,8 +16,8 @@ from migrate.model.documents import Cause
 from migrate.model.flow import Direction, EndKind
 from migrate.model.raw import RawObject
 from migrate.model.refs import ObjectRef
+from migrate.model.words import one_line
 from migrate.translate.render import JsonMap, render_policy
-from migrate.translate.text import one_line
 
 _ROUNDS = 8
 """A flow can be dropped at both sides, and a record can stand for several flows; each round helps all it can."""

@@ -10,8 +10,8 @@ from migrate.audit.suggested import AuditSuggestions, SuggestedPolicy
 from migrate.cli.emit import plain, table_text
 from migrate.files import write_atomic
 from migrate.model.documents import Cause
+from migrate.model.words import one_line
 from migrate.translate.names import file_of
-from migrate.translate.text import one_line
 
 _WIDTH = 110
 _MOST = 50

@@ -15,8 +15,8 @@ from migrate.nodes.dump import UNREAD, NodeDump, node_ref
 from migrate.nodes.files import holds_rules
 from migrate.nodes.known import known_node
 from migrate.nodes.linux import examine_linux
+from migrate.nodes.moments import is_after, seconds_until
 from migrate.nodes.npm.examiner import examine_npm
-from migrate.nodes.npm.moments import is_after, seconds_until
 from migrate.nodes.windows.examiner import examine_windows
 from migrate.scan.inventory.look import text
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from migrate.model.addresses import AddressSet
+from migrate.model.finding import Finding
 from migrate.model.intervals import IntervalSet
+from migrate.model.words import one_line
 
 _SHOWN = 3
 _NETWORKS = 6
 _LONGEST = 120
+_DETAIL = 2000
+"""Characters of a finding's detail."""
 
 
 def first_few(names: Iterable[str], shown: int = _SHOWN) -> str:
@@ -21,8 +27,14 @@ def first_few(names: Iterable[str], shown: int = _SHOWN) -> str:
 
 def clean(text: str) -> str:
     """A text of a dump on one line: without control characters, cut at 120."""
-    shown = "".join(letter if letter.isprintable() else "?" for letter in text)
+    shown = one_line(text)
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
+
+
+def printable(finding: Finding) -> Finding:
+    """The finding with a detail that fits on a line of a terminal: a dump may hold anything where names stand."""
+    detail = one_line(finding.detail, "\N{REPLACEMENT CHARACTER}")
+    return msgspec.structs.replace(finding, detail=detail if len(detail) <= _DETAIL else f"{detail[:_DETAIL]} ...")
 
 
 def ranges(addresses: AddressSet) -> str:

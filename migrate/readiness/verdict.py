@@ -67,6 +67,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         """All findings that nobody has accepted, the gravest first."""
         return self.blockers + self.warnings + self.infos
 
+    @property
+    def findings(self) -> list[Finding]:
+        """Those of all these groups."""
+        return [finding for group in self.groups for finding in group.findings]
+
 
 def judge(documents: Documents, rules: Mapping[str, Rule], today: date) -> Verdict:
     """The verdict over the documents that are there, on a day. Accepted findings no longer stand in the way."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from migrate.model.documents import Fact
 from migrate.model.node_documents import NodeState, NodeStates, RuleHits
-from migrate.model.raw import Json, RawObject
+from migrate.model.raw import RawObject
 from migrate.model.refs import ObjectRef
 from migrate.readiness.documents import Documents
 from migrate.readiness.nodes_read import has_rules
 from migrate.report.document import NodeRow, RuleUse
+from migrate.scan.inventory.look import text
 
 _POOLS = ("kubernetes.azure.com/agentpool", "agentpool", "node.kubernetes.io/instance-type")
 _WAYS = {"node": "on the node", "pod": "by a pod on it", "proxy": "through NPM", "files": "by hand"}
@@ -60,10 +61,7 @@ def _how(state: NodeState | None) -> str | None:
 
 def _text(raw: RawObject | None, *path: str) -> str:
     """A text deep in an object; empty when it is not there."""
-    value: Json = raw.data if raw is not None else None
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value if isinstance(value, str) else ""
+    return "" if raw is None else text(raw, *path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +70,7 @@ class _Count:
 
     node: str
     hits: RuleHits
+    since: str | None
     until: str | None
 
 
@@ -80,27 +79,14 @@ def rule_uses(states: NodeStates | None) -> tuple[RuleUse, ...]:
     found: dict[tuple[str, str, ObjectRef | None], list[_Count]] = {}
     for node in states.nodes if states is not None else ():
         for hits in node.hits:
-            since = hits.since or node.booted
-            count = _Count(node.name, hits if since == hits.since else _from(hits, since), node.taken)
+            count = _Count(node.name, hits, hits.since or node.booted, node.taken)
             found.setdefault((hits.of, hits.verdict, hits.subject), []).append(count)
     uses = [_use(of, verdict, policy, counts) for (of, verdict, policy), counts in found.items()]
     return tuple(sorted(uses, key=lambda use: (_GRAVEST.index(use.verdict), -use.packets, use.of)))
 
 
-def _from(hits: RuleHits, since: str | None) -> RuleHits:
-    return RuleHits(
-        of=hits.of,
-        verdict=hits.verdict,
-        packets=hits.packets,
-        bytes=hits.bytes,
-        subject=hits.subject,
-        since=since,
-        at=hits.at,
-    )
-
-
 def _use(of: str, verdict: str, policy: ObjectRef | None, counts: list[_Count]) -> RuleUse:
-    starts, ends = [count.hits.since for count in counts], [count.until for count in counts]
+    starts, ends = [count.since for count in counts], [count.until for count in counts]
     return RuleUse(
         of=of,
         verdict=verdict,

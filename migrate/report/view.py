@@ -53,8 +53,7 @@ def build_view(documents: Documents, rules: Mapping[str, Rule], now: datetime) -
     complete = all(document.complete for document in documents.inputs)
     cluster = documents.cluster
     selected = selected_pods(cluster, documents.objects) if cluster.pods else None
-    found = [finding for group in judged.groups for finding in group.findings]
-    namespaces = namespace_rows(policies, found, cluster, selected, levels)
+    namespaces = namespace_rows(policies, judged.findings, cluster, selected, levels)
     groups = (*(_group(each) for each in judged.groups), *(_group(each, accepted=True) for each in judged.accepted))
     return Report(
         tool_version=migrate.__version__,

@@ -14,6 +14,7 @@ from migrate.model.finding import Effect, Finding
 from migrate.model.flow import Direction
 from migrate.model.refs import Location, ObjectRef
 from migrate.model.selectors import And, Conjunction, Not, TooManyTermsError, disjuncts
+from migrate.model.words import one_line
 from migrate.sources.kubernetes import NetworkPolicy, PodPeer, Rule
 from migrate.translate.context import Context
 from migrate.translate.enforced import leaves_own_node, same_namespace
@@ -25,7 +26,6 @@ from migrate.translate.npm_peers import Opening, opening
 from migrate.translate.objects import ANYONE, CNP, CiliumPolicy, CiliumRule, Peers, PolicySpec, Port
 from migrate.translate.render import JsonMap
 from migrate.translate.selectors import filtered_labels, possible
-from migrate.translate.text import one_line
 
 FINDING = "cilium-migrate/finding"
 """The label that says which finding an object belongs to."""

@@ -16,6 +16,7 @@ from migrate.model.documents import EmittedObject, Owner, Result, Translation, T
 from migrate.model.finding import Effect, Finding
 from migrate.model.forms import Forms
 from migrate.model.raw import Json, RawObject
+from migrate.model.words import one_line
 from migrate.sources.calico import GROUPS
 from migrate.sources.cluster import read_cluster
 from migrate.translate.accepted import matched
@@ -27,7 +28,6 @@ from migrate.translate.ownership import owner_of
 from migrate.translate.plain_policies import FOLDER, with_plain_policies
 from migrate.translate.profiles import load_profile
 from migrate.translate.render import MANAGED_BY
-from migrate.translate.text import one_line
 from migrate.translate.workloads import per_workload
 
 _STEM = re.compile(r"[a-z0-9][a-z0-9_.-]{0,239}")

@@ -10,6 +10,7 @@ from migrate.model.documents import Result, TranslationResult
 from migrate.model.finding import Effect, Finding
 from migrate.model.raw import RawObject
 from migrate.model.selectors import And, matches
+from migrate.model.words import one_line
 from migrate.sources.calico import GROUPS, CalicoPolicy, read_policy
 from migrate.sources.calico_staged import STAGED_KUBERNETES, key_of, read_staged_kubernetes
 from migrate.sources.calico_tiers import Tier
@@ -20,7 +21,6 @@ from migrate.translate.context import Context
 from migrate.translate.kinds import CALICO_POLICIES
 from migrate.translate.names import Names
 from migrate.translate.notes import Notes
-from migrate.translate.text import one_line
 
 LABELS = ((FINDING, "POL-STAGED"),)
 """On each object of staged/, so that one that was applied by mistake can be found, and is no part of the others."""

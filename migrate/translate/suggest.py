@@ -18,6 +18,7 @@ from migrate.model.documents import EmittedObject, Translation, TranslationResul
 from migrate.model.finding import Finding
 from migrate.model.raw import FieldPath, RawObject
 from migrate.model.refs import ObjectRef
+from migrate.model.words import one_line
 from migrate.scan.connection import Connection
 from migrate.scan.dry_run import refusals
 from migrate.sources.cluster import read_cluster
@@ -40,7 +41,6 @@ from migrate.translate.suggest_names import (
     why_unused,
     with_names,
 )
-from migrate.translate.text import one_line
 
 MARK = "cilium-migrate/suggested"
 _KINDS = {"fqdn": "FQDN", "l7": "L7"}

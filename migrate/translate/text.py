@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from migrate import yaml_out
+from migrate.model.words import one_line
 from migrate.translate.notes import Notes
 from migrate.translate.render import JsonMap
 
@@ -17,8 +18,3 @@ def to_text(data: JsonMap, notes: Notes, target: str, description: str) -> str:
     ]
     header = "".join(f"# {one_line(line)}\n" for line in lines)
     return header + yaml_out.dump(data)
-
-
-def one_line(text: str) -> str:
-    """The text without any character that could end a comment."""
-    return "".join(character if character.isprintable() else "?" for character in text)

@@ -9,9 +9,9 @@ from shlex import quote
 from migrate.model.finding import Effect, Finding
 from migrate.model.node_state import Backend, Ruleset, Table
 from migrate.model.refs import Location
+from migrate.model.words import one_line
 from migrate.nodes import files
 from migrate.nodes.calico.names import PREFIX
-from migrate.nodes.calico.node import printable
 from migrate.nodes.calico.programs import Programs
 from migrate.nodes.calico.tables import Chains
 from migrate.nodes.dump import NodeDump
@@ -42,7 +42,7 @@ def other_backend(dump: NodeDump, chains: Chains) -> Iterator[Finding]:
 
 
 def _finding(dump: NodeDump, what: str, command: str, at: Location | None) -> Finding:
-    detail = printable(f"node {dump.manifest.name}: {what}; to take away: {command}")
+    detail = one_line(f"node {dump.manifest.name}: {what}; to take away: {command}")
     return Finding(id=LEFT, detail=detail, effect=Effect.UNKNOWN, subject=dump.node, at=at)
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from migrate.model.finding import Effect, Finding
 from migrate.model.flow import Direction
 from migrate.model.refs import Location, ObjectRef
+from migrate.model.words import one_line
 from migrate.nodes.calico.names import POD, POLICY, chain_name, interface_of
 from migrate.nodes.calico.objects import CalicoObjects
 from migrate.nodes.calico.policies import FelixPolicy
@@ -77,7 +78,7 @@ class Compared:
     def finding(self, rule: str, detail: str, subject: ObjectRef | None, at: Location | None) -> Finding:
         """A finding about this node; the detail names it."""
         effect = Effect.NARROWS if rule in _NARROWS else Effect.UNKNOWN
-        said = printable(f"node {self.name}, IPv{self.family}: {detail}")
+        said = one_line(f"node {self.name}, IPv{self.family}: {detail}")
         return Finding(id=rule, detail=said, effect=effect, subject=subject or node_ref(self.name), at=at)
 
     def _interface(self, namespace: str, pod: str) -> str:
@@ -98,8 +99,3 @@ SET_DRIFT = "NODE-CALICO-SET"
 HOOK = "NODE-CALICO-HOOK"
 OTHER_RULES = "NODE-CALICO-OTHER-RULES"
 _NARROWS = frozenset({POLICY_MISSING, HOOK})
-
-
-def printable(text: str) -> str:
-    """A text with names of a dump in it, without control characters."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -12,8 +12,8 @@ from migrate.errors import InputError
 from migrate.model.documents import Fact
 from migrate.model.finding import Effect, Finding
 from migrate.model.refs import Location
+from migrate.model.words import one_line
 from migrate.nodes import files
-from migrate.nodes.calico.node import printable
 from migrate.nodes.dump import UNREAD, NodeDump
 from migrate.nodes.wording import first_few
 from migrate.sources.node.bpf_json import CgroupProgram, DeviceProgram, read_bpf_cgroups, read_bpf_net
@@ -91,5 +91,5 @@ def program_facts(programs: Programs) -> Iterator[Fact]:
 def program_findings(dump: NodeDump, programs: Programs) -> Iterator[Finding]:
     """The hooks that must be gone before Cilium's act."""
     if programs:
-        detail = printable(f"node {dump.manifest.name}: Calico's eBPF data plane is attached: {programs.said()}")
+        detail = one_line(f"node {dump.manifest.name}: Calico's eBPF data plane is attached: {programs.said()}")
         yield Finding(id=BPF, detail=detail, effect=Effect.UNKNOWN, subject=dump.node, at=programs.at)

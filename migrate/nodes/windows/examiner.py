@@ -17,8 +17,8 @@ from migrate.nodes.windows.policies import policies_of
 from migrate.nodes.windows.ports import AZURE, CALICO, HnsNode, hns_node
 from migrate.nodes.windows.rules import Rule
 from migrate.nodes.windows.sets import NodeSets
-from migrate.nodes.windows.words import FOREIGN, LEFT, printable
-from migrate.nodes.wording import clean
+from migrate.nodes.windows.words import FOREIGN, LEFT
+from migrate.nodes.wording import clean, printable
 
 _NPM = ("npm-linux", "npm-windows")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from migrate import yaml_out
+from migrate.model.words import one_line
 from migrate.readiness.helm.said import Manifest, Stage, Value
 from migrate.readiness.helm.values import HelmValues, tree
 
@@ -39,4 +40,4 @@ def _comments(values: Sequence[Value]) -> Iterator[str]:
 
 def _plain(text: str) -> str:
     """Text of a cluster on one line, so that it stays within its comment."""
-    return "".join(char if char.isprintable() else " " for char in text)
+    return one_line(text, " ")

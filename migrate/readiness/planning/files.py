@@ -12,6 +12,7 @@ from migrate.errors import InputError
 from migrate.files import write_atomic
 from migrate.model.plan_documents import Plan
 from migrate.model.raw import Json, RawObject
+from migrate.model.words import one_line
 from migrate.readiness.documents import Documents
 from migrate.readiness.helm.values import helm_values
 from migrate.readiness.planning.after import REMOVE, REMOVE_FIRST
@@ -158,7 +159,7 @@ def _remove(made: Plan, when: str, which: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text)
+    return one_line(text, " ")
 
 
 def _apply(folders: Mapping[str, bool], kinds: Sequence[str]) -> str:
