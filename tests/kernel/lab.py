@@ -45,6 +45,24 @@ def unmount(path: Path) -> None:
     _LIBC.umount2(os.fsencode(path), _DETACH)
 
 
+class Namespace:
+    """A network namespace, for those who run programs in it. Whoever makes it has to remove it."""
+
+    def __init__(self) -> None:
+        self.namespace = f"mig{secrets.token_hex(4)}"
+        run("ip", "netns", "add", self.namespace)
+
+    def do(self, *command: str, text: str | None = None) -> bytes:
+        """What a command prints inside. Raises CalledProcessError."""
+        inside = ("ip", "netns", "exec", self.namespace, *command)
+        body = None if text is None else text.encode()
+        return subprocess.run(inside, check=True, capture_output=True, input=body).stdout
+
+    def remove(self) -> None:
+        """Take the namespace away."""
+        run("ip", "netns", "delete", self.namespace)
+
+
 class Node:
     """A namespace that stands for a node. Pod number n has 10.77.n.2 and fd77:n::2, the node's side ends in 1."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from migrate.nodes.dump import read_dump
 from migrate.nodes.files import Printed
 from migrate.nodes.linux import examine_linux
 from migrate.scan import snapshot
-from tests.kernel.lab import run
+from tests.kernel.lab import Namespace
 from tests.readiness.folders import scanned
 
 _SETTINGS = """for path in net/ipv4/ip_forward net/bridge/bridge-nf-call-iptables; do
@@ -43,18 +42,8 @@ _PRINTED = {
 }
 
 
-class NodeScene:
+class NodeScene(Namespace):
     """A node named n1 with its own packet filter, links and routes."""
-
-    def __init__(self) -> None:
-        self.namespace = f"mig{secrets.token_hex(4)}"
-        run("ip", "netns", "add", self.namespace)
-
-    def do(self, *command: str, text: str | None = None) -> bytes:
-        """What a command prints inside. Raises CalledProcessError."""
-        inside = ("ip", "netns", "exec", self.namespace, *command)
-        body = None if text is None else text.encode()
-        return subprocess.run(inside, check=True, capture_output=True, input=body).stdout
 
     def ip(self, *lines: str) -> None:
         """Commands of ip."""
@@ -75,10 +64,6 @@ class NodeScene:
     def _printed(self, command: Sequence[str]) -> bytes:
         inside = ("ip", "netns", "exec", self.namespace, *command)
         return subprocess.run(inside, check=False, capture_output=True).stdout
-
-    def remove(self) -> None:
-        """Take the namespace away."""
-        run("ip", "netns", "delete", self.namespace)
 
 
 @contextmanager

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import secrets
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -20,7 +18,7 @@ from migrate.nodes.cluster_view import ClusterView
 from migrate.nodes.dump import read_dump
 from tests.calico_nft import as_nft
 from tests.calico_nodes import NODE, RandomCluster, Rendered, random_cluster
-from tests.kernel.lab import run
+from tests.kernel.lab import Namespace
 from tests.prerequisites import require
 
 pytestmark = pytest.mark.kernel
@@ -32,19 +30,13 @@ def _needs_the_programs() -> None:
         require(shutil.which(program) is not None, program)
 
 
-class Loaded:
+class Loaded(Namespace):
     """A namespace that rules and sets are loaded into."""
 
     def __init__(self, folder: Path) -> None:
-        self.name = f"mig{secrets.token_hex(4)}"
+        super().__init__()
         self.folder = folder / NODE
         self.folder.mkdir()
-        run("ip", "netns", "add", self.name)
-
-    def do(self, *command: str, text: str | None = None) -> str:
-        """What a command prints inside. Raises CalledProcessError."""
-        inside = ("ip", "netns", "exec", self.name, *command)
-        return subprocess.run(inside, check=True, capture_output=True, text=True, input=text).stdout
 
     def load(self, rendered: Rendered, backend: Backend = Backend.NFT) -> Loaded:
         """Restore everything, and save it again as a dump."""
@@ -52,19 +44,15 @@ class Loaded:
         for program, text in (("iptables", rendered["iptables"]), ("ip6tables", rendered["ip6tables"])):
             self.do(f"{program}-{backend.value}-restore", text=text)
             saved = self.do(f"{program}-{backend.value}-save", "-c")
-            (self.folder / f"{program}-{backend.value}-save.txt").write_text(saved)
-        (self.folder / "ipset-save.txt").write_text(self.do("ipset", "save"))
+            (self.folder / f"{program}-{backend.value}-save.txt").write_bytes(saved)
+        (self.folder / "ipset-save.txt").write_bytes(self.do("ipset", "save"))
         return self
 
     def load_nft(self, rendered: Rendered) -> Loaded:
         """The same in Calico's nftables mode."""
         self.do("nft", "-f", "-", text=as_nft(rendered))
-        (self.folder / "nft.json").write_text(self.do("nft", "-j", "list", "ruleset"))
+        (self.folder / "nft.json").write_bytes(self.do("nft", "-j", "list", "ruleset"))
         return self
-
-    def remove(self) -> None:
-        """Take the namespace away."""
-        run("ip", "netns", "delete", self.name)
 
 
 @pytest.fixture

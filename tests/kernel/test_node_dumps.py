@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
-import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +14,7 @@ from migrate.model.node_state import Backend, Ending, Ruleset
 from migrate.sources.node.icmp_names import ICMP, ICMPV6
 from migrate.sources.node.ipset_save import read_ipset_save
 from migrate.sources.node.iptables_save import read_iptables_save
-from tests.kernel.lab import run
+from tests.kernel.lab import Namespace
 from tests.prerequisites import require
 from tests.unit.node_rules import lines, set_lines
 
@@ -126,28 +124,10 @@ def _needs_the_programs() -> None:
     require(shutil.which("iptables-legacy-restore") is not None, "iptables")
 
 
-class Filter:
-    """Rules and sets of a namespace."""
-
-    def __init__(self) -> None:
-        self.namespace = f"mig{secrets.token_hex(4)}"
-        run("ip", "netns", "add", self.namespace)
-
-    def do(self, *command: str, text: str | None = None) -> bytes:
-        """What a command prints inside. Raises CalledProcessError."""
-        inside = ("ip", "netns", "exec", self.namespace, *command)
-        body = None if text is None else text.encode()
-        return subprocess.run(inside, check=True, capture_output=True, input=body).stdout
-
-    def remove(self) -> None:
-        """Take the namespace away."""
-        run("ip", "netns", "delete", self.namespace)
-
-
 @pytest.fixture
-def packet_filter() -> Iterator[Filter]:
+def packet_filter() -> Iterator[Namespace]:
     """An empty namespace that ends with the test."""
-    made = Filter()
+    made = Namespace()
     yield made
     made.remove()
 
@@ -161,7 +141,7 @@ def _written(body: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("backend", Backend)
-def test_rules_of_every_kind_are_understood_and_come_back(packet_filter: Filter, backend: Backend) -> None:
+def test_rules_of_every_kind_are_understood_and_come_back(packet_filter: Namespace, backend: Backend) -> None:
     packet_filter.do("ipset", "restore", text=_SETS)
     packet_filter.do(f"iptables-{backend.value}-restore", text=_restorable(_RULES))
     for counters in ((), ("-c",)):
@@ -178,7 +158,7 @@ def _count(ruleset: Ruleset) -> int:
 
 
 @pytest.mark.parametrize("backend", Backend)
-def test_rules_of_ip6tables_are_understood_and_come_back(packet_filter: Filter, backend: Backend) -> None:
+def test_rules_of_ip6tables_are_understood_and_come_back(packet_filter: Namespace, backend: Backend) -> None:
     packet_filter.do("ipset", "restore", text=_SETS)
     packet_filter.do(f"ip6tables-{backend.value}-restore", text=_SIX)
     body = packet_filter.do(f"ip6tables-{backend.value}-save")
@@ -189,7 +169,7 @@ def test_rules_of_ip6tables_are_understood_and_come_back(packet_filter: Filter, 
 
 
 @pytest.mark.parametrize("backend", Backend)
-def test_a_comment_cannot_pretend_to_be_a_rule(packet_filter: Filter, backend: Backend) -> None:
+def test_a_comment_cannot_pretend_to_be_a_rule(packet_filter: Namespace, backend: Backend) -> None:
     command = f"iptables-{backend.value}"
     comment = 'a" -j ACCEPT\n-A INPUT -j ACCEPT\nCOMMIT\\'
     packet_filter.do(command, "-A", "INPUT", "-m", "comment", "--comment", comment, "-j", "DROP")
@@ -198,7 +178,7 @@ def test_a_comment_cannot_pretend_to_be_a_rule(packet_filter: Filter, backend: B
     assert rule.target is Ending.DROP
 
 
-def test_what_other_programs_wrote_into_a_table_is_noted_or_read(packet_filter: Filter) -> None:
+def test_what_other_programs_wrote_into_a_table_is_noted_or_read(packet_filter: Namespace) -> None:
     packet_filter.do("iptables", "-A", "INPUT", "-m", "time", "--timestart", "10:00", "-j", "DROP")
     ruleset = read_iptables_save(packet_filter.do("iptables-save"), "save.txt")
     ((_table, chain, rule),) = ruleset.unread()
@@ -207,7 +187,7 @@ def test_what_other_programs_wrote_into_a_table_is_noted_or_read(packet_filter: 
     assert rule.target is Ending.DROP
 
 
-def test_sets_of_every_kind_are_understood_and_come_back(packet_filter: Filter) -> None:
+def test_sets_of_every_kind_are_understood_and_come_back(packet_filter: Namespace) -> None:
     packet_filter.do("ipset", "restore", text=_SETS)
     body = packet_filter.do("ipset", "save")
     sets = read_ipset_save(body, "sets.txt")
@@ -215,20 +195,20 @@ def test_sets_of_every_kind_are_understood_and_come_back(packet_filter: Filter) 
     assert [line for found in sets.sets for line in set_lines(found)] == body.decode().splitlines()
 
 
-def test_a_comment_cannot_pretend_to_be_a_member(packet_filter: Filter) -> None:
+def test_a_comment_cannot_pretend_to_be_a_member(packet_filter: Namespace) -> None:
     packet_filter.do("ipset", "create", "s", "hash:ip", "comment")
     packet_filter.do("ipset", "add", "s", "10.0.0.1", "comment", "a\nadd s 10.0.0.2\\")
     (found,) = read_ipset_save(packet_filter.do("ipset", "save"), "sets.txt").sets
     assert [member.comment for member in found.members] == ["a\nadd s 10.0.0.2\\"]
 
 
-def test_an_empty_node_is_read(packet_filter: Filter) -> None:
+def test_an_empty_node_is_read(packet_filter: Namespace) -> None:
     for program in ("iptables-nft-save", "ip6tables-legacy-save"):
         assert read_iptables_save(packet_filter.do(program), "save.txt").tables == ()
     assert read_ipset_save(packet_filter.do("ipset", "save"), "sets.txt").sets == ()
 
 
-def test_names_of_icmp_messages_are_those_of_ipset(packet_filter: Filter) -> None:
+def test_names_of_icmp_messages_are_those_of_ipset(packet_filter: Namespace) -> None:
     four = [f"add four 10.0.0.1,icmp:{kind}/{code}" for kind in range(20) for code in range(17)]
     six = [f"add six fd00::1,ipv6-icmp:{kind}/{code}" for kind in (*range(6), *range(127, 140)) for code in range(8)]
     head = ["create four hash:ip,port", "create six hash:ip,port family inet6"]
@@ -275,7 +255,7 @@ def _quoted(text: str) -> str:
 @given(rules=st.lists(st.builds("-A OWN {} {} {}".format, _OWN, _MATCHES, _ENDS), min_size=1, max_size=30))
 def test_random_rules_survive_reading_and_writing(backend: Backend, rules: list[str]) -> None:
     command = f"iptables-{backend.value}"
-    first, second = Filter(), Filter()
+    first, second = Namespace(), Namespace()
     try:
         for one in (first, second):
             one.do("ipset", "create", "s3", "hash:net")

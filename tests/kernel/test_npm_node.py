@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import secrets
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from migrate.model.node_state import Backend
 from migrate.nodes.cluster_view import ClusterView
 from migrate.nodes.dump import NodeDump
 from migrate.nodes.npm.names import Scheme
-from tests.kernel.lab import run
+from tests.kernel.lab import Namespace
 from tests.prerequisites import require
 from tests.unit.npm_node import CLUSTER, LEGACY, LINUX_ONLY, POLICIES, RULES, SETS, dump_of, findings, sample, scanned
 
@@ -30,32 +28,26 @@ def view(tmp_path_factory: pytest.TempPathFactory) -> ClusterView:
     return scanned(tmp_path_factory.mktemp("snapshot"), CLUSTER, POLICIES, LINUX_ONLY)
 
 
-class NpmNode:
+class NpmNode(Namespace):
     """A namespace with NPM's rules and sets in it."""
 
     def __init__(self, scheme: Scheme, backend: Backend) -> None:
-        self.namespace = f"mig{secrets.token_hex(4)}"
+        super().__init__()
         self.backend = backend
-        run("ip", "netns", "add", self.namespace)
         folder = f"hash-{scheme.value}/with-linux-only"
         sets = sample(f"{folder}.ipset-save.txt").splitlines(keepends=True)
         ordered = sorted(sets, key=lambda line: line.startswith("add"))
-        self.do("ipset restore", text=re.sub(r" (bucketsize|initval) \S+", "", "".join(ordered)))
-        self.do(f"iptables-{backend.value}-restore", text=sample(f"{folder}.iptables-save.txt"))
+        self.shell("ipset restore", text=re.sub(r" (bucketsize|initval) \S+", "", "".join(ordered)))
+        self.shell(f"iptables-{backend.value}-restore", text=sample(f"{folder}.iptables-save.txt"))
 
-    def do(self, script: str, text: str = "") -> str:
+    def shell(self, script: str, text: str = "") -> str:
         """What a line of shell prints inside. Raises CalledProcessError."""
-        inside = ("ip", "netns", "exec", self.namespace, "bash", "-ceu", script)
-        return subprocess.run(inside, check=True, capture_output=True, input=text, text=True).stdout
+        return self.do("bash", "-ceu", script, text=text).decode()
 
     def dump(self, folder: Path) -> NodeDump:
         """What the save programs print now."""
-        rules = self.do(f"iptables-{self.backend.value}-save -c")
-        return dump_of(folder, {_FILES[self.backend]: rules, SETS: self.do("ipset save")})
-
-    def remove(self) -> None:
-        """Take the namespace away."""
-        run("ip", "netns", "delete", self.namespace)
+        rules = self.shell(f"iptables-{self.backend.value}-save -c")
+        return dump_of(folder, {_FILES[self.backend]: rules, SETS: self.shell("ipset save")})
 
 
 @pytest.fixture(params=[(scheme, backend) for scheme in Scheme for backend in Backend], ids=str)
@@ -73,10 +65,10 @@ def test_what_the_programs_print_has_no_drift(node: NpmNode, view: ClusterView, 
 
 def test_what_is_changed_in_the_kernel_is_named(node: NpmNode, view: ClusterView, tmp_path: Path) -> None:
     program = f"iptables-{node.backend.value}"
-    sets = next(line.split()[1] for line in node.do("ipset save").splitlines() if "10.30.5.0/24" in line)
-    node.do(f"ipset del {sets} 10.30.5.0/24")
-    node.do(f"{program} -D AZURE-NPM-INGRESS 1")
-    node.do(f"{program} -I FORWARD 1 -j ACCEPT")
+    sets = next(line.split()[1] for line in node.shell("ipset save").splitlines() if "10.30.5.0/24" in line)
+    node.shell(f"ipset del {sets} 10.30.5.0/24")
+    node.shell(f"{program} -D AZURE-NPM-INGRESS 1")
+    node.shell(f"{program} -I FORWARD 1 -j ACCEPT")
     assert [each.id for each in findings(node.dump(tmp_path), view)] == [
         "NODE-NPM-DRIFT-MEMBERS",
         "NODE-NPM-DRIFT-MISSING",
@@ -96,7 +88,7 @@ def test_the_commands_that_are_said_take_all_of_npm_away(node: NpmNode, tmp_path
     commands = re.findall(r"`([^`]+)`", left.detail)
     assert len(commands) == 3
     for command in commands:
-        node.do(command)
+        node.shell(command)
     dump = node.dump(tmp_path)
     assert findings(dump, on_cilium) == []
     assert dump.sets is not None
