@@ -259,7 +259,7 @@ def translated_statements(
     )
     return [
         (
-            "INSERT INTO translated SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0 "
+            "INSERT INTO translated SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, 0 "
             f"WHERE NOT EXISTS (SELECT 1 FROM translated WHERE {same})",
             values,
         ),
@@ -270,7 +270,7 @@ def translated_statements(
 def dropped_statement(veth: int, ends: FlowEnds, first: int, last: int, events: int) -> Statement:
     """What adds to a row of the table dropped."""
     return (
-        "INSERT INTO dropped VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+        "INSERT INTO dropped VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0) ON CONFLICT DO UPDATE SET "
         "first = min(first, excluded.first), last = max(last, excluded.last), events = events + excluded.events",
         (
             veth,

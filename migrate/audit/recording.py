@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,9 +16,15 @@ from migrate.errors import InputError
 FILE_NAME = "audit.db"
 APPLICATION_ID = 0x6D696741
 """Marks our files among all SQLite files."""
-SCHEMA = 1
+SCHEMA = 2
 """The version of schema.sql."""
 
+_CREATING = re.compile(r"^CREATE TABLE (?P<table>\w+) .*?;$", re.DOTALL | re.MULTILINE)
+_ADDED_COLUMNS = (
+    ("segment", "node TEXT NOT NULL DEFAULT ''"),
+    *((table, "revision INTEGER NOT NULL DEFAULT 0") for table in ("flow", "translated", "dropped")),
+)
+"""What the tables of schema 1 do not have."""
 _MAGIC = b"SQLite format 3\0"
 _ANOTHER = "choose another file, or move this one away"
 _BUSY_SECONDS = 2.0
@@ -109,6 +116,8 @@ def open_file(path: Path, about: About, schema: str) -> sqlite3.Connection:
             _create(connection, about, schema)
         check_ours(path, connection)
         _check_same(path, connection, about)
+        if _pragma(connection, "user_version") < SCHEMA:
+            _upgrade(connection, schema)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
@@ -198,6 +207,14 @@ def _create(connection: sqlite3.Connection, about: About, schema: str) -> None:
     )
     connection.executemany("INSERT INTO meta VALUES (?, ?)", entries.items())
     connection.execute("COMMIT")
+
+
+def _upgrade(connection: sqlite3.Connection, schema: str) -> None:
+    """A recording that an older version began gets what this one keeps more, in one transaction."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    new = [made[0] for made in _CREATING.finditer(schema) if made["table"] not in tables]
+    added = [f"ALTER TABLE {table} ADD COLUMN {column};" for table, column in _ADDED_COLUMNS]
+    connection.executescript(f"BEGIN IMMEDIATE; {' '.join((*added, *new))} PRAGMA user_version = {SCHEMA}; COMMIT;")
 
 
 def _check_same(path: Path, connection: sqlite3.Connection, about: About) -> None:

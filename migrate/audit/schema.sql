@@ -16,7 +16,8 @@ CREATE TABLE segment (
   attach TEXT NOT NULL,           -- tcx | clsact
   started INTEGER NOT NULL,
   ended INTEGER,                  -- null: running, or it died
-  notes TEXT NOT NULL DEFAULT '[]' -- JSON list: what was not available (conntrack kfunc, drop reasons, ...)
+  notes TEXT NOT NULL DEFAULT '[]', -- JSON list: what was not available (conntrack kfunc, drop reasons, ...)
+  node TEXT NOT NULL DEFAULT ''   -- in a file that was merged of several: whose it is; empty: the one of meta
 );
 
 -- One life of a watched veth. Coverage of a pod is the watched part of its life.
@@ -61,6 +62,7 @@ CREATE TABLE flow (
   refused INTEGER NOT NULL,
   retransmitted INTEGER NOT NULL,
   source_port INTEGER NOT NULL,   -- the initiator's last one
+  revision INTEGER NOT NULL DEFAULT 0, -- meta's revision when it was last written; 0 in files that were merged
   PRIMARY KEY (veth, hour, direction, kind, coarse, source, destination, protocol, port)
 ) WITHOUT ROWID;
 
@@ -77,6 +79,7 @@ CREATE TABLE translated (
   backend BLOB,                   -- the backend behind a Service's address, seen from the client
   backend_port INTEGER,
   times INTEGER NOT NULL,
+  revision INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (veth, source, destination, protocol, port, original_source, original_destination, original_port, backend)
 );
 
@@ -91,6 +94,7 @@ CREATE TABLE dropped (
   first INTEGER NOT NULL,
   last INTEGER NOT NULL,
   events INTEGER NOT NULL,
+  revision INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (veth, hour, source, destination, protocol, port)
 ) WITHOUT ROWID;
 
@@ -157,3 +161,26 @@ CREATE TABLE connection (
   backend_port INTEGER NOT NULL,
   client BLOB NOT NULL            -- source as the backend sees it
 );
+
+-- What stood behind a port of a Service, and when, as one agent of a cluster was told.
+CREATE TABLE backend (
+  namespace TEXT NOT NULL,
+  service TEXT NOT NULL,
+  address BLOB NOT NULL,          -- the Service's
+  protocol INTEGER NOT NULL,
+  port INTEGER NOT NULL,          -- the Service's
+  target BLOB NOT NULL,           -- address of the backend
+  target_port INTEGER NOT NULL,
+  since INTEGER NOT NULL,         -- 0: since before the audit
+  until INTEGER,                  -- null: still
+  PRIMARY KEY (namespace, service, address, protocol, port, target, target_port, since)
+) WITHOUT ROWID;
+
+-- In a file that was merged of several: every node of the cluster, also those that were not watched.
+CREATE TABLE node (
+  name TEXT PRIMARY KEY,
+  state TEXT NOT NULL,            -- watched | not_watched
+  reason TEXT NOT NULL,           -- why not, or why not all of it
+  tool_version TEXT NOT NULL,
+  skew INTEGER NOT NULL           -- the node's clock less that of who read it, in nanoseconds
+) WITHOUT ROWID;

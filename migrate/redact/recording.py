@@ -18,9 +18,9 @@ from migrate.redact.objects import Redactor
 Cell: TypeAlias = int | str | bytes | float | None
 _Row: TypeAlias = tuple[Cell, ...]
 _ADDRESSES = frozenset(
-    ("source", "destination", "original_source", "original_destination", "backend", "client", "address")
+    ("source", "destination", "original_source", "original_destination", "backend", "client", "address", "target")
 )
-_NAMES = frozenset(("namespace", "pod", "uid", "boot_id", "name", "interface"))
+_NAMES = frozenset(("namespace", "pod", "uid", "boot_id", "name", "interface", "node", "service"))
 _EMPTY: Mapping[str, Cell] = {"notes": "[]", "detail": ""}
 _LEFT_OUT = frozenset(("seen",))
 _SEGMENT_WORDS = frozenset(("kernel",))
@@ -99,10 +99,10 @@ def _cell(table: str, column: str, row: Mapping[str, Cell], redactor: Redactor) 
     value = row[column]
     if isinstance(value, bytes):
         return _address(value, _bits(table, column, row), redactor)
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not value:
         return value
-    if column in _EMPTY:
-        return _EMPTY[column]
+    if column in _EMPTY or (table, column) == ("node", "reason"):
+        return _EMPTY.get(column, "")
     if column in _NAMES and table != "counter":
         return redactor.names.name(value)
     return redactor.names.words(value) if column in _SEGMENT_WORDS else value

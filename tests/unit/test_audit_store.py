@@ -38,6 +38,7 @@ from tests.unit.audit_records import (
 
 NOW = BOOT + UPTIME
 HOUR = 3600 * SECOND
+_CASES = Path(__file__).parent.parent / "cases"
 
 
 def test_epochs_of_one_hour_add_up_in_a_row(tmp_path: Path) -> None:
@@ -339,6 +340,24 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
         connection.execute(f"PRAGMA user_version = {SCHEMA + 1}")
     with pytest.raises(InputError, match=r"audit\.db: written by a newer version"):
         open_store(path, ABOUT)
+
+
+def test_a_recording_of_schema_1_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "audit.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript((_CASES / "audit" / "schema-1.sql").read_text())
+        connection.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1")
+        connection.execute("INSERT INTO meta VALUES ('node', ?), ('cluster', ?)", (ABOUT.node, ABOUT.cluster))
+        connection.commit()
+    with a_store(path) as store:
+        store.commit_epoch(0, [record(events=3)], counters(3))
+    with a_store(tmp_path / "new.db"):
+        pass
+    query = "SELECT type, name FROM sqlite_master ORDER BY name"
+    assert told(path, query) == told(tmp_path / "new.db", query)
+    assert number(path, "PRAGMA user_version") == SCHEMA
+    assert told(path, "SELECT events, revision >= 0 FROM flow") == [(3, 1)]
+    assert told(path, "SELECT node FROM segment") == [("",)]
 
 
 def test_an_empty_file_of_a_process_that_died_is_filled(tmp_path: Path) -> None:

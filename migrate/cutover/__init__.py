@@ -1,0 +1,1 @@
+"""After the cutover: what Cilium does, compared with what was predicted."""

@@ -1,0 +1,1 @@
+"""Traffic that other programs saw (Hubble, Calico, NPM), as recordings."""
