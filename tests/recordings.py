@@ -40,8 +40,9 @@ class Recording:
         self._connection.execute(statement, values)
 
     def insert(self, table: str, *values: Cell) -> None:
-        """One row."""
-        self.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", *values)
+        """One row: values of the first columns; the others have their defaults."""
+        names = [str(row[1]) for row in self._connection.execute(f"PRAGMA table_info({table})")][: len(values)]
+        self.execute(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(values))})", *values)
 
     def segment(self, number: int = 1, boot: str = "boot-1", started: int = START) -> None:
         """A run of an agent."""
