@@ -11,19 +11,39 @@ Verdict: TypeAlias = Literal["forwarded", "dropped", "audit", "error", "unknown"
 
 
 class SeenPod(NamedTuple):
-    """A pod as a program names it; empty where it does not."""
+    """A pod as a program names it; empty where it does not. Labels are the pod's own.
+
+    `workload` reads "Deployment/web"; where a pod has no name, it is any one of these.
+    """
 
     namespace: str
     name: str
     labels: tuple[tuple[str, str], ...] = ()
+    workload: str = ""
+
+
+class Unread(NamedTuple):
+    """What of a file is no flow, `times` of it. `reason` is the same for all that are alike, `detail` of this one.
+
+    unreadable: broken, so that flows may be missing. lost: flows that the program says it could not tell of.
+    no_flow: something else by nature. All that is not no_flow makes an import incomplete.
+    """
+
+    at_line: str
+    kind: Literal["unreadable", "lost", "no_flow"]
+    reason: str
+    detail: str = ""
+    times: int = 1
 
 
 class SeenFlow(NamedTuple):
     """A packet or an aggregate of `times` of them, at `at` nanoseconds since 1970 (0: no time was given).
 
-    Ends are as seen there, so behind or before a Service; None where the program names pods only. `port` is the
-    responder's, `icmp` type and code. `direction` is of the policy point: egress at the source. `dropped_by` is the
-    program's reason, `policies` are those that it names ("Kind/namespace/name"). `at_line` is FILE:LINE.
+    Ends are as seen there, so behind or before a Service; None where the program names pods only. `source` sent the
+    packet, also where it is a reply. `port` is the responder's, `source_port` the initiator's (of what is not known to
+    be a reply: the packet's destination and source), `icmp` type and code. `direction` is of the policy point: egress
+    at the source. `dropped_by` is the program's reason, `policies` are those that it names ("Kind/namespace/name").
+    `at_line` is FILE:LINE.
     """
 
     origin: str
