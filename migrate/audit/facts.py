@@ -11,6 +11,7 @@ from typing import Protocol
 
 from migrate.audit.flow_rows import HOUR
 from migrate.audit.layout import Address, address_of, bytes_of
+from migrate.audit.revisions import REVISION
 from migrate.audit.writing import Statement, Value, Writing
 
 
@@ -263,15 +264,19 @@ def translated_statements(
             f"WHERE NOT EXISTS (SELECT 1 FROM translated WHERE {same})",
             values,
         ),
-        (f"UPDATE translated SET times = times + ?11, backend_port = ?10 WHERE {same}", (*values, times)),
+        (
+            f"UPDATE translated SET times = times + ?11, backend_port = ?10, revision = {REVISION} WHERE {same}",
+            (*values, times),
+        ),
     ]
 
 
 def dropped_statement(veth: int, ends: FlowEnds, first: int, last: int, events: int) -> Statement:
     """What adds to a row of the table dropped."""
     return (
-        "INSERT INTO dropped VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0) ON CONFLICT DO UPDATE SET "
-        "first = min(first, excluded.first), last = max(last, excluded.last), events = events + excluded.events",
+        f"INSERT INTO dropped VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {REVISION}) ON CONFLICT DO UPDATE SET "
+        "first = min(first, excluded.first), last = max(last, excluded.last), events = events + excluded.events, "
+        "revision = excluded.revision",
         (
             veth,
             last // HOUR,

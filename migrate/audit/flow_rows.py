@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final, TypeAlias
 
 from migrate.audit.layout import COARSE, Direction, FlowKey, FlowValue, Translation
+from migrate.audit.revisions import REVISION
 
 HOUR = 3_600_000_000_000
 """Nanoseconds."""
@@ -15,7 +16,7 @@ Record: TypeAlias = tuple[bytes, bytes]
 """Key and value as the kernel has them."""
 
 FlowRow: TypeAlias = tuple[int, int, int, int, int, bytes, bytes, int, int, int, int, int, int, int, int, int, int]
-"""A row of the table flow, in the order of its columns."""
+"""A row of the table flow, in the order of its columns; its revision is that of the transaction."""
 
 _COLUMNS = (
     "veth, hour, direction, kind, coarse, source, destination, protocol, port, "
@@ -25,15 +26,16 @@ _KEY = "veth, hour, direction, kind, coarse, source, destination, protocol, port
 _SUMS = ("events", "octets", "answered", "refused", "retransmitted")
 
 ADD_FLOW = (
-    f"INSERT INTO flow ({_COLUMNS}) VALUES ({', '.join(f'?{number}' for number in range(1, 18))}) "
+    f"INSERT INTO flow ({_COLUMNS}, revision) "
+    f"VALUES ({', '.join(f'?{number}' for number in range(1, 18))}, {REVISION}) "
     f"ON CONFLICT ({_KEY}) DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last), "
     + "".join(f"{name} = {name} + excluded.{name}, " for name in _SUMS)
-    + "source_port = excluded.source_port"
+    + "source_port = excluded.source_port, revision = excluded.revision"
 )
 ADD_TO_KNOWN_FLOW = (
     "UPDATE flow SET first = min(first, ?10), last = max(last, ?11), "
     + "".join(f"{name} = {name} + ?{number}, " for number, name in enumerate(_SUMS, start=12))
-    + "source_port = ?17 WHERE "
+    + f"source_port = ?17, revision = {REVISION} WHERE "
     + " AND ".join(f"{name} = ?{number}" for number, name in enumerate(_KEY.split(", "), start=1))
 )
 

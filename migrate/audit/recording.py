@@ -146,6 +146,14 @@ def check_readable(path: Path) -> None:
 
 def check_ours(path: Path, connection: sqlite3.Connection) -> None:
     """Raises InputError where the file is another program's, of a newer version, or damaged."""
+    check_version(path, connection)
+    told = [str(line) for (line,) in connection.execute("PRAGMA quick_check(1)")]
+    if told != ["ok"]:
+        raise InputError(f"{path}: the recording is damaged ({told[0].splitlines()[-1]}); {_ANOTHER}")
+
+
+def check_version(path: Path, connection: sqlite3.Connection) -> None:
+    """Raises InputError where the file is another program's, or of a newer version."""
     if _pragma(connection, "application_id") != APPLICATION_ID:
         raise InputError(f"{path}: a database of another program, no recording of an audit; {_ANOTHER}")
     version = _pragma(connection, "user_version")
@@ -154,9 +162,6 @@ def check_ours(path: Path, connection: sqlite3.Connection) -> None:
             f"{path}: written by a newer version of this program (schema {version}, this one knows {SCHEMA}); "
             "use that version"
         )
-    told = [str(line) for (line,) in connection.execute("PRAGMA quick_check(1)")]
-    if told != ["ok"]:
-        raise InputError(f"{path}: the recording is damaged ({told[0].splitlines()[-1]}); {_ANOTHER}")
 
 
 def failure(path: Path, error: sqlite3.Error) -> InputError:

@@ -174,6 +174,14 @@ CREATE TABLE backend (
   since INTEGER NOT NULL,         -- 0: since before the audit
   until INTEGER,                  -- null: still
   PRIMARY KEY (namespace, service, address, protocol, port, target, target_port, since)
+);
+
+-- Meta's revision when a row of a table without such a column was last written; kept by its writer's connection.
+CREATE TABLE written (
+  part TEXT NOT NULL,             -- the table; migrate.audit.revisions.ROW_OF
+  row INTEGER NOT NULL,           -- its rowid; of an epoch: segment << 32 | sequence
+  revision INTEGER NOT NULL,
+  PRIMARY KEY (part, row)
 ) WITHOUT ROWID;
 
 -- In a file that was merged of several: every node of the cluster, also those that were not watched.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from migrate.audit.recording import failure, is_full, is_locked
+from migrate.audit.revisions import RAISE, follow_changes
 
 Value: TypeAlias = int | str | bytes | None
 Statement: TypeAlias = tuple[str, tuple[Value, ...]]
@@ -51,6 +52,7 @@ class Writing:
         self._waiting: list[Statement] = []
         self._given_up = 0
         self._try_again = 0.0
+        follow_changes(connection)
 
     @property
     def waiting(self) -> int:
@@ -77,6 +79,7 @@ class Writing:
         """What waits and what `write` executes, all or nothing. Raises NotWrittenError."""
         try:
             self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute(RAISE)
             for statement in self._waiting:
                 self._connection.execute(*statement)
             already = len(self._waiting)
