@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from migrate.audit import revisions
 from migrate.audit.flow_rows import HOUR
 from migrate.audit.layout import Address, address_of, bytes_of
-from migrate.audit.revisions import REVISION
 from migrate.audit.writing import Statement, Value, Writing
 
 
@@ -265,7 +265,7 @@ def translated_statements(
             values,
         ),
         (
-            f"UPDATE translated SET times = times + ?11, backend_port = ?10, revision = {REVISION} WHERE {same}",
+            f"UPDATE translated SET times = times + ?11, backend_port = ?10, revision = {revisions.REVISION} WHERE {same}",
             (*values, times),
         ),
     ]
@@ -274,7 +274,7 @@ def translated_statements(
 def dropped_statement(veth: int, ends: FlowEnds, first: int, last: int, events: int) -> Statement:
     """What adds to a row of the table dropped."""
     return (
-        f"INSERT INTO dropped VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {REVISION}) ON CONFLICT DO UPDATE SET "
+        f"INSERT INTO dropped VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {revisions.REVISION}) ON CONFLICT DO UPDATE SET "
         "first = min(first, excluded.first), last = max(last, excluded.last), events = events + excluded.events, "
         "revision = excluded.revision",
         (
