@@ -12,6 +12,7 @@ from typing import Protocol
 from migrate.audit import revisions
 from migrate.audit.flow_rows import HOUR
 from migrate.audit.layout import Address, address_of, bytes_of
+from migrate.audit.telling import Fact, Held, Standing
 from migrate.audit.writing import Statement, Value, Writing
 
 
@@ -191,10 +192,36 @@ class Facts(Writing):
         query = "UPDATE owner SET until = max(since, ?) WHERE address = ? AND uid = ? AND until IS NULL"
         self._write(query, until, bytes_of(address), uid)
 
-    def open_owners(self) -> frozenset[tuple[Address, str]]:
-        """The addresses that pods have, with the pods' uids."""
-        rows = self._rows("SELECT address, uid FROM owner WHERE kind = 'pod' AND until IS NULL")
-        return frozenset((address_of(address), str(uid)) for address, uid in rows if isinstance(address, bytes))
+    def open_facts(self) -> frozenset[Fact]:
+        """Who has which address, and what stands behind which Service."""
+        columns = "address, kind, namespace, name, uid"
+        owners = self._connection.execute(f"SELECT {columns} FROM owner WHERE until IS NULL")
+        columns = "namespace, service, address, protocol, port, target, target_port"
+        standing = self._connection.execute(f"SELECT {columns} FROM backend WHERE until IS NULL")
+        return frozenset(
+            (
+                *(Held(address_of(row[0]), *row[1:]) for row in owners),
+                *(Standing(a, b, address_of(c), d, e, address_of(f), g) for a, b, c, d, e, f, g in standing),
+            )
+        )
+
+    def stand_behind(self, standing: Standing, since: int) -> None:
+        """An address stands behind a port of a Service. Said again while it is so, it changes nothing."""
+        self._write(
+            "INSERT OR IGNORE INTO backend SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL WHERE NOT EXISTS "
+            f"(SELECT 1 FROM backend WHERE {_SAME_STANDING} AND until IS NULL)",
+            *_packed(standing),
+            since,
+        )
+
+    def stand_no_more(self, standing: Standing, until: int) -> None:
+        """An address stands behind a port of a Service no more."""
+        query = f"UPDATE backend SET until = max(since, ?8) WHERE {_SAME_STANDING} AND until IS NULL"
+        self._write(query, *_packed(standing), until)
+
+    def noted(self, key: str) -> str:
+        """A fact about the whole recording; empty where none is kept."""
+        return next((str(value) for (value,) in self._rows("SELECT value FROM meta WHERE key = ?", key)), "")
 
     def connections(self, moment: str, connections: Iterable[StandingConnection]) -> None:
         """The connections that stood at a moment: start or end."""
@@ -236,6 +263,17 @@ class Facts(Writing):
     def dropped(self, veth: int, ends: FlowEnds, first: int, last: int, events: int) -> None:
         """Packets of a flow that the old engine dropped."""
         self._write_all([dropped_statement(veth, ends, first, last, events)])
+
+
+_SAME_STANDING = (
+    "namespace = ?1 AND service = ?2 AND address = ?3 AND protocol = ?4 AND port = ?5 AND target = ?6 "
+    "AND target_port = ?7"
+)
+
+
+def _packed(standing: Standing) -> tuple[Value, ...]:
+    namespace, service, address, protocol, port, target, target_port = standing
+    return (namespace, service, bytes_of(address), protocol, port, bytes_of(target), target_port)
 
 
 def translated_statements(

@@ -5,22 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from migrate.audit.layout import Address
+from migrate.audit.telling import OpenOwners, Owners
 from migrate.audit.veths import PodName, Pods
 from migrate.model.cluster import Cluster
-
-
-class Owners(Protocol):
-    """What the recording keeps of addresses; see `Store`."""
-
-    def own(self, address: Address, kind: str, namespace: str, name: str, uid: str, since: int) -> None: ...
-    def disown(self, address: Address, uid: str, until: int) -> None: ...
-    def loss(self, at: int, kind: str, count: int, detail: str) -> None: ...
-
-
-class OpenOwners(Owners, Protocol):
-    """Also who has an address by what was recorded before."""
-
-    def open_owners(self) -> frozenset[tuple[Address, str]]: ...
 
 
 class KnownPods(Pods, Protocol):

@@ -26,7 +26,7 @@ CONNECT_SECONDS = 10
 READ_SECONDS = 90
 _CHUNK = 1 << 16
 _TRY_AGAIN = frozenset({429, 500, 502, 503, 504})
-_SUCCESSES = {"GET": (200,), "POST": (201,), "DELETE": (200, 202)}
+_SUCCESSES = {"GET": (200,), "POST": (201,), "PUT": (200,), "DELETE": (200, 202)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from migrate.audit.layout import Address
+from migrate.audit.telling import Standing
 from migrate.audit.watched_pods import WatchedPods
 from migrate.scan.connection import ConnectionOptions, RequestError, connect
 from tests.api_server import ApiServer
@@ -44,6 +45,15 @@ class Heard:
 
     def loss(self, at: int, kind: str, count: int, detail: str) -> None:
         self.said.append(Said("loss", "", kind, at))
+
+    def stand_behind(self, standing: Standing, since: int) -> None:
+        raise AssertionError("only an agent of a cluster tells of Services")
+
+    def stand_no_more(self, standing: Standing, until: int) -> None:
+        raise AssertionError("only an agent of a cluster tells of Services")
+
+    def note(self, key: str, value: str) -> None:
+        raise AssertionError("only an agent of a cluster leads")
 
     def about(self, name: str) -> list[tuple[str, str]]:
         """What was said of a pod."""
