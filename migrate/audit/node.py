@@ -10,7 +10,7 @@ from migrate.errors import InputError
 from migrate.model.addresses import Address
 from migrate.model.cluster import Cluster, Node
 
-_IDENTIFYING = (("default", "kubernetes"), ("kube-system", "kube-dns"))
+IDENTIFYING = (("default", "kubernetes"), ("kube-system", "kube-dns"))
 """Services that keep their addresses for as long as a cluster lives."""
 
 
@@ -59,5 +59,5 @@ def _is_ours(address: Address) -> bool:
 def cluster_digest(cluster: Cluster) -> str:
     """The same for every snapshot of one cluster, and seldom the same for two; empty where nothing tells."""
     known = {(service.namespace, service.name): service.addresses for service in cluster.services}
-    texts = [f"{'/'.join(name)}={','.join(map(str, known[name]))}" for name in _IDENTIFYING if name in known]
+    texts = [f"{'/'.join(name)}={','.join(map(str, known[name]))}" for name in IDENTIFYING if name in known]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12] if texts else ""

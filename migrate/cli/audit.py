@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from migrate.cli import options
+from migrate.cli.audit_deploy import deploy
 from migrate.errors import ExitStatus, InputError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from migrate.recorded import PreparedAudit
 
 audit_app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
+audit_app.command()(deploy)
 _STOP_PATIENCE = 60.0
 
 

@@ -19,11 +19,14 @@ _VIRTUAL_TYPE = "virtual-kubelet"
 
 @dataclass(frozen=True, slots=True, order=True)
 class ClusterNode:
-    """A node; `cannot` says why no pod can read it, empty when one can."""
+    """A node; `cannot` says why no pod can read it, empty when one can. `kernel` is empty where it is not told."""
 
     name: str
     system: System
     cannot: str = ""
+    is_virtual: bool = False
+    kernel: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 class _Meta(msgspec.Struct, frozen=True):
@@ -48,6 +51,7 @@ class _Condition(msgspec.Struct, frozen=True):
 
 class _Info(msgspec.Struct, frozen=True, rename="camel"):
     operating_system: str = "linux"
+    kernel_version: str = ""
 
 
 class _Status(msgspec.Struct, frozen=True, rename="camel"):
@@ -95,12 +99,24 @@ def _pages(reader: Reader) -> list[_Nodes]:
 
 
 def _read(node: _Node) -> ClusterNode:
-    system: System = "windows" if node.status.node_info.operating_system.lower() == "windows" else "linux"
-    return ClusterNode(node.metadata.name, system, _obstacle(node))
+    info = node.status.node_info
+    return ClusterNode(
+        name=node.metadata.name,
+        system="windows" if info.operating_system.lower() == "windows" else "linux",
+        cannot=_obstacle(node),
+        is_virtual=_is_virtual(node),
+        kernel=info.kernel_version,
+        labels=tuple(sorted(node.metadata.labels.items())),
+    )
+
+
+def _is_virtual(node: _Node) -> bool:
+    labelled = node.metadata.labels.get("type") == _VIRTUAL_TYPE
+    return labelled or any(taint.key == _VIRTUAL_TAINT for taint in node.spec.taints)
 
 
 def _obstacle(node: _Node) -> str:
-    if node.metadata.labels.get("type") == _VIRTUAL_TYPE or any(t.key == _VIRTUAL_TAINT for t in node.spec.taints):
+    if _is_virtual(node):
         return "it is a virtual node: no machine of the cluster is behind it, and no pod can look at its rules"
     ready = next((condition for condition in node.status.conditions if condition.type == "Ready"), None)
     if ready is None or ready.status != "True":

@@ -20,7 +20,7 @@ NAME_LABEL = "app.kubernetes.io/name"
 COLLECTOR = "cilium-migrate-collector"
 RUN_LABEL = "cilium-migrate/run"
 CONTAINER = "collector"
-_REFERENCE = re.compile(
+IMAGE_REFERENCE = re.compile(
     r"(?P<name>[a-z0-9][a-zA-Z0-9._:/-]*?)(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -57,7 +57,7 @@ class PodWish:
 
 def checked_image(image: str, option: str) -> str:
     """An image that names one content or version. Raises InputError for one that may be another one tomorrow."""
-    found = _REFERENCE.fullmatch(image)
+    found = IMAGE_REFERENCE.fullmatch(image)
     if found is None:
         raise InputError(f"{option} {image}: is no image; write REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST")
     if found["digest"] is None and found["tag"] in (None, "latest"):
@@ -65,12 +65,10 @@ def checked_image(image: str, option: str) -> str:
     return image
 
 
-def checked_namespace(namespace: str) -> str:
+def checked_namespace(namespace: str, option: str = "--collector-namespace") -> str:
     """A name that can be a namespace's. Raises InputError."""
     if _NAMESPACE.fullmatch(namespace) is None:
-        raise InputError(
-            f"--collector-namespace {namespace}: no name of a namespace; write small letters, digits and -"
-        )
+        raise InputError(f"{option} {namespace}: no name of a namespace; write small letters, digits and -")
     return namespace
 
 

@@ -21,6 +21,12 @@ STORE_FOLDER = "/var/lib/cilium-migrate"
 """On the node and in the container: a folder for each run, with its audit.db."""
 NODE_VARIABLE, POD_VARIABLE = "NODE_NAME", "POD_NAME"
 """Variables of an agent's environment."""
+BPFFS_VARIABLE, BPFFS_FOLDER = "MIGRATE_BPFFS", "/run/cilium-migrate/bpf"
+"""Where an agent's container has its node's bpf filesystem, and the variable that says so to all that runs there.
+
+Below /sys/fs/bpf the AppArmor profile that containerd gives to containers refuses every change
+(containerd/containerd, contrib/apparmor/template.go).
+"""
 
 AgentState: TypeAlias = Literal["starting", "recording", "finished", "failed"]
 """finished: the time is over or a stop was asked for; the agent waits to be read and deleted."""
