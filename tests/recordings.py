@@ -25,6 +25,7 @@ class Recording:
     def __init__(self, path: Path, node: str = "n1") -> None:
         self.path = path
         self._connection = sqlite3.connect(path, isolation_level=None)
+        self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.executescript(SCHEMA_FILE.read_text())
         self.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         self.execute(f"PRAGMA user_version = {SCHEMA}")

@@ -52,7 +52,10 @@ def row_of(opened: OpenedRow) -> FlowRow:
 
 
 class Segment(NamedTuple):
-    """One run of an agent on one boot. Times are nanoseconds since 1970; `ended` is None when it died or runs."""
+    """One run of an agent on one boot. Times are nanoseconds since 1970; `ended` is None when it died or runs.
+
+    `node` is empty where nobody said whose it is.
+    """
 
     id: int
     boot_id: str
@@ -62,6 +65,7 @@ class Segment(NamedTuple):
     started: int
     ended: int | None
     notes: tuple[str, ...]
+    node: str = ""
 
 
 class Veth(NamedTuple):
@@ -77,6 +81,17 @@ class Veth(NamedTuple):
     appeared: int
     since: int
     until: int | None
+    node: str = ""
+
+
+class NodeState(NamedTuple):
+    """A node of a merged recording; `state` is watched or not_watched, `skew` in nanoseconds."""
+
+    name: str
+    state: str
+    reason: str
+    tool_version: str
+    skew: int
 
 
 class Gap(NamedTuple):
@@ -137,6 +152,7 @@ class Loss(NamedTuple):
     kind: str
     number: int
     detail: str
+    segment: int = 0
 
 
 class Connection(NamedTuple):
@@ -171,21 +187,33 @@ class Reading:
         self._connection = connection
         entries: Sequence[tuple[str, str]] = connection.execute("SELECT key, value FROM meta").fetchall()
         self.meta: Mapping[str, str] = MappingProxyType(dict(entries))
+        self._has_nodes = any(row[1] == "node" for row in self._rows("PRAGMA table_info(segment)"))
 
     @property
     def node(self) -> str:
-        """The node's name; empty when it was not said."""
+        """The node's name; empty when it was not said, or there are several."""
         return self.meta.get("node", "")
+
+    def node_rows(self) -> tuple[NodeState, ...]:
+        """The nodes of a merged recording, by name; none in the recording of one node."""
+        if not self._has_nodes:
+            return ()
+        columns = "name, state, reason, tool_version, skew"
+        return tuple(NodeState(*row) for row in self._rows(f"SELECT {columns} FROM node ORDER BY name"))
 
     def segments(self) -> tuple[Segment, ...]:
         """All runs, oldest first."""
-        query = "SELECT id, boot_id, kernel, loader, attach, started, ended, notes FROM segment ORDER BY started, id"
-        return tuple(Segment._make((*row[:7], _notes(row[7]))) for row in self._rows(query))
+        node = "node" if self._has_nodes else "''"
+        columns = f"id, boot_id, kernel, loader, attach, started, ended, notes, {node}"
+        query = f"SELECT {columns} FROM segment ORDER BY started, segment.id"
+        return tuple(Segment._make((*row[:7], _notes(row[7]), row[8] or self.node)) for row in self._rows(query))
 
     def veths(self) -> tuple[Veth, ...]:
         """All lives of interfaces, by id."""
+        nodes = {segment.id: segment.node for segment in self.segments()}
         columns = "id, segment, ifindex, name, namespace, pod, uid, appeared, since, until"
-        return tuple(Veth(*row) for row in self._rows(f"SELECT {columns} FROM veth ORDER BY id"))
+        rows = self._rows(f"SELECT {columns} FROM veth ORDER BY id")
+        return tuple(Veth._make((*row, nodes.get(row[1], self.node))) for row in rows)
 
     def gaps(self) -> tuple[Gap, ...]:
         """All gaps, by veth and time."""
@@ -245,7 +273,9 @@ class Reading:
 
     def losses(self) -> tuple[Loss, ...]:
         """All losses, by time."""
-        return tuple(Loss(*row) for row in self._rows("SELECT at, kind, count, detail FROM loss ORDER BY at, kind"))
+        return tuple(
+            Loss(*row) for row in self._rows("SELECT at, kind, count, detail, segment FROM loss ORDER BY at, kind")
+        )
 
     def connections(self) -> Iterator[Connection]:
         """The connections that stood when segments began and ended."""

@@ -50,8 +50,8 @@ def status_of(reading: Reading) -> AuditStatus:
     last = None if interval is None else (time.time_ns() if running else interval[1])
     wanted, recorded = _wanted(reading), recorded_seconds(segments, last)
     losses: dict[str, int] = {}
-    for _, kind, count, _ in reading.losses():
-        losses[kind] = losses.get(kind, 0) + count
+    for loss in reading.losses():
+        losses[loss.kind] = losses.get(loss.kind, 0) + loss.number
     return AuditStatus(
         recording=str(reading.path),
         node=reading.node,
