@@ -82,7 +82,7 @@ def write(path: Path, cluster: Cluster, mix: Mix, wanted: int) -> None:
         connection.execute(f"PRAGMA user_version = {SCHEMA}")
         connection.execute("INSERT INTO meta VALUES ('node', ?)", (_NODE,))
         segment = (1, "boot", "", "", "libbpf", "tcx", _START, _START + 10**9, "[]")
-        connection.execute("INSERT INTO segment VALUES (?,?,?,?,?,?,?,?,?)", segment)
+        connection.execute("INSERT INTO segment VALUES (?,?,?,?,?,?,?,?,?,'')", segment)
         for number, pod in enumerate(watched):
             row = (
                 number + 1,
@@ -105,7 +105,7 @@ def write(path: Path, cluster: Cluster, mix: Mix, wanted: int) -> None:
         ]
         connection.executemany("INSERT INTO owner VALUES (?,?,?,?,?,?,NULL)", owners)
         rows = islice(mix(cluster, watched, wanted), wanted)
-        connection.executemany(f"INSERT INTO flow VALUES ({','.join('?' * 17)})", rows)
+        connection.executemany(f"INSERT INTO flow VALUES ({','.join('?' * 17)}, 0)", rows)
 
 
 def measure(path: Path, revision: Revision, cluster: Cluster) -> tuple[dict[str, float], str]:

@@ -54,9 +54,7 @@ def _rows_of(done: Merged) -> tuple[NodeState, ...]:
         pytest.param(_sql("DROP TABLE owner"), "lacks owner", id="without a table"),
         pytest.param(_sql("UPDATE segment SET started = 'noon'"), "segment has values", id="text for a time"),
         pytest.param(_sql("UPDATE veth SET since = 9223372036854775807"), "veth has values", id="a time beyond all"),
-        pytest.param(
-            _sql("UPDATE meta SET value = x'00' WHERE key = 'node'"), "meta has values", id="bytes for a name"
-        ),
+        pytest.param(_sql("UPDATE meta SET value = x'00' WHERE key = 'node'"), "meta has", id="bytes for a name"),
         pytest.param(_sql("UPDATE veth SET segment = 7"), "veth has values", id="a run that is not there"),
         pytest.param(
             _sql("INSERT INTO owner VALUES (x'0a', 'pod', 'a', 'b', 'u', 0, NULL)"), "owner has", id="half an address"
