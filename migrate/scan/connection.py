@@ -174,20 +174,23 @@ class Connection:
         return RequestError(f"{self.host}: the answer broke off: {reason}; try again", temporary=True)
 
     def _refusal(self, answer: urllib3.BaseHTTPResponse) -> RequestError:
+        return self._refused(answer.status, answer.data, answer.reason, answer.headers.get("Retry-After"))
+
+    def _refused(self, status: int, content: bytes, reason: str | None, retry_after: str | None) -> RequestError:
         try:
-            body = msgspec.json.decode(answer.data, type=_ErrorBody)
+            body = msgspec.json.decode(content, type=_ErrorBody)
         except msgspec.DecodeError:
             body = _ErrorBody()
-        message = body.message or answer.reason or "no reason given"
-        if answer.status == 401:
+        message = body.message or reason or "no reason given"
+        if status == 401:
             message = (
                 "the credentials are wrong or expired; log in again (on AKS: az login, kubelogin) or renew the token"
             )
         return RequestError(
-            f"{self.host}: {answer.status}: {message}",
-            status=answer.status,
-            temporary=answer.status in _TRY_AGAIN,
-            retry_after=_seconds(answer.headers.get("Retry-After")),
+            f"{self.host}: {status}: {message}",
+            status=status,
+            temporary=status in _TRY_AGAIN,
+            retry_after=_seconds(retry_after),
             continue_token=body.metadata.continue_token,
             reason=message,
         )

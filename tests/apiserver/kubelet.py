@@ -1,6 +1,6 @@
-"""A kubelet as far as `migrate scan --nodes` can tell: it runs pods as processes and serves their logs.
+"""A kubelet as far as this program can tell: it runs pods as processes, serves their logs and runs commands in them.
 
-The API server is real and asks it for logs as it asks every kubelet. What a test wants to go wrong is a Script.
+The API server is real and asks it for them as it asks every kubelet. What a test wants to go wrong is a Script.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from tests.api_server import ApiServer
 from tests.apiserver.admin import Client, Object
+from tests.apiserver.kubelet_exec import Exec, ExecScript, refuse, serve_exec
 
 Command: TypeAlias = "Callable[[Object], Sequence[str]]"
 """The process that stands for a pod's container."""
@@ -32,7 +33,7 @@ class Script:
 
     `states` are set one after the other before anything runs; with `runs` False nothing ever does. `cuts`: that many
     answers about the log break off after `cut_at` bytes. The log loses its first `rotated` bytes. `ending` replaces
-    the status of a pod that ended. `mute`: the kubelet reports nothing at all.
+    the status of a pod that ended. `mute`: the kubelet reports nothing at all. `execs`: what becomes of commands.
     """
 
     command: Command | None = None
@@ -43,10 +44,12 @@ class Script:
     rotated: int = 0
     ending: Object | None = None
     mute: bool = False
+    execs: ExecScript = field(default_factory=ExecScript)
 
 
 @dataclass
 class _Running:
+    pod: Object
     process: subprocess.Popen[bytes] | None
     log: Path
     script: Script
@@ -55,11 +58,15 @@ class _Running:
 
 @dataclass
 class Kubelet:
-    """Stands for the kubelets of all nodes that a test adds. Pods of kube-system are the tests' own."""
+    """Stands for the kubelets of all nodes that a test adds. Pods of kube-system are the tests' own.
+
+    `exec` gives what runs on this machine for a command in a pod; default: the command as it is.
+    """
 
     server: ApiServer
     folder: Path
     command: Command
+    exec: Exec = lambda pod, command: command
     scripts: dict[str, Script] = field(default_factory=dict)
     seen: list[Object] = field(default_factory=list)
     asked_for_logs: list[str] = field(default_factory=list)
@@ -155,18 +162,23 @@ class Kubelet:
         for state in script.states:
             _report(admin, pod, state)
         if not script.runs:
-            self._pods[uid] = _Running(None, log, script)
+            self._pods[uid] = _Running(pod, None, log, script)
             return
         command = (script.command or self.command)(pod)
         with log.open("wb") as stream:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)
         # First the log, then the news: who reads that the pod runs asks for its log at once.
-        self._pods[uid] = _Running(process, log, script)
-        _report(admin, pod, {"phase": "Running", **_container({"running": {}})})
+        self._pods[uid] = _Running(pod, process, log, script)
+        running = _container({"running": {}}, _container_name(pod), ready=True)
+        _report(admin, pod, {"phase": "Running", **running})
 
     def log_of(self, namespace: str, name: str) -> _Running | None:
         """The newest pod of that name."""
         self.asked_for_logs.append(name)
+        return self.newest(name)
+
+    def newest(self, name: str) -> _Running | None:
+        """The newest pod of that name."""
         uids = [p["metadata"]["uid"] for p in self.seen if _part(p, "metadata")["name"] == name]  # type: ignore[index]
         return self._pods.get(uids[-1]) if uids else None
 
@@ -200,9 +212,15 @@ def _report(admin: Client, pod: Object, status: Object) -> None:
         admin.call("PUT", f"{_path(pod)}/status", current | {"status": status})
 
 
-def _container(state: Object) -> Object:
-    status = {"name": "collector", "image": "x", "imageID": "", "ready": False, "restartCount": 0, "state": state}
-    return {"containerStatuses": [status]}
+def _container_name(pod: Object) -> str:
+    containers = cast("list[Object]", _part(pod, "spec")["containers"])
+    return str(containers[0]["name"])
+
+
+def _container(state: Object, name: str = "collector", *, ready: bool = False, restarts: int = 0) -> Object:
+    status = {"name": name, "image": "x", "imageID": "", "ready": ready, "restartCount": restarts, "state": state}
+    conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
+    return {"containerStatuses": [status], "conditions": conditions}
 
 
 def waiting(reason: str, message: str = "") -> Object:
@@ -225,10 +243,10 @@ def _end(process: subprocess.Popen[bytes] | None) -> None:
 
 
 @contextmanager
-def kubelet(server: ApiServer, command: Command) -> Iterator[Kubelet]:
+def kubelet(server: ApiServer, command: Command, exec: Exec = lambda pod, words: words) -> Iterator[Kubelet]:
     """A kubelet that runs `command` for each pod, until the end of the block."""
     with tempfile.TemporaryDirectory(prefix="migrate-") as folder:
-        made = Kubelet(server, Path(folder), command)
+        made = Kubelet(server, Path(folder), command, exec)
         listening = ThreadingHTTPServer(("127.0.0.1", 0), _handler(made))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(server.state / "server.crt", server.state / "server.key")
@@ -252,9 +270,11 @@ def _handler(made: Kubelet) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            """GET /containerLogs/NAMESPACE/POD/CONTAINER?follow=true"""
+            """GET /containerLogs/NAMESPACE/POD/CONTAINER?follow=true or /exec/NAMESPACE/POD/CONTAINER?command=..."""
             url = urlsplit(self.path)
             _, kind, namespace, name, _ = url.path.split("/")
+            if kind == "exec":
+                return self._exec(name)
             assert kind == "containerLogs"
             pod = made.log_of(namespace, name)
             if pod is None or not pod.log.exists():
@@ -265,6 +285,12 @@ def _handler(made: Kubelet) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self._stream(pod, "follow" in parse_qs(url.query))
             return None
+
+        def _exec(self, name: str) -> None:
+            pod = made.newest(name)
+            if pod is None or pod.process is None or pod.process.poll() is not None:
+                return refuse(self, 500, f"the container of {name} is not running")
+            return serve_exec(self, pod.pod, pod.script.execs, made.exec, made._stop)
 
         def _refuse(self) -> None:
             body = json.dumps({"message": "container is waiting to start"}).encode()
