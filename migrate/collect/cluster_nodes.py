@@ -42,11 +42,12 @@ class _Spec(msgspec.Struct, frozen=True):
     taints: tuple[_Taint, ...] = ()
 
 
-class _Condition(msgspec.Struct, frozen=True):
+class _Condition(msgspec.Struct, frozen=True, rename="camel"):
     type: str = ""
     status: str = ""
     reason: str = ""
     message: str = ""
+    last_transition_time: str | None = None
 
 
 class _Info(msgspec.Struct, frozen=True, rename="camel"):
@@ -121,5 +122,6 @@ def _obstacle(node: _Node) -> str:
     ready = next((condition for condition in node.status.conditions if condition.type == "Ready"), None)
     if ready is None or ready.status != "True":
         why = "its kubelet never reported" if ready is None else ready.message or ready.reason or "no reason is given"
-        return f"it is not ready ({why})"
+        since = f" since {ready.last_transition_time}" if ready is not None and ready.last_transition_time else ""
+        return f"it is not ready{since} ({why})"
     return ""
