@@ -27,7 +27,17 @@ settings.load_profile("project")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-_LONGEST_FIRST = ("kernel", "kernel_matrix", "differential", "simulate", "apiserver", "reference", "property", "report")
+_LONGEST_FIRST = (
+    "kernel",
+    "cluster_lab",
+    "kernel_matrix",
+    "differential",
+    "simulate",
+    "apiserver",
+    "reference",
+    "property",
+    "report",
+)
 _TESTS = "tests/"
 
 
@@ -44,7 +54,8 @@ class _Together(LoadScopeScheduling):  # type: ignore[misc]
     """Shares tests out to processes: those of one file stay together, and so do all that look at the whole node."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "kernel" if nodeid.startswith(f"{_TESTS}kernel/") else nodeid.partition("::")[0]
+        whole_node = nodeid.startswith((f"{_TESTS}kernel/", f"{_TESTS}cluster_lab/"))
+        return "kernel" if whole_node else nodeid.partition("::")[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Together:
