@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from datetime import UTC, datetime
 from typing import cast
 
 from tests.apiserver.admin import Client, Object
@@ -34,17 +35,40 @@ _KINDS = (
 _IN_BACKGROUND = {"propagationPolicy": "Background"}
 
 
-def work(admin: Client) -> None:
-    """One turn of all controllers. While the API server does not answer there is nothing to do."""
+class Controllers:
+    """What they know of namespaces that they have furnished."""
+
+    def __init__(self, admin: Client, authority: str) -> None:
+        self._admin = admin
+        self._authority = authority
+        self._furnished: set[str] = set()
+
+    def work(self) -> None:
+        """One turn of all controllers. While the API server does not answer there is nothing to do."""
+        _care_for_pods(self._admin)
+        for namespace in items(self._admin, "/api/v1/namespaces") or []:
+            if is_going(namespace):
+                _finalize(self._admin, namespace)
+            elif uid_of(namespace) not in self._furnished:
+                self._furnish(name_of(namespace))
+                self._furnished.add(uid_of(namespace))
+
+    def _furnish(self, namespace: str) -> None:
+        """What is in every namespace."""
+        path, authority = f"/api/v1/namespaces/{namespace}", {"ca.crt": self._authority}
+        made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kube-root-ca.crt"}, "data": authority}
+        self._admin.call("POST", f"{path}/configmaps", made)
+        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+        self._admin.call("POST", f"{path}/serviceaccounts", account)
+
+
+def _care_for_pods(admin: Client) -> None:
     sets, nodes, pods = items(admin, _SETS), items(admin, "/api/v1/nodes"), items(admin, "/api/v1/pods")
     if sets is None or nodes is None or pods is None:
         return
     for made in sets:
         _care(admin, made, nodes, _owned(made, pods))
     _collect(admin, {uid_of(made) for made in sets}, {name_of(node) for node in nodes}, pods)
-    for namespace in items(admin, "/api/v1/namespaces") or []:
-        if is_going(namespace):
-            _finalize(admin, namespace)
 
 
 def _owned(made: Object, pods: list[Object]) -> list[Object]:
@@ -84,6 +108,7 @@ def _create(admin: Client, made: Object, node: str) -> None:
     spec = copy.deepcopy(part(template, "spec"))
     added = [{"key": key, "operator": "Exists", "effect": effect} for key, effect in _TOLERATED]
     spec["tolerations"] = [*listed(spec, "tolerations"), *added]
+    spec["affinity"] = _affinity(spec, node)
     spec["nodeName"] = node
     if spec.get("automountServiceAccountToken") is not False:
         _mount_account(spec)
@@ -100,6 +125,16 @@ def _create(admin: Client, made: Object, node: str) -> None:
         _say(admin, made, "FailedCreate", str(answer.get("message")))
 
 
+def _affinity(spec: Object, node: str) -> Object:
+    """That of the template, for one node."""
+    required = part(spec, "affinity", "nodeAffinity", _REQUIRED)
+    field = {"key": "metadata.name", "operator": "In", "values": [node]}
+    terms = [term | {"matchFields": [field]} for term in listed(required, "nodeSelectorTerms") or [{}]]
+    near = part(spec, "affinity", "nodeAffinity") | {_REQUIRED: {"nodeSelectorTerms": terms}}
+    return part(spec, "affinity") | {"nodeAffinity": near}
+
+
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _CONTROLS = {"controller": True, "blockOwnerDeletion": True}
 
 
@@ -127,6 +162,7 @@ def _say(admin: Client, made: Object, reason: str, message: str) -> None:
         "reason": reason,
         "message": message,
         "type": "Warning",
+        "lastTimestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     admin.call("POST", f"/api/v1/namespaces/{metadata['namespace']}/events", event)
 
@@ -158,7 +194,7 @@ def _fits(template: Object, node: Object) -> bool:
     """Whether a DaemonSet has a pod on a node: selector, affinity and taints."""
     spec, labels = part(template, "spec"), cast("dict[str, str]", part(node, "metadata", "labels"))
     selected = all(labels.get(key) == value for key, value in part(spec, "nodeSelector").items())
-    required = part(spec, "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution")
+    required = part(spec, "affinity", "nodeAffinity", _REQUIRED)
     terms = listed(required, "nodeSelectorTerms")
     near = not terms or any(_matches(term, node, labels) for term in terms)
     added: list[Object] = [{"key": key, "operator": "Exists", "effect": effect} for key, effect in _TOLERATED]

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from tests.api_server import ApiServer
 from tests.apiserver.admin import Client, Object
 from tests.apiserver.kubelet_exec import ExecScript, refuse, serve_exec
-from tests.cluster_lab import controllers
+from tests.cluster_lab.controllers import Controllers
 from tests.cluster_lab.objects import is_going, items, listed, part, pod_path, report, uid_of
 from tests.cluster_lab.runtime import Container, Place, start
 
@@ -48,6 +48,7 @@ class Running:
     restarts: int = 0
     not_before: float = 0.0
     told: str = ""
+    last_state: Object = field(default_factory=dict)
     killed_at: float | None = None
 
 
@@ -64,6 +65,7 @@ class Kubelets:
         self._places = places
         self._lock = threading.RLock()
         self._admin = Client(server.admin)
+        self._controllers = Controllers(self._admin, (server.state / "ca.crt").read_text())
         self.api: dict[str, str] = {}
 
     def work(self) -> None:
@@ -71,7 +73,7 @@ class Kubelets:
         while not self.stop.wait(TURN_SECONDS):
             # The API server may be away for a while.
             with suppress(OSError, _http_error()):
-                controllers.work(self._admin)
+                self._controllers.work()
                 self._turn()
 
     def close(self) -> None:
@@ -161,7 +163,8 @@ class Kubelets:
             running.not_before = time.monotonic() + wait
             code = container.process.returncode
             reason = "Completed" if code == 0 else "Error"
-            self._tell(running, "Running", {"terminated": {"exitCode": code, "reason": reason}})
+            running.last_state = {"terminated": {"exitCode": code, "reason": reason}}
+            self._tell(running, "Running", running.last_state)
         elif time.monotonic() >= running.not_before:
             running.restarts += 1
             self._start(running, pod, place)
@@ -192,6 +195,7 @@ class Kubelets:
             "started": ready,
             "restartCount": running.restarts,
             "state": state,
+            "lastState": running.last_state if ready else {},
         }
         word = "True" if ready else "False"
         conditions = [{"type": name, "status": word} for name in ("Ready", "ContainersReady")]
