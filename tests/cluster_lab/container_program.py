@@ -25,7 +25,10 @@ _SKEW = "skew.so"
 
 
 class Order(TypedDict):
-    """A container that is wanted. `mounts` are sources, targets and whether to read only; `skew` is a file, or ""."""
+    """A container that is wanted. `mounts` are sources, targets and whether to read only; `skew` is a file, or "".
+
+    `image` are folders of this machine that have the program, and where they are in the container.
+    """
 
     network: str
     processFile: str
@@ -37,7 +40,7 @@ class Order(TypedDict):
     command: list[str]
     environment: dict[str, str]
     readOnlyRoot: bool
-    needed: list[str]
+    image: list[tuple[str, str]]
 
 
 def main() -> None:
@@ -81,9 +84,10 @@ def _root(work: Path, order: Order) -> Path:
     for folder in (root, upper, spare):
         folder.mkdir()
     _mount("overlay", str(root), "overlay", 0, f"lowerdir=/,upperdir={upper},workdir={spare}")
-    for place in order["needed"]:
-        for other in sorted(other for other in others if other != "/" and f"{place}/".startswith(f"{other}/")):
+    for source, target in order["image"]:
+        for other in sorted(other for other in others if other != "/" and f"{source}/".startswith(f"{other}/")):
             _mount(other, f"{root}{other}", None, _BIND)
+        _bind(source, root / target.lstrip("/"), True)
     if order["skew"]:
         (root / _SKEW).write_bytes(Path(order["skew"]).read_bytes())
     _mount("/dev", f"{root}/dev", None, _BIND)

@@ -18,6 +18,9 @@ from tests.apiserver.admin import Object
 
 PROGRAM = Path(__file__).with_name("container_program.py")
 _ROOT = Path(__file__).parents[2]
+_PYTHON, _CHECKOUT = "/image/python", "/image/checkout"
+"""Where containers have what runs the program, so that no volume of theirs can be in its way."""
+_PATH = f"{_PYTHON}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PATIENCE_SECONDS = 60.0
 _LOOK_AGAIN_SECONDS = 0.01
 
@@ -110,7 +113,7 @@ def start(place: Place, pod: Object, mounts: list[tuple[str, str, bool]], work: 
         "command": [*narrowed, *program(_command(container))],
         "environment": variables,
         "readOnlyRoot": rights.get("readOnlyRootFilesystem") is True,
-        "needed": sorted({sys.prefix, sys.base_prefix, str(_ROOT)}),
+        "image": [(sys.base_prefix, sys.base_prefix), (sys.prefix, _PYTHON), (str(_ROOT), _CHECKOUT)],
     }
     with (work / "log").open("wb") as log:
         command = [sys.executable, str(PROGRAM), json.dumps(order)]
@@ -122,7 +125,7 @@ def start(place: Place, pod: Object, mounts: list[tuple[str, str, bool]], work: 
 def program(command: Sequence[str]) -> list[str]:
     """A command of the image on this machine: migrate is what is in this checkout."""
     name, *arguments = command
-    return [sys.executable, "-m", "migrate", *arguments] if name == "migrate" else [name, *arguments]
+    return [f"{_PYTHON}/bin/python", "-m", "migrate", *arguments] if name == "migrate" else [name, *arguments]
 
 
 def _command(container: Object) -> list[str]:
@@ -146,7 +149,7 @@ def _rights(spec: dict[str, object], rights: Object) -> list[str]:
 
 def _environment(pod: Object, container: Object) -> dict[str, str]:
     """The variables of the spec, those of the image, and none of this machine."""
-    made = {"PATH": os.environ["PATH"], "PYTHONPATH": str(_ROOT), "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/"}
+    made = {"PATH": _PATH, "PYTHONPATH": _CHECKOUT, "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/"}
     for variable in cast("list[Object]", container.get("env") or []):
         name = str(variable["name"])
         made[name] = str(variable.get("value", "")) if "valueFrom" not in variable else _of_field(pod, variable)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 from tests.apiserver.admin import Object
@@ -22,7 +21,7 @@ SERVICE, SERVICE_6 = "10.96.0.20", "fd00:aaaa::20"
 
 
 class Scene:
-    """The pods of a shop. `sent` counts what each asked: (who, host, port)."""
+    """The pods of a shop, which talk when they are told."""
 
     def __init__(self, lab: ClusterLab) -> None:
         self.lab = lab
@@ -41,11 +40,6 @@ class Scene:
     def pods(self) -> tuple[LabPod, ...]:
         """All of them."""
         return (self.web, self.db_0, self.db_1, self.guest)
-
-    @property
-    def sent(self) -> Counter[tuple[str, str, str]]:
-        """What each pod asked, by host and port."""
-        return Counter({(pod.name, *asked.split(" ")): count for pod in self.pods for asked, count in pod.sent.items()})
 
     def talk(self, times: int = 1) -> None:
         """Traffic of every kind: allowed, dropped by the engine of today, and such as the translation would drop."""
