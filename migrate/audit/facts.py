@@ -303,7 +303,8 @@ def translated_statements(
             values,
         ),
         (
-            f"UPDATE translated SET times = times + ?11, backend_port = ?10, revision = {revisions.REVISION} WHERE {same}",
+            f"UPDATE translated SET times = times + ?11, backend_port = ?10, revision = {revisions.REVISION} "
+            f"WHERE {same}",
             (*values, times),
         ),
     ]
