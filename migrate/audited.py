@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import msgspec
 from msgspec import structs
 
 import migrate
+from migrate.audit.cycles import cycle_coverage
 from migrate.audit.exported import ExportedFlow, exported
 from migrate.audit.fresh import files_digest, outdated, policies_digest, recording_state
 from migrate.audit.hints import hint_text
@@ -182,7 +184,11 @@ def judged(place: Place, scene: Scene, policies: Policies) -> Audit:
         check_cluster(reading, scene)
         snapshot_digest = files_digest(scene.path.parent, [scene.path])
         made_from = JudgedFrom(policies=policies.digest, snapshot=snapshot_digest, recording=recording_state(reading))
-        audit = structs.replace(audit_of(Replay(reading, policies.revision, scene.judging)), judged_from=made_from)
+        audit = audit_of(Replay(reading, policies.revision, scene.judging))
+        interval = reading.interval() or (0, 0)
+    since, until = (datetime.fromtimestamp(moment / 1e9, UTC) for moment in interval)
+    cycles = cycle_coverage(scene.objects, audit.coverage, since, until)
+    audit = structs.replace(audit, judged_from=made_from, cron_jobs=cycles)
     unread = tuple(f"not read: {text}" for text in policies.unread)
     return structs.replace(audit, complete=False, incomplete=(*audit.incomplete, *unread)) if unread else audit
 

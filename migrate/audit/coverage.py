@@ -2,52 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from migrate.audit import words
-from migrate.audit.reading import Gap, Reading, Veth
+from migrate.audit.coverage_nodes import unwatched_nodes
+from migrate.audit.lives import Life
+from migrate.audit.reading import Reading
 from migrate.audit.world import World
-from migrate.model.audit_documents import AuditLoss, Balance, CoverageGap, PodCoverage
+from migrate.model.audit_documents import AuditLoss, Balance, CoverageGap, NodeCoverage, PodCoverage
 
 _SECOND = 1_000_000_000
 
+Traffic: TypeAlias = Mapping[int, Mapping[int, int]]
+"""Connections by interface and hour since 1970."""
 
-def coverage(reading: Reading, world: World) -> tuple[PodCoverage, ...]:
+
+def coverage(lives: Iterable[Life], world: World, traffic: Traffic) -> tuple[PodCoverage, ...]:
     """Every life of a watched interface, by pod."""
-    interval = reading.interval()
-    end = interval[1] if interval else 0
-    gaps: dict[int, list[Gap]] = {}
-    for gap in reading.gaps():
-        gaps.setdefault(gap.veth, []).append(gap)
-    ended = {segment.id: segment.ended for segment in reading.segments()}
-    found = (_of(veth, gaps.get(veth.id, []), ended.get(veth.segment) or end, world) for veth in reading.veths())
-    return tuple(sorted(found, key=lambda one: (one.namespace or "", one.pod or "", one.interface, one.alive_seconds)))
+    found = (_of(life, world, sum(traffic.get(life.veth.id, {}).values())) for life in lives)
+    return tuple(sorted(found, key=_order))
 
 
-def _of(veth: Veth, gaps: list[Gap], end: int, world: World) -> PodCoverage:
-    """Where gaps overlap, the time is missing once."""
-    until = veth.until or max(end, veth.since)
-    unseen, reached = 0, veth.since
-    for gap in sorted(gaps, key=lambda gap: gap.since):
-        start, stop = max(gap.since, reached), min(gap.until or until, until)
-        unseen += max(0, stop - start)
-        reached = max(reached, stop)
+def _order(one: PodCoverage) -> tuple[object, ...]:
+    return one.namespace or "", one.pod or "", one.interface, one.alive_seconds, one.node
+
+
+def _of(life: Life, world: World, connections: int) -> PodCoverage:
+    veth = life.veth
+    seen = sum(stop - start for start, stop in life.watched)
     pod = world.pod(veth.namespace, veth.pod) if veth.namespace and veth.pod else None
     return PodCoverage(
         namespace=veth.namespace,
         pod=veth.pod,
         workload=(pod.workload or "") if pod is not None else "",
         interface=veth.name,
-        alive_seconds=_seconds(until - min(veth.appeared, veth.since)),
-        watched_seconds=_seconds(until - veth.since - unseen),
+        alive_seconds=_seconds(life.until - life.appeared),
+        watched_seconds=_seconds(seen),
         gaps=tuple(
             CoverageGap(
                 since=words.moment(gap.since),
                 until=None if gap.until is None else words.moment(gap.until),
                 reason=gap.reason,
             )
-            for gap in gaps
+            for gap in life.gaps
         ),
+        node=veth.node,
+        state="traffic" if connections else "quiet" if seen else "not_watched",
+        connections=connections,
     )
 
 
@@ -82,7 +84,7 @@ def balance(reading: Reading) -> Balance:
     )
 
 
-def shortfalls(reading: Reading, world: World) -> Iterator[str]:
+def shortfalls(reading: Reading, pods: Sequence[PodCoverage], nodes: Sequence[NodeCoverage]) -> Iterator[str]:
     """Why the recording does not have everything, one sentence each."""
     summed = balance(reading)
     if not summed.holds:
@@ -94,7 +96,8 @@ def shortfalls(reading: Reading, world: World) -> Iterator[str]:
         yield f"{summed.coarse} new flows were recorded without the address at the far end: a table was full"
     for loss in losses(reading):
         yield f"{loss.kind}: {loss.count}" + (f" ({loss.detail})" if loss.detail else "")
-    pods = coverage(reading, world)
+    if reading.is_of_cluster:
+        yield from unwatched_nodes(nodes)
     partly = [one for one in pods if one.watched_seconds < one.alive_seconds]
     if partly:
         missing = sum(one.alive_seconds - one.watched_seconds for one in partly)
@@ -102,27 +105,38 @@ def shortfalls(reading: Reading, world: World) -> Iterator[str]:
     unnamed = sum(one.pod is None for one in pods)
     if unnamed:
         yield f"{unnamed} interfaces could not be traced to a pod"
-    yield from _unwatched(reading, world)
-    wanted, interval = reading.meta.get("wanted_seconds", ""), reading.interval()
-    seconds = (interval[1] - interval[0]) / _SECOND if interval else 0.0
-    if wanted.isdecimal() and seconds < int(wanted) - 1:
-        yield f"it ended after {seconds:.0f} s of {wanted} s"
 
 
-def _unwatched(reading: Reading, world: World) -> Iterator[str]:
-    """Pods of the node that nothing was attached to."""
+def too_short(reading: Reading, nodes: Sequence[NodeCoverage]) -> Iterator[str]:
+    """Whether it was recorded for less than was asked for, on a node or all together."""
+    text = reading.meta.get("wanted_seconds", "")
+    wanted = int(text) if text.isdecimal() else 0
+    if not reading.is_of_cluster:
+        interval = reading.interval()
+        seconds = (interval[1] - interval[0]) / _SECOND if interval else 0.0
+        if seconds < wanted - 1:
+            yield f"it ended after {seconds:.0f} s of {text} s"
+        return
+    watched = [node for node in nodes if node.state != "not_watched"]
+    short = sorted((node.recorded_seconds, node.name) for node in watched if node.recorded_seconds < wanted - 1)
+    if short:
+        least = f"the least is {short[0][1]} with {short[0][0]:.0f} s"
+        yield f"{len(short)} of {len(watched)} nodes were not recorded for all of {wanted} s; {least}"
+
+
+def never_watched(reading: Reading, world: World) -> Iterator[str]:
+    """Pods of the watched nodes that nothing was attached to."""
     known = {(veth.namespace, veth.pod) for veth in reading.veths()}
+    nodes = {segment.node for segment in reading.segments()} | {reading.node}
     pods = [
         str(pod)
         for pod in world.snapshot.pods
-        if pod.node == reading.node
-        and not pod.host_network
-        and pod.addresses
-        and (pod.namespace, pod.name) not in known
+        if pod.node in nodes and not pod.host_network and pod.addresses and (pod.namespace, pod.name) not in known
     ]
     if pods:
         more = f" and {len(pods) - 3} more" if len(pods) > 3 else ""
-        yield f"{len(pods)} pods of the snapshot on this node were never watched: {', '.join(pods[:3])}{more}"
+        where = "these nodes" if len(nodes - {""}) > 1 else "this node"
+        yield f"{len(pods)} pods of the snapshot on {where} were never watched: {', '.join(pods[:3])}{more}"
 
 
 def _seconds(nanoseconds: int) -> float:

@@ -82,7 +82,7 @@ class ExportedFlow(msgspec.Struct, frozen=True, kw_only=True):
 def exported(replay: Replay) -> Iterator[ExportedFlow]:
     """All records of a recording, in its order. Records of which only answers were seen are not flows."""
     ends = _Ends(replay)
-    return (_flow(row, line, ends, replay.reading.node) for row, line in replay.rows())
+    return (_flow(row, line, ends, replay.resolver.node_of(row[0])) for row, line in replay.rows())
 
 
 def json_lines(flows: Iterable[ExportedFlow]) -> Iterator[bytes]:

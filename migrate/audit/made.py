@@ -7,8 +7,10 @@ from typing import Literal, TypeAlias
 
 import migrate
 from migrate.audit import words
-from migrate.audit.coverage import balance, coverage, losses, shortfalls
+from migrate.audit.coverage import balance, coverage, losses, never_watched, shortfalls, too_short
+from migrate.audit.coverage_nodes import hour_coverage, namespace_coverage, node_coverage
 from migrate.audit.judge import Revision
+from migrate.audit.lives import lives
 from migrate.audit.reading import Reading
 from migrate.audit.replay import Line, Replay, Scene
 from migrate.audit.results import grouped, tally
@@ -47,13 +49,22 @@ def audit_of(replay: Replay) -> Audit:
     new = [line for line in lines if not line.kind]
     others = [line for line in lines if line.kind > 1]
     doubts = replay.judge.doubts()
-    incomplete = (*shortfalls(replay.reading, replay.world), *(f"not modelled: {doubt}" for doubt in doubts))
-    interval = replay.reading.interval()
+    reading, world, traffic = replay.reading, replay.world, replay.traffic()
+    alive = lives(reading)
+    pods = coverage(alive, world, traffic)
+    nodes = node_coverage(reading, world, pods, traffic)
+    incomplete = (
+        *shortfalls(reading, pods, nodes),
+        *never_watched(reading, world),
+        *too_short(reading, nodes),
+        *(f"not modelled: {doubt}" for doubt in doubts),
+    )
+    interval = reading.interval()
     connections = standing(replay, lines)
     drops = grouped(line for line in new if line.verdict == "would_drop")
     return Audit(
         tool_version=migrate.__version__,
-        node=replay.reading.node,
+        node=reading.node,
         policies=replay.revision.name,
         since=None if interval is None else words.moment(interval[0]),
         until=None if interval is None else words.moment(interval[1]),
@@ -61,9 +72,12 @@ def audit_of(replay: Replay) -> Audit:
         incomplete=incomplete,
         result=_result(drops, any(one.effect == "cut" for one in connections), lines),
         tally=tally(lines),
-        balance=balance(replay.reading),
-        coverage=coverage(replay.reading, replay.world),
-        losses=losses(replay.reading),
+        balance=balance(reading),
+        coverage=pods,
+        nodes=nodes,
+        namespaces=namespace_coverage(pods, world),
+        hours=hour_coverage(alive, traffic, interval),
+        losses=losses(reading),
         would_drop=drops,
         probes=_topic(new, "probe"),
         dns=_topic(new, "dns"),

@@ -43,10 +43,15 @@ def spot_of(row: FlowRow) -> int:
     return ((((veth * 4 + kind) * 4 + coarse) * 256 + protocol) * 65536 + port) * 4 + ends
 
 
+def veth_of(spot: int) -> int:
+    """The interface of a spot."""
+    return spot >> 30
+
+
 def row_of(opened: OpenedRow) -> FlowRow:
     """The record, but for its octets and retransmissions, which are 0."""
     spot, hour, source, destination, first, last, events, answered, refused, source_port = opened
-    head = (spot >> 30, hour, spot & TO_POD, spot >> 28 & 3, spot >> 26 & 3, source, destination)
+    head = (veth_of(spot), hour, spot & TO_POD, spot >> 28 & 3, spot >> 26 & 3, source, destination)
     traffic = (spot >> 18 & 255, spot >> 2 & 65535)
     return (*head, *traffic, first, last, events, 0, answered, refused, 0, source_port)
 
@@ -194,6 +199,11 @@ class Reading:
         """The node's name; empty when it was not said, or there are several."""
         return self.meta.get("node", "")
 
+    @property
+    def is_of_cluster(self) -> bool:
+        """Whether it was made of a cluster's nodes, also of those that were not watched; not of one node alone."""
+        return len(self.node_rows()) > 1
+
     def node_rows(self) -> tuple[NodeState, ...]:
         """The nodes of a merged recording, by name; none in the recording of one node."""
         if not self._has_nodes:
@@ -260,9 +270,16 @@ class Reading:
         return (Dropped(*row) for row in self._rows(query))
 
     def delivered(self) -> Iterator[tuple[bytes, bytes, int, int]]:
-        """Source, destination, protocol and port of all new flows that came in at a watched pod."""
-        query = "SELECT DISTINCT source, destination, protocol, port FROM flow WHERE direction = 1 AND kind = 0"
+        """Source, destination, protocol and port of all new flows that came in at a watched pod; many repeat."""
+        query = "SELECT source, destination, protocol, port FROM flow WHERE direction = 1 AND kind = 0"
         return self._rows(f"{query} AND coarse = 0")
+
+    def arrived(self, ends: tuple[int, bytes, bytes, int, int]) -> int:
+        """How many new flows with an interface, source, destination, protocol and port came in there at all hours."""
+        same = "veth = ? AND source = ? AND destination = ? AND protocol = ? AND port = ?"
+        query = f"SELECT coalesce(sum(events), 0) FROM flow WHERE direction = 1 AND kind = 0 AND coarse = 0 AND {same}"
+        ((events,),) = self._connection.execute(query, ends)
+        return int(events)
 
     def owners(self) -> Iterator[Owner]:
         """Who had which address, by address and time."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Literal, TypeAlias
 
 from migrate.audit.judge import Future, Judge, Outcome, Revision, combined
 from migrate.audit.layout import bytes_of
-from migrate.audit.reading import TO_ITSELF, TO_POD, Dropped, FlowRow, Reading, row_of, spot_of
+from migrate.audit.reading import TO_ITSELF, TO_POD, Dropped, FlowRow, Reading, row_of, spot_of, veth_of
 from migrate.audit.resolver import CLOUD, Asked, Resolver
 from migrate.audit.services import Services
 from migrate.audit.strangers import Strangers
+from migrate.audit.whole import Whole
 from migrate.audit.world import World
 from migrate.model.audit_documents import AuditVerdict
 from migrate.model.cluster import Cluster
@@ -26,8 +27,6 @@ Today: TypeAlias = Literal["works", "denied", "unanswered"]
 _LineKey: TypeAlias = tuple[int, int, int, Today]
 """A spot, the number of the group of the peer, a source port where rules look at it."""
 _Ends: TypeAlias = tuple[bytes, bytes, int, int]
-_NO_FLOWS = ("replies-lost", "drops-lost", "no-connections")
-"""Losses after which every new flow is still recorded where it was seen."""
 
 
 @dataclass(slots=True, eq=False)
@@ -90,13 +89,7 @@ class Replay:
         self.services = Services(scene.cluster, scene.backends)
         self.resolver = Resolver(reading, self.world, self.services, scene.probes)
         self.judge = Judge(revision, self.world.cluster)
-        self._watched: dict[tuple[str | None, str | None], list[tuple[int, int | None]]] = {}
-        with_gaps = {gap.veth for gap in reading.gaps()}
-        lost = any(loss.kind not in _NO_FLOWS for loss in reading.losses())
-        whole = not lost and not any(one.coarse or one.lost for one in reading.sums().values())
-        for veth in veths if whole else ():
-            if veth.id not in with_gaps:
-                self._watched.setdefault((veth.namespace, veth.pod), []).append((veth.since, veth.until))
+        self._whole = Whole(reading, veths)
         self._lines: dict[_LineKey, Line] = {}
         self._groups: dict[bytes, int] = {}
         self._numbers: dict[object, int] = {}
@@ -107,11 +100,22 @@ class Replay:
         for entry in reading.dropped():
             self._dropped.setdefault(entry[2:6], []).append(entry)
         self._matched: set[_Ends] = set()
+        several = len({veth.node for veth in veths}) > 1
+        self._masks = {node.name: tuple(map(bytes_of, node.addresses)) for node in scene.cluster.nodes if several}
 
     @property
     def lines(self) -> list[Line]:
         """The lines so far, in no particular order."""
         return list(self._lines.values())
+
+    def traffic(self) -> dict[int, dict[int, int]]:
+        """Connections of the records so far by interface and hour since 1970, each counted where it was seen."""
+        found: dict[int, dict[int, int]] = {}
+        for (spot, *_), line in self._lines.items():
+            hours = found.setdefault(veth_of(spot), {})
+            for hour, events in line.hours.items():
+                hours[hour] = hours.get(hour, 0) + events
+        return found
 
     def run(self) -> list[Line]:
         """All lines, after reading all records."""
@@ -221,37 +225,53 @@ class Replay:
 
     def _unanswered(self) -> Iterator[tuple[FlowRow, Line]]:
         """What pods sent and nobody answered: whether the old engine drops it today."""
-        rows = list(self.reading.unanswered())
-        delivered = set(self.reading.delivered()) if rows else set()
-        answers = set(self.reading.answers()) if rows else set()
-        for row in rows:
+        wanted: set[_Ends] = set()
+        for row in self.reading.unanswered():
+            ends = self._ends(row, self.resolver.asked(row))
+            wanted.update(ends, self._masked(row, ends))
+        if not wanted:
+            return
+        delivered = {key for key in self.reading.delivered() if key in wanted}
+        answers = {key for key in self.reading.answers() if key[1:] in wanted}
+        for row in self.reading.unanswered():
             asked = self.resolver.asked(row)
             today: Today = "works"
             if (row[0], *row[5:9]) not in answers:
                 today = self._today(row, asked, delivered)
             yield row, self._added(row, today, asked)
 
+    def _ends(self, row: FlowRow, asked: Asked) -> list[_Ends]:
+        """How what was sent may be seen elsewhere: as it was sent, and as it is behind a Service."""
+        ends: list[_Ends] = [row[5:9]]
+        if row[7] not in (ICMP, ICMPV6):
+            flows = (flow for flows in asked.alternatives for flow in flows)
+            ends += [(row[5], bytes_of(flow.destination.address), row[7], flow.packet.port) for flow in flows]
+        return ends
+
+    def _masked(self, row: FlowRow, ends: Iterable[_Ends]) -> list[_Ends]:
+        """The same with the address of the sender's node, which nodes may put in its place on the way to another."""
+        addresses = self._masks.get(self.resolver.node_of(row[0]), ())
+        return [(address, *key[1:]) for key in ends for address in addresses]
+
     def _today(self, row: FlowRow, asked: Asked, delivered: set[_Ends]) -> Today:
-        """Only TCP and SCTP always answer; of others it is not known that nobody took what was sent."""
-        flows = [flow for flows in asked.alternatives for flow in flows]
-        ends = [(row[5], bytes_of(flow.destination.address), row[7], flow.packet.port) for flow in flows]
-        ends = [row[5:9], *(ends if row[7] not in (ICMP, ICMPV6) else ())]
+        """Only TCP and SCTP always answer; of others it is not known that nobody took what was sent.
+
+        What came to the peer, on whatever node, was let through. What did not, though the peer was watched all the
+        time, was dropped on the way. Where the peer was not watched, nobody knows.
+        """
+        ends = self._ends(row, asked)
         if any(key in self._dropped for key in ends):
             self._matched.update(ends)
             return "denied"
         if any(key in delivered for key in ends):
             return "works"
-        if flows and all(self._was_watched(flow, row) for flow in flows):
+        node = self.resolver.node_of(row[0])
+        flows = [flow for flows in asked.alternatives for flow in flows]
+        if any(key in delivered for key in self._masked(row, ends)):
+            return "unanswered" if row[7] in (TCP, SCTP) else "works"
+        if flows and all(self._whole.saw(flow, row[9], row[10], node) for flow in flows):
             return "denied"
         return "unanswered" if row[7] in (TCP, SCTP) else "works"
-
-    def _was_watched(self, flow: Flow, row: FlowRow) -> bool:
-        """Whether the destination was seen all the time and nothing was lost, so that what is not there never came."""
-        pod = flow.destination.pod
-        if pod is None or flow.via is not None:
-            return False
-        lives = self._watched.get((pod.namespace, pod.name), ())
-        return any(since <= row[9] and (until is None or until >= row[10]) for since, until in lives)
 
     def _only_dropped(self) -> Iterator[tuple[FlowRow, Line]]:
         """What the old engine dropped and no record tells of."""

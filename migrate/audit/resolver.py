@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from migrate.audit.layout import address_of, bytes_of
+from migrate.audit.passed_on import Original, PassedOn
 from migrate.audit.reading import FlowRow, Reading, Translated
 from migrate.audit.services import Hit, Services, comes_in
 from migrate.audit.world import Who, World
@@ -58,6 +59,13 @@ class Resolver:
         self._translated: dict[_TranslatedKey, list[Translated]] = {}
         for row in reading.translated():
             self._translated.setdefault(row[:5], []).append(row)
+        nodes = frozenset(address for node in world.snapshot.nodes for address in node.addresses)
+        self._passed_on = PassedOn(reading, self._veths, self._translated, nodes)
+
+    def node_of(self, veth: int) -> str:
+        """The node that an interface is on."""
+        known = self._veths.get(veth)
+        return (known.node if known is not None else "") or self.world.node
 
     def own(self, veth: int, address: bytes, first: int, last: int) -> Who:
         """The pod behind an interface, at the address that a record has."""
@@ -137,10 +145,10 @@ class Resolver:
     def _from_node(self, row: FlowRow, node: End, own: End, packet: Packet) -> Asked:
         """A node's own process, or somebody whose address the node replaced by its own."""
         before = self._services.before(own, packet.protocol, packet.port)
-        direct, topic = Flow(node, own, packet), self._topic_node(node, own, packet)
+        direct, topic = Flow(node, own, packet), self._topic_node(row[0], node, own, packet)
         ends = (node, own)
-        if node.node_name != self.world.node:
-            return self._from_other_node(direct, topic, before)
+        if node.node_name != self.node_of(row[0]):
+            return self._from_other_node(row, direct, topic, before)
         known = self._translated.get((row[0], *row[5:9]), ())
         if known:
             flows = tuple(dict.fromkeys(self._original(found, row, node, own, packet) for found in known))
@@ -161,17 +169,24 @@ class Resolver:
             world=comes_in(before) and not asks,
         )
 
-    def _from_other_node(self, direct: Flow, topic: Topic, before: list[Hit]) -> Asked:
-        """A process there, or the client of a node port, whom only that node knows; Cilium may see either address."""
+    def _from_other_node(self, row: FlowRow, direct: Flow, topic: Topic, before: list[Hit]) -> Asked:
+        """A process there, or the client of a node port, whom only that node knows; Cilium may see either address.
+
+        Clients that the recording of that node names did come; where they are not all, the others may be anybody.
+        """
         ends = (direct.source, direct.destination)
         if not comes_in(before):
             return Asked(((direct,),), topic, ends=ends, packet=direct.packet)
+        found = self._passed_on.clients(direct.source.node_name or "", row)
+        named = tuple(self._original(one, row, direct.source, direct.destination, direct.packet) for one in found.ends)
+        if found.all_of_them:
+            ends = (named[0].source, direct.destination)
+            return Asked((named,), "", before[0].name, ends=ends, packet=direct.packet)
         outside = Flow(End(EndKind.OUTSIDE, direct.source.address), direct.destination, direct.packet)
-        return Asked(
-            ((direct,), (outside,)), "other_node_client", before[0].name, _OTHER_NODE, ends=ends, packet=direct.packet
-        )
+        alternatives = ((*named, direct), (*named, outside))
+        return Asked(alternatives, "other_node_client", before[0].name, _OTHER_NODE, ends=ends, packet=direct.packet)
 
-    def _original(self, found: Translated, row: FlowRow, node: End, own: End, packet: Packet) -> Flow:
+    def _original(self, found: Translated | Original, row: FlowRow, node: End, own: End, packet: Packet) -> Flow:
         """The flow before a node replaced its client's address."""
         if bytes_of(found.original_source) == row[5]:
             return Flow(node, own, packet)
@@ -187,8 +202,8 @@ class Resolver:
         via = Via("", (ServiceTarget(own, packet.port),), True, entries, found.original_port)
         return Flow(source, own, packet, via)
 
-    def _topic_node(self, node: End, own: End, packet: Packet) -> Topic:
-        if node.node_name != self.world.node:
+    def _topic_node(self, veth: int, node: End, own: End, packet: Packet) -> Topic:
+        if node.node_name != self.node_of(veth):
             return "api_server" if node.api_server else ""
         if self._probes is not None and packet.port not in self._probes.get(str(own.pod), ()):
             return ""

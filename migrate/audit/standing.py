@@ -45,7 +45,7 @@ def standing(replay: Replay, lines: Iterable[Line]) -> tuple[StandingConnection,
 
 
 def _inventory(replay: Replay) -> Iterator[tuple[_Head, FlowExample, int]]:
-    """What stood at the end. Where a segment has no inventory of its end, what stood at its start is all there is."""
+    """What stood at the end of each node's last run. Where it has no inventory of its end, that of its start is all."""
     moments: dict[Connection, set[str]] = {}
     ended: set[int] = set()
     for one in replay.reading.connections():
@@ -53,10 +53,11 @@ def _inventory(replay: Replay) -> Iterator[tuple[_Head, FlowExample, int]]:
             moments.setdefault(one._replace(moment=""), set()).add(one.moment)
         if one.moment == "end":
             ended.add(one.segment)
-    times = {one.id: (one.started, one.ended or one.started) for one in replay.reading.segments()}
-    last = max(times, default=0)
+    segments = sorted(replay.reading.segments(), key=lambda segment: segment.id)
+    times = {one.id: (one.started, one.ended or one.started) for one in segments}
+    last = {segment.node: segment.id for segment in segments}.values()
     for one, seen in moments.items():
-        if one.segment != last or ("end" not in seen and one.segment in ended):
+        if one.segment not in last or ("end" not in seen and one.segment in ended):
             continue
         at = times[one.segment][1 if "end" in seen else 0]
         how: Seen = "start" if "end" not in seen else "end" if len(seen) == 1 else "start_and_end"

@@ -30,7 +30,8 @@ class Who:
 class World:
     """A cluster with everybody who had an address while it was recorded.
 
-    `assumptions`: pods that are not in the snapshot, and with whose labels they are judged.
+    `assumptions`: pods that are not in the snapshot, and with whose labels they are judged. `node` is that of
+    interfaces that say none.
     """
 
     def __init__(self, cluster: Cluster, owners: Iterable[Owner], veths: Iterable[Veth], node: str) -> None:
@@ -42,7 +43,7 @@ class World:
         self._templates = {_template(pod.namespace, pod.name): pod for pod in cluster.pods if not pod.host_network}
         self._nodes = {entry.name: entry for entry in cluster.nodes}
         self._made: dict[tuple[str, str], Pod] = {}
-        self._here = {(veth.namespace, veth.pod) for veth in veths}
+        self._here = {(veth.namespace, veth.pod): veth.node or node for veth in veths}
         self._rows: dict[bytes, list[Owner]] = {}
         self._lives: dict[_Life, Pod | None] = {}
         self._static: dict[bytes, Who] = {}
@@ -81,7 +82,7 @@ class World:
         self.assumptions.setdefault(
             f"{namespace}/{name}", f"judged with the labels of {alike.name}, as of one template"
         )
-        node = self.node if (namespace, name) in self._here else None
+        node = self._here.get((namespace, name))
         made = self._made[namespace, name] = replace(alike, name=name, addresses=(), node=node)
         return made
 

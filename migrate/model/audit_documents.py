@@ -94,8 +94,16 @@ class CoverageGap(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+Watching: TypeAlias = Literal["traffic", "quiet", "not_watched"]
+"""quiet: it was watched and nothing was seen, which says nothing of what it does at other times."""
+
+
 class PodCoverage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """How long a pod's interface was there, and how long it was watched, in seconds. Pods are None when not known."""
+    """How long a pod's interface was there, and how long it was watched, in seconds. Pods are None when not known.
+
+    `connections` were seen at this interface, as one that opened them or was called. `state` is None in documents of
+    older versions.
+    """
 
     namespace: str | None
     pod: str | None
@@ -104,6 +112,76 @@ class PodCoverage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     alive_seconds: float
     watched_seconds: float
     gaps: tuple[CoverageGap, ...] = ()
+    node: str = ""
+    state: Watching | None = None
+    connections: int = 0
+
+
+class NodeCoverage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A node of the cluster, and how much of it was watched. `reason` says why it was not, or why not all of it.
+
+    `recorded_seconds` is the time in which an agent recorded; the other times are those of its pods' interfaces
+    together. `skew_seconds` was the node's clock ahead of that of who read it; it is taken out. Hours are in UTC:
+    quiet ones in which an agent recorded and nothing was seen, and those in which none recorded.
+    """
+
+    name: str
+    state: Watching
+    reason: str = ""
+    tool_version: str = ""
+    skew_seconds: float = 0.0
+    since: str | None = None
+    until: str | None = None
+    recorded_seconds: float = 0.0
+    alive_seconds: float = 0.0
+    watched_seconds: float = 0.0
+    pods: int = 0
+    quiet_pods: int = 0
+    connections: int = 0
+    new_flows: int = 0
+    lost: int = 0
+    quiet_hours: tuple[str, ...] = ()
+    unwatched_hours: tuple[str, ...] = ()
+
+
+class NamespaceCoverage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A namespace: its watched pods, those of them with no traffic, and pods of the snapshot that nobody watched.
+
+    `not_watched_pods` are those with a network of their own. The namespace of pods that are not known is empty.
+    """
+
+    namespace: str
+    state: Watching
+    pods: int = 0
+    quiet_pods: int = 0
+    not_watched_pods: int = 0
+    alive_seconds: float = 0.0
+    watched_seconds: float = 0.0
+    connections: int = 0
+
+
+class HourCoverage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An hour in UTC ("2026-11-21T10"): the time of pods' interfaces in it, how much was watched, and what was seen."""
+
+    hour: str
+    state: Watching
+    alive_seconds: float = 0.0
+    watched_seconds: float = 0.0
+    connections: int = 0
+
+
+class CronCoverage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A CronJob: how many runs its schedule has while the audit went on, and of how many a pod was watched.
+
+    `expected` is None for a schedule that cannot be read. A run of which no pod was watched may have been on a node
+    that was not, or not have come. `with_traffic` are the watched ones that were not quiet.
+    """
+
+    job: str
+    schedule: str
+    expected: int | None
+    seen: int
+    with_traffic: int = 0
 
 
 class AuditLoss(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,9 +252,9 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A recording judged under one revision of the policies.
 
     `complete` is False where something was not watched, lost, or not judged by all that may decide (`incomplete` says
-    what). `other_protocols` is traffic of others than TCP, UDP and ICMP, whatever the verdict: whether Cilium carries
-    it is no matter of policies. `assumptions`: pods that ran and are not in the snapshot, with whose labels they were
-    judged. "Not seen" is never "safe".
+    what). `node` is empty where several of `nodes` were watched. `other_protocols` is traffic of others than TCP, UDP
+    and ICMP, whatever the verdict: whether Cilium carries it is no matter of policies. `assumptions`: pods that ran and
+    are not in the snapshot, with whose labels they were judged. "Not seen" is never "safe".
     """
 
     api_version: Literal["cilium-migrate/v1alpha1"] = "cilium-migrate/v1alpha1"
@@ -193,6 +271,10 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     tally: Tally
     balance: Balance
     coverage: tuple[PodCoverage, ...] = ()
+    nodes: tuple[NodeCoverage, ...] = ()
+    namespaces: tuple[NamespaceCoverage, ...] = ()
+    hours: tuple[HourCoverage, ...] = ()
+    cron_jobs: tuple[CronCoverage, ...] = ()
     losses: tuple[AuditLoss, ...] = ()
     would_drop: tuple[ObservedGroup, ...] = ()
     probes: TopicResult

@@ -12,6 +12,7 @@ import pytest
 
 from migrate.audit.coverage import balance, coverage
 from migrate.audit.layout import bytes_of
+from migrate.audit.lives import lives
 from migrate.audit.reading import Reading, open_recording
 from migrate.audit.veths import PodName
 from migrate.audit.world import World
@@ -128,7 +129,9 @@ def test_a_clock_that_jumps_is_said_and_breaks_no_account(
     assert told(recording, calls) == [(2,)]
     with open_recording(recording) as reading:
         assert balance(reading).holds
-        assert all(0 <= one.watched_seconds <= one.alive_seconds for one in coverage(reading, world_of(reading)))
+        assert all(
+            0 <= one.watched_seconds <= one.alive_seconds for one in coverage(lives(reading), world_of(reading), {})
+        )
 
 
 def _packed(address: str) -> bytes:
