@@ -12,6 +12,7 @@ from migrate.audit.status import AuditStatus
 from migrate.audit.suggested import AuditSuggestions
 from migrate.model.audit_documents import Audit, AuditDifference
 from migrate.model.documents import Explanation, Lint, Simulation, SnapshotHeader, Translation, Verification
+from migrate.model.import_documents import AuditImport
 from migrate.model.node_documents import NodeManifest, NodeStates
 from migrate.model.plan_documents import Plan, PlanCheck
 from tests.report.schema import report_schema
@@ -28,6 +29,7 @@ DOCUMENTS = {
     "audit-difference": AuditDifference,
     "audit-status": AuditStatus,
     "audit-suggestions": AuditSuggestions,
+    "audit-import": AuditImport,
     "node": NodeManifest,
     "nodes": NodeStates,
     "plan": Plan,

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from migrate.audit import words
 from migrate.audit.coverage_nodes import unwatched_nodes
 from migrate.audit.lives import Life
-from migrate.audit.reading import Reading
+from migrate.audit.reading import IMPORTED, Reading
 from migrate.audit.world import World
 from migrate.model.audit_documents import AuditLoss, Balance, CoverageGap, NodeCoverage, PodCoverage
 
@@ -105,6 +105,9 @@ def shortfalls(reading: Reading, pods: Sequence[PodCoverage], nodes: Sequence[No
     unnamed = sum(one.pod is None for one in pods)
     if unnamed:
         yield f"{unnamed} interfaces could not be traced to a pod"
+    programs = sorted({segment.loader for segment in reading.segments() if segment.attach == IMPORTED})
+    if programs and not pods:
+        yield f"no pod was watched: all of this was told by other programs ({', '.join(programs)})"
 
 
 def too_short(reading: Reading, nodes: Sequence[NodeCoverage]) -> Iterator[str]:
@@ -126,8 +129,9 @@ def too_short(reading: Reading, nodes: Sequence[NodeCoverage]) -> Iterator[str]:
 
 def never_watched(reading: Reading, world: World) -> Iterator[str]:
     """Pods of the watched nodes that nothing was attached to."""
-    known = {(veth.namespace, veth.pod) for veth in reading.veths()}
-    nodes = {segment.node for segment in reading.segments()} | {reading.node}
+    imported = reading.imported()
+    known = {(veth.namespace, veth.pod) for veth in reading.veths() if veth.id not in imported}
+    nodes = {segment.node for segment in reading.segments() if segment.attach != IMPORTED} | {reading.node}
     pods = [
         str(pod)
         for pod in world.snapshot.pods

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from migrate.audit import words
 from migrate.audit.flow_rows import HOUR
 from migrate.audit.lives import Life
-from migrate.audit.reading import NodeState, Reading, Segment, Sums
+from migrate.audit.reading import IMPORTED, NodeState, Reading, Segment, Sums
 from migrate.audit.world import World
 from migrate.model.audit_documents import HourCoverage, NamespaceCoverage, NodeCoverage, PodCoverage, Watching
 
@@ -24,7 +24,7 @@ def node_coverage(
 ) -> tuple[NodeCoverage, ...]:
     """Every node that was watched, that was to be watched, or that the snapshot has, by name."""
     segments: dict[str, list[Segment]] = defaultdict(list)
-    for segment in reading.segments():
+    for segment in (one for one in reading.segments() if one.attach != IMPORTED):
         segments[segment.node].append(segment)
     told = {row.name: row for row in reading.node_rows()}
     names = segments.keys() | told.keys() | {node.name for node in world.snapshot.nodes}

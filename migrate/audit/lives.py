@@ -23,14 +23,18 @@ class Life(NamedTuple):
 
 
 def lives(reading: Reading) -> tuple[Life, ...]:
-    """All of a recording. One that has no end lived as long as its run, or as the recording."""
-    interval = reading.interval()
+    """All of a recording. One that has no end lived as long as its run, or as the recording.
+
+    What other programs told of was not watched, and is not among them.
+    """
+    interval, imported = reading.interval(), reading.imported()
     end = interval[1] if interval else 0
     ended = {segment.id: segment.ended for segment in reading.segments()}
     gaps: dict[int, list[Gap]] = {}
     for gap in reading.gaps():
         gaps.setdefault(gap.veth, []).append(gap)
-    return tuple(_life(veth, gaps.get(veth.id, []), ended.get(veth.segment) or end) for veth in reading.veths())
+    watched = (veth for veth in reading.veths() if veth.id not in imported)
+    return tuple(_life(veth, gaps.get(veth.id, []), ended.get(veth.segment) or end) for veth in watched)
 
 
 def _life(veth: Veth, gaps: list[Gap], end: int) -> Life:

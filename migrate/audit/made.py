@@ -134,7 +134,8 @@ def _never_seen(replay: Replay) -> tuple[UnseenRule, ...]:
 
 def _judged_pods(replay: Replay) -> Iterator[Pod]:
     """The watched pods as they were judged."""
-    names = {f"{veth.namespace}/{veth.pod}" for veth in replay.reading.veths()}
+    imported = replay.reading.imported()
+    names = {f"{veth.namespace}/{veth.pod}" for veth in replay.reading.veths() if veth.id not in imported}
     return (pod for pod in replay.world.cluster.pods if str(pod) in names and not pod.host_network)
 
 

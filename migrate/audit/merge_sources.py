@@ -14,6 +14,8 @@ from migrate.errors import InputError
 
 Run: TypeAlias = tuple[str, str, int]
 """Node, boot and start of a run, by which the same run is known in two files."""
+IMPORT = "import"
+"""Key of meta in a recording that was imported."""
 _GREATEST = 1 << 62
 """Times and counts beyond it are of no clock and no counter."""
 _UNCHECKED = "seen"
@@ -69,6 +71,11 @@ class Source:
     skew: int
 
     @property
+    def is_import(self) -> bool:
+        """Whether another program told all of it, so that no node was watched for it."""
+        return IMPORT in self.meta
+
+    @property
     def order(self) -> tuple[str, list[Run], str]:
         """The same for the same recordings, however they are given."""
         return self.node, sorted(self.runs), self.path.name
@@ -101,7 +108,7 @@ def read_sources(paths: Sequence[Path], skews: dict[str, int]) -> tuple[list[Sou
 
 def _source(reading: Reading, path: Path, skews: dict[str, int]) -> Source:
     nodes = tuple(NodeRow(*row) for row in reading.node_rows())
-    node = reading.node or ("" if nodes else path.stem)
+    node = reading.node or ("" if nodes or IMPORT in reading.meta else path.stem)
     skew = 0 if nodes else skews.get(node, _said_skew(reading))
     segments, sums = reading.segments(), reading.sums().values()
     interval = reading.interval()

@@ -22,7 +22,7 @@ from pathlib import Path
 import migrate
 from migrate.audit.flow_rows import HOUR
 from migrate.audit.merge_intervals import Told, united
-from migrate.audit.merge_sources import LeftOut, NodeRow, Source, read_sources
+from migrate.audit.merge_sources import IMPORT, LeftOut, NodeRow, Source, read_sources
 from migrate.audit.reading import open_recording
 from migrate.audit.recording import APPLICATION_ID, SCHEMA, failure, is_full, writer_of
 from migrate.errors import InputError
@@ -49,8 +49,13 @@ _TIMELINES = {
 }
 """Tables of times in which something was so, with what makes it the same thing."""
 _OWN = "(kind = 'pod' AND (namespace, name, uid) IN (SELECT namespace, pod, uid FROM store.veth))"
-_OF_A_NODE = frozenset(("node", "nodes", "revision", "created", "skew", "wanted_seconds", "schema", "tool_version"))
-"""Keys of meta that a merged recording has its own values for."""
+_OF_A_NODE = frozenset(
+    (
+        *("node", "nodes", "revision", "created", "skew", "wanted_seconds", "schema", "tool_version"),
+        *(IMPORT, "import_options", "import_notes"),
+    )
+)
+"""Keys of meta that a merged recording has its own values for, or that are of one store alone."""
 _CACHE_KIB = 16 << 10
 
 
@@ -266,7 +271,8 @@ def _node_rows(taken: Sequence[Source], left_out: Sequence[LeftOut], nodes: Sequ
         known = found.setdefault(row.name, row)
         if row.state == "watched" and known.state != "watched":
             found[row.name] = replace(row, reason=known.reason or row.reason)
-    for source in taken:
+    watching = [source for source in taken if not source.is_import]
+    for source in watching:
         names = {run[0] for run in source.runs} - {row.name for row in source.nodes}
         for name in sorted(names or ({source.node} if not source.nodes else set())):
             known = found.get(name, NodeRow(name, skew=source.skew))
@@ -279,8 +285,8 @@ def _node_rows(taken: Sequence[Source], left_out: Sequence[LeftOut], nodes: Sequ
             known = found.get(one.node, NodeRow(one.node, "not_watched"))
             reasons = dict.fromkeys(filter(None, (known.reason, f"{one.path.name} is left out: {one.reason}")))
             found[one.node] = replace(known, reason="; ".join(reasons))
-    is_taken = {run[0] for source in taken for run in source.runs} | {
-        row.name for source in taken for row in source.nodes if row.state == "watched"
+    is_taken = {run[0] for source in watching for run in source.runs} | {
+        row.name for source in watching for row in source.nodes if row.state == "watched"
     }
     stated = (replace(row, state="watched" if row.name in is_taken else "not_watched") for row in found.values())
     return tuple(sorted(map(_with_reason, stated), key=lambda row: row.name))

@@ -23,8 +23,12 @@ OpenedRow: TypeAlias = tuple[int, int, bytes, bytes, int, int, int, int, int, in
 _SPOT = (
     "((((veth * 4 + kind) * 4 + coarse) * 256 + protocol) * 65536 + port) * 4 + (source = destination) * 2 + direction"
 )
-_OPENED = "events > 0 AND (direction OR answered OR kind OR coarse)"
-_UNANSWERED = "events > 0 AND NOT (direction OR answered OR kind OR coarse)"
+IMPORTED = "import"
+"""How interfaces were found that were not watched: another program told of them. So says `attach` of their segments."""
+_IMPORTED = f"SELECT id FROM veth WHERE found_by = '{IMPORTED}'"
+_UNSAID = f"NOT (answered OR kind OR coarse) AND veth IN ({_IMPORTED})"
+_OPENED = f"events > 0 AND (direction OR answered OR kind OR coarse) AND NOT ({_UNSAID})"
+_UNANSWERED = f"events > 0 AND (NOT (direction OR answered OR kind OR coarse) OR {_UNSAID})"
 TO_ITSELF, TO_POD = 2, 1
 """Bits of a spot: source and destination are one address; the flow came in."""
 _COLUMNS = (
@@ -225,6 +229,10 @@ class Reading:
         rows = self._rows(f"SELECT {columns} FROM veth ORDER BY id")
         return tuple(Veth._make((*row, nodes.get(row[1], self.node))) for row in rows)
 
+    def imported(self) -> frozenset[int]:
+        """The ids of interfaces that were not watched: another program told what was there."""
+        return frozenset(veth for (veth,) in self._rows(_IMPORTED))
+
     def gaps(self) -> tuple[Gap, ...]:
         """All gaps, by veth and time."""
         return tuple(
@@ -241,7 +249,10 @@ class Reading:
         return self._rows(f"SELECT {_SPOT}, {columns} FROM flow WHERE {_OPENED}")
 
     def unanswered(self) -> Iterator[FlowRow]:
-        """The records of new flows that pods sent, with exact ends, and that nobody answered."""
+        """The records of new flows that pods sent, with exact ends, and that nobody answered.
+
+        And those, whatever their direction, of which another program did not say whether they were let through.
+        """
         return self._rows(f"SELECT {_COLUMNS} FROM flow WHERE {_UNANSWERED}")
 
     def answers(self) -> Iterator[tuple[int, bytes, bytes, int, int]]:
@@ -272,7 +283,7 @@ class Reading:
     def delivered(self) -> Iterator[tuple[bytes, bytes, int, int]]:
         """Source, destination, protocol and port of all new flows that came in at a watched pod; many repeat."""
         query = "SELECT source, destination, protocol, port FROM flow WHERE direction = 1 AND kind = 0"
-        return self._rows(f"{query} AND coarse = 0")
+        return self._rows(f"{query} AND coarse = 0 AND NOT ({_UNSAID})")
 
     def arrived(self, ends: tuple[int, bytes, bytes, int, int]) -> int:
         """How many new flows with an interface, source, destination, protocol and port came in there at all hours."""

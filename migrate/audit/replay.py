@@ -89,6 +89,7 @@ class Replay:
         self.services = Services(scene.cluster, scene.backends)
         self.resolver = Resolver(reading, self.world, self.services, scene.probes)
         self.judge = Judge(revision, self.world.cluster)
+        self._imported = reading.imported()
         self._whole = Whole(reading, veths)
         self._lines: dict[_LineKey, Line] = {}
         self._groups: dict[bytes, int] = {}
@@ -109,9 +110,11 @@ class Replay:
         return list(self._lines.values())
 
     def traffic(self) -> dict[int, dict[int, int]]:
-        """Connections of the records so far by interface and hour since 1970, each counted where it was seen."""
+        """Connections of the records so far by interface and hour since 1970, each counted where it was watched."""
         found: dict[int, dict[int, int]] = {}
         for (spot, *_), line in self._lines.items():
+            if veth_of(spot) in self._imported:
+                continue
             hours = found.setdefault(veth_of(spot), {})
             for hour, events in line.hours.items():
                 hours[hour] = hours.get(hour, 0) + events
@@ -149,7 +152,7 @@ class Replay:
         """Every record with its line. Records of which only answers were seen have none."""
         with self.reading.unchanging():
             for row in self.reading.flows():
-                if row[11] and (row[2] or row[13] or row[3] or row[4]):
+                if row[11] and (row[13] or row[3] or row[4] or (row[2] and row[0] not in self._imported)):
                     yield row, self._added(row, "works")
             yield from self._unanswered()
             yield from self._only_dropped()
@@ -201,7 +204,8 @@ class Replay:
         elif today == "denied":
             verdict = "denied_today"
         elif today == "unanswered" and outcome.future == "would_drop":
-            verdict, outcome = "unknown", replace(outcome, reason=_UNANSWERED)
+            reason = _UNSAID if row[0] in self._imported else _UNANSWERED
+            verdict, outcome = "unknown", replace(outcome, reason=reason)
         outside = any(end is not None and end.kind is EndKind.OUTSIDE for end in asked.ends)
         return Line(asked, outcome, verdict, row[2] == 0, row[3], today, outside)
 
@@ -257,7 +261,8 @@ class Replay:
         """Only TCP and SCTP always answer; of others it is not known that nobody took what was sent.
 
         What came to the peer, on whatever node, was let through. What did not, though the peer was watched all the
-        time, was dropped on the way. Where the peer was not watched, nobody knows.
+        time, was dropped on the way. Where the peer was not watched, nobody knows; nor where another program tells of
+        the flow and not of its end.
         """
         ends = self._ends(row, asked)
         if any(key in self._dropped for key in ends):
@@ -265,6 +270,8 @@ class Replay:
             return "denied"
         if any(key in delivered for key in ends):
             return "works"
+        if row[0] in self._imported:
+            return "unanswered"
         node = self.resolver.node_of(row[0])
         flows = [flow for flows in asked.alternatives for flow in flows]
         if any(key in delivered for key in self._masked(row, ends)):
@@ -290,6 +297,7 @@ class Replay:
 
 _SEVERAL = "whose connection it is cannot be told, and the answers differ"
 _UNANSWERED = "nobody answered it today, so that it is not known whether it works now"
+_UNSAID = "the program that saw it does not say whether it was let through"
 
 
 def _as(outcome: Outcome) -> str:

@@ -12,8 +12,8 @@ CREATE TABLE segment (
   boot_id TEXT NOT NULL,
   layout TEXT NOT NULL,           -- migrate.audit.layout.LAYOUT
   kernel TEXT NOT NULL,
-  loader TEXT NOT NULL,           -- libbpf | bcc
-  attach TEXT NOT NULL,           -- tcx | clsact
+  loader TEXT NOT NULL,           -- libbpf | bcc; of what was imported: the program that told it
+  attach TEXT NOT NULL,           -- tcx | clsact | import
   started INTEGER NOT NULL,
   ended INTEGER,                  -- null: running, or it died
   notes TEXT NOT NULL DEFAULT '[]', -- JSON list: what was not available (conntrack kfunc, drop reasons, ...)
@@ -29,7 +29,7 @@ CREATE TABLE veth (
   namespace TEXT,                 -- of the pod; null: not known
   pod TEXT,
   uid TEXT,
-  found_by TEXT,                  -- route | peer | learned
+  found_by TEXT,                  -- route | peer | learned | import (not watched: another program told of it)
   appeared INTEGER NOT NULL,      -- when the interface came up, as far as known
   since INTEGER NOT NULL,         -- both hooks attached
   until INTEGER                   -- interface gone or audit ended; null: running

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from migrate.audit.reading import Reading, Veth
 from migrate.model.flow import Flow
 
-_NO_FLOWS = ("replies-lost", "drops-lost", "no-connections")
+_OF_IMPORTS = ("import-cut", "import-lost", "import-unreadable", "import-unusable")
+_NO_FLOWS = ("replies-lost", "drops-lost", "no-connections", *_OF_IMPORTS)
 """Losses after which every new flow is still recorded where it was seen."""
 _CLOCKS_AGREE = 5 * 10**9
 """Nanoseconds. What is left of the skew between two nodes, and the way of a packet, are taken to be less."""
@@ -18,6 +19,7 @@ class Whole:
 
     def __init__(self, reading: Reading, veths: Sequence[Veth]) -> None:
         nodes = {segment.id: segment.node for segment in reading.segments()}
+        imported = reading.imported()
         with_gaps = {gap.veth for gap in reading.gaps()}
         segments = {loss.segment for loss in reading.losses() if loss.kind not in _NO_FLOWS}
         segments |= {segment for segment, sums in reading.sums().items() if sums.coarse or sums.lost}
@@ -26,7 +28,7 @@ class Whole:
             losing.update(veth.node for veth in veths)
         self._lives: dict[tuple[str | None, str | None], list[Veth]] = {}
         for veth in veths:
-            if veth.id not in with_gaps and veth.node not in losing:
+            if veth.id not in with_gaps | imported and veth.node not in losing:
                 self._lives.setdefault((veth.namespace, veth.pod), []).append(veth)
 
     def saw(self, flow: Flow, first: int, last: int, node: str) -> bool:

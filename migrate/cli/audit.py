@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from migrate.cli import options
+from migrate.cli import audit_import, options
 from migrate.cli.audit_deploy import deploy
 from migrate.errors import ExitStatus, InputError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 audit_app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 audit_app.command()(deploy)
+audit_app.command("import")(audit_import.import_)
 _STOP_PATIENCE = 60.0
 
 

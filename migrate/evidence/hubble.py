@@ -183,7 +183,7 @@ def read(lines: Iterable[bytes], name: str) -> Iterator[SeenFlow | Unread]:
         if isinstance(line, Unread):
             yield line
             continue
-        at_line, text = line
+        at_line, text, _ = line
         try:
             yield _read_line(at_line, text)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -229,7 +229,7 @@ def _status(at_line: str, status: _NodeStatus) -> Unread:
 
 
 def _seen(at_line: str, flow: _Flow, line: _Line) -> SeenFlow | Unread:
-    """Times and nodes of the line stand for those that the flow itself does not tell."""
+    """Time and node of the line stand for those that the flow does not tell. A node may read "cluster/node"."""
     event = flow.event_type or _Event()
     if event.type == _SOCKET:
         return Unread(at_line, "no_flow", "a call of a socket, whose packets are told of apart")
@@ -254,7 +254,7 @@ def _seen(at_line: str, flow: _Flow, line: _Line) -> SeenFlow | Unread:
         at_line=at_line,
         at=_time(flow.time) or _time(line.time),
         verdict=verdict,
-        node=flow.node_name or line.node_name or "",
+        node=(flow.node_name or line.node_name or "").rpartition("/")[2],
         source=ends[0],
         destination=ends[1],
         protocol=protocol,

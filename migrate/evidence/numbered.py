@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from migrate.evidence.seen import Unread
 
@@ -11,8 +12,16 @@ LONGEST_LINE = 1 << 20
 TOO_LONG = "a line of more than 1 MiB"
 
 
-def numbered(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, bytes] | Unread]:
-    """FILE:LINE and the text of every line that is not blank, without its line end, or why it is not read."""
+class Numbered(NamedTuple):
+    """A line without its line end. `is_ended`: there was one, so that nothing of the line is missing."""
+
+    at_line: str
+    text: bytes
+    is_ended: bool
+
+
+def numbered(lines: Iterable[bytes], name: str) -> Iterator[Numbered | Unread]:
+    """Every line that is not blank with FILE:LINE, or why it is not read."""
     for number, line in enumerate(lines, start=1):
         at_line = f"{name}:{number}"
         if len(line) > LONGEST_LINE:
@@ -20,4 +29,4 @@ def numbered(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, bytes] | 
             continue
         text = line.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else line.strip()
         if text:
-            yield at_line, text
+            yield Numbered(at_line, text, line.endswith(b"\n"))

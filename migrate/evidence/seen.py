@@ -36,6 +36,16 @@ class Unread(NamedTuple):
     times: int = 1
 
 
+class Counted(NamedTuple):
+    """A counter that another program keeps, which is of no single flow. `labels` say of what."""
+
+    origin: str
+    at_line: str
+    name: str
+    labels: tuple[tuple[str, str], ...]
+    value: int
+
+
 class SeenFlow(NamedTuple):
     """A packet or an aggregate of `times` of them, at `at` nanoseconds since 1970 (0: no time was given).
 
