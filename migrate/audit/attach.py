@@ -196,9 +196,14 @@ def _gone_text(direction: Direction, error: OSError) -> str:
     return f"{_WAY[direction]}: the kernel does not say what runs there: {error.strerror}"
 
 
-def foreign_tcx(ifindex: int, direction: Direction) -> str:
-    """The name of the first program among TCX links, which run before all filters; else empty."""
+def tcx_names(ifindex: int, direction: Direction) -> list[str]:
+    """The names of the programs among TCX links, in the order in which they run; none on kernels without them."""
     running: list[int] = []
     with suppress(KernelRefusalError):
         running = libbpf.programs_at(ifindex, _TCX[direction])
-    return libbpf.program_name(running[0]) if running else ""
+    return [libbpf.program_name(number) for number in running]
+
+
+def foreign_tcx(ifindex: int, direction: Direction) -> str:
+    """The name of the first program among TCX links, which run before all filters; else empty."""
+    return next(iter(tcx_names(ifindex, direction)), "")

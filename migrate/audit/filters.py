@@ -122,13 +122,18 @@ class ClsactHooks:
 
     def remove_all(self) -> list[int]:
         """Take all filters of ours away; the interfaces that had some."""
-        removed = []
-        for ifindex in self._interfaces():
-            if any(True for direction in Direction for _ in self._ours(ifindex, direction)):
+        try:
+            attached = self.attached()
+            for ifindex in attached:
                 self.detach(ifindex)
-                removed.append(ifindex)
-        self.close()
-        return removed
+            return attached
+        finally:
+            self.close()
+
+    def attached(self) -> list[int]:
+        """The interfaces that have filters of ours."""
+        ways = tuple(Direction)
+        return [ifindex for ifindex in self._interfaces() if any(any(self._ours(ifindex, way)) for way in ways)]
 
     def _interfaces(self) -> list[int]:
         """Those with a clsact discipline."""

@@ -1,12 +1,16 @@
-"""Takes away what a killed agent left in the kernel, without loading anything."""
+"""What agents left in the kernel: taken away, and looked for, without loading anything."""
 
 from __future__ import annotations
 
+import socket
+from contextlib import closing
 from pathlib import Path
 
-from migrate.audit.attach import TcxHooks
+from migrate.audit.attach import TcxHooks, tcx_names
 from migrate.audit.filters import ClsactHooks
-from migrate.audit.pins import BPFFS, is_bpffs, open_folder
+from migrate.audit.layout import Direction
+from migrate.audit.libbpf_probe import PROGRAMS
+from migrate.audit.pins import BPFFS, is_bpffs, open_folder, pinned
 
 
 def remove_leftovers(bpffs: Path = BPFFS) -> list[str]:
@@ -25,3 +29,21 @@ def remove_leftovers(bpffs: Path = BPFFS) -> list[str]:
         finally:
             folder.close()
     return removed + [f"filters of interface {ifindex}" for ifindex in ClsactHooks({}).remove_all()]
+
+
+def leftovers(bpffs: Path = BPFFS) -> list[str]:
+    """The names of what is there now, whoever holds it: links and filters at every interface, and pins.
+
+    Raises OSError where the kernel does not tell.
+    """
+    interfaces = socket.if_nameindex()
+    found = [
+        f"link of {name} at interface {interface}"
+        for index, interface in interfaces
+        for direction in Direction
+        for name in tcx_names(index, direction)
+        if name == PROGRAMS[direction]
+    ]
+    with closing(ClsactHooks({})) as hooks:
+        found += [f"filters of interface {index}" for index in hooks.attached()]
+    return found + [f"pin {path}" for path in pinned(bpffs)]

@@ -60,6 +60,12 @@ def open_folder(bpffs: Path = BPFFS) -> PinFolder:
     return PinFolder(path, lock, tuple(folder.name for folder in others))
 
 
+def pinned(bpffs: Path) -> list[Path]:
+    """All that is of ours there, of any layout, with its folders."""
+    parent = bpffs / _NAME
+    return [parent, *sorted(parent.rglob("*"))] if parent.exists() else []
+
+
 def _remove(folder: Path) -> None:
     for pinned in folder.iterdir():
         pinned.unlink()

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from migrate.audit.layout import address_of
-from migrate.audit.recording import FILE_NAME, check_ours, check_readable
+from migrate.audit.recording import FILE_NAME, check_ours, check_readable, check_version
 from migrate.errors import InputError
 from migrate.model.addresses import Address
 
@@ -343,10 +343,10 @@ class Reading:
 
 
 @contextmanager
-def open_recording(path: Path) -> Iterator[Reading]:
+def open_recording(path: Path, *, whole: bool = True) -> Iterator[Reading]:
     """A recording to read. Raises InputError for a file that is none, is damaged, or is of a newer program.
 
-    So do errors while it is read, in the block of the `with`.
+    So do errors while it is read, in the block of the `with`. Not `whole`: damage is only found where it is read.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such recording; name the {FILE_NAME} of a run of migrate audit")
@@ -356,7 +356,7 @@ def open_recording(path: Path) -> Iterator[Reading]:
     except sqlite3.Error as error:
         raise _failure(path, error) from error
     try:
-        check_ours(path, connection)
+        (check_ours if whole else check_version)(path, connection)
         _check_tables(path, connection)
         yield Reading(path, connection)
     except sqlite3.DatabaseError as error:

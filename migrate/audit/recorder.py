@@ -49,6 +49,8 @@ class RecordingPlan:
     max_size: int = DEFAULT_MAX_SIZE
     bpffs: Path | None = BPFFS
     shortest_epoch: float = _SHORTEST_EPOCH
+    run: str = ""
+    """Of agents on a cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,12 @@ def wanted_seconds(path: Path) -> int | None:
         return int(reading.meta.get("wanted_seconds", "0")) or None
 
 
+def is_complete(reading: Reading, seconds: int) -> bool:
+    """Whether `seconds` were recorded to their end."""
+    wanted = int(reading.meta.get("wanted_seconds", "0"))
+    return (bool(reading.meta.get(_FINISHED)) and wanted >= seconds) or _recorded(reading) >= seconds
+
+
 def record(plan: RecordingPlan, pods: KnownPods, progress: Callable[[Progress], None], stop: Stop) -> Progress:
     """Record until the time is over or `stop` is set. Nothing of it stays in the kernel.
 
@@ -101,6 +109,8 @@ def record(plan: RecordingPlan, pods: KnownPods, progress: Callable[[Progress], 
             pods.resume(store, interval[1])
         store.note("wanted_seconds", str(plan.seconds))
         store.note("policies", plan.policies)
+        if plan.run:
+            store.note("run", plan.run)
         store.note(_FINISHED, "")
         last = _run(plan, store, pods, max(1, plan.seconds - before), progress, stop)
         if last.ending == "complete":

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from migrate.cli import audit_import, options
+from migrate.cli import options
+from migrate.cli.audit_agent import agent_app
 from migrate.cli.audit_deploy import deploy
 from migrate.errors import ExitStatus, InputError
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 audit_app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 audit_app.command()(deploy)
 audit_app.command("import")(audit_import.import_)
+audit_app.add_typer(agent_app, name="agent", hidden=True)
 _STOP_PATIENCE = 60.0
 
 

@@ -33,13 +33,13 @@ def emit(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
-        _turn_stdout_off()
+        close_stdout()
         if isinstance(error, BrokenPipeError):
             raise typer.Exit(ExitStatus.CLOSED_PIPE) from None
         raise InputError(f"standard output: writing failed: {error.strerror}; free space or choose another") from error
 
 
-def _turn_stdout_off() -> None:
+def close_stdout() -> None:
     """Python flushes stdout once more as it ends, which must not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

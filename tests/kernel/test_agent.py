@@ -1,0 +1,254 @@
+"""The agent of a node: it records, goes on after anything, waits to be read, and leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from migrate.audit.pins import open_folder
+from migrate.audit.pulling import pulled_revision, receive
+from migrate.audit.reading import open_recording
+from migrate.model.agent_documents import AgentStatus, Cleaned
+from tests.kernel.agents import NODE_NAME, RUN, SETTINGS, Agent, an_agent
+from tests.kernel.audited_lab import left_in_kernel
+from tests.kernel.kube_lab import BACKEND_PORT, Answer, Lab
+from tests.kernel.lab import run, unmount
+from tests.unit.pulled import content
+
+pytestmark = pytest.mark.kernel
+
+_PODS = 5
+_NO_RIGHTS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """One lab for all tests; pod b serves."""
+    with Lab() as made:
+        made.serve("b", BACKEND_PORT)
+        yield made
+
+
+def talk(lab: Lab, times: int = 3) -> None:
+    """Connections from pod a to pod b."""
+    for _ in range(times):
+        assert lab.connect("a", lab.pods["b"].address, BACKEND_PORT) is Answer.ANSWERED
+
+
+def seen(recording: Path) -> tuple[int, int]:
+    """The connections from pod a to pod b that were seen at a, and at b."""
+    with open_recording(recording) as reading:
+        rows = [row for row in reading.flows() if row[7] == 6 and row[8] == BACKEND_PORT]
+        return sum(row[11] for row in rows if not row[2]), sum(row[11] for row in rows if row[2])
+
+
+def is_balanced(told: AgentStatus) -> bool:
+    """Whether all that the kernel counted is accounted for."""
+    return told.new_flows == told.exact + told.coarse + told.lost
+
+
+def test_an_agent_is_read_stopped_and_cleaned(lab: Lab, tmp_path: Path, bpffs: Path) -> None:
+    copy = tmp_path / "copies/node-1.db"
+    with an_agent(lab.node, tmp_path, bpffs) as agent:
+        told = agent.wait_until_watching(_PODS)
+        assert (told.run, told.node, told.failure) == (RUN, NODE_NAME, "")
+        talk(lab)
+        receive([answer(agent, "pull", "--since", "0")], copy)
+        talk(lab)
+        stopped = msgspec.json.decode(answer(agent, "stop"), type=AgentStatus)
+        assert (stopped.state, stopped.left_seconds) == ("finished", 0)
+        assert is_balanced(stopped)
+        receive([answer(agent, "pull", "--since", str(pulled_revision(copy)))], copy)
+        assert pulled_revision(copy) == stopped.revision
+        assert content(copy) == content(agent.recording)
+        assert seen(copy) == (6, 6)
+        assert "pods-not-told" in stopped.losses
+        assert msgspec.json.decode(answer(agent, "status"), type=AgentStatus).revision == stopped.revision
+        cleaned = msgspec.json.decode(answer(agent, "clean"), type=Cleaned)
+        assert cleaned.left == ()
+        assert str(agent.recording) in cleaned.removed
+        assert left_in_kernel(lab, bpffs) == []
+        assert agent.is_running()
+        assert agent.signal(signal.SIGTERM) == 0
+    assert not (tmp_path / "store").exists()
+
+
+def answer(agent: Agent, *command: str) -> bytes:
+    """What a command beside an agent prints."""
+    ended = agent.ask(*command)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_killed_agents_go_on_and_every_connection_counts_once(lab: Lab, tmp_path: Path, bpffs: Path) -> None:
+    copy = tmp_path / "copies/node-1.db"
+    with an_agent(lab.node, tmp_path, bpffs) as agent:
+        for _ in range(3):
+            agent.wait_until_watching(_PODS)
+            talk(lab)
+            agent.pull(copy)
+            agent.signal(signal.SIGKILL)
+            assert agent.status().state == "starting"
+            talk(lab)
+            agent.start()
+        agent.wait_until_watching(_PODS)
+        assert is_balanced(agent.stop())
+        agent.pull(copy)
+        assert content(copy) == content(agent.recording)
+        assert seen(copy) == (18, 18)
+        with open_recording(copy) as reading:
+            assert len(reading.segments()) == 1
+        assert agent.clean().left == ()
+        assert left_in_kernel(lab, bpffs) == []
+
+
+def test_a_container_that_is_ended_goes_on_with_what_is_left(lab: Lab, tmp_path: Path, bpffs: Path) -> None:
+    with an_agent(lab.node, tmp_path, bpffs) as agent:
+        agent.wait_until_watching(_PODS)
+        talk(lab)
+        assert agent.signal(signal.SIGTERM) == 0
+        assert left_in_kernel(lab, bpffs) == []
+        agent.start()
+        agent.wait_until_watching(_PODS)
+        talk(lab)
+        stopped = agent.stop()
+        with open_recording(agent.recording) as reading:
+            assert len(reading.segments()) == 2
+        assert seen(agent.recording) == (6, 6)
+        assert is_balanced(stopped)
+
+
+def test_when_the_time_is_over_it_waits_and_does_not_begin_again(lab: Lab, tmp_path: Path, bpffs: Path) -> None:
+    short = msgspec.structs.replace(SETTINGS, seconds=2, forgotten_seconds=1)
+    with an_agent(lab.node, tmp_path, bpffs, short) as agent:
+        told = agent.wait_until(lambda told: told.state == "finished")
+        agent.wait_until(lambda told: "the kernel is tidied: nothing was left" in agent.log)
+        agent.signal(signal.SIGKILL)
+        agent.start()
+        agent.wait_until(lambda told: agent.log.count("the kernel is tidied") == 2)
+        assert agent.status().revision == told.revision
+        assert agent.log.count("recording ended: complete") == 1
+        assert agent.is_running()
+        longer = msgspec.structs.replace(SETTINGS, seconds=3600)
+        agent.settle(longer)
+        agent.signal(signal.SIGTERM)
+        agent.start()
+        agent.wait_until_watching(_PODS)
+        agent.stop()
+
+
+def test_a_node_that_cannot_be_probed_is_said_and_tried_again(lab: Lab, tmp_path: Path, bpffs: Path) -> None:
+    with an_agent(lab.node, tmp_path, bpffs, through=_NO_RIGHTS) as agent:
+        told = agent.wait_until(lambda told: told.state == "failed")
+        assert "no CAP_BPF" in told.failure
+        agent.wait_until(lambda told: agent.log.count("trying again") >= 2)
+        assert "trying again in 10s" in agent.log
+        stopped = agent.stop()
+        assert "no CAP_BPF" in stopped.failure or stopped.revision
+        assert agent.is_running()
+        assert agent.clean().left == ()
+
+
+def test_it_waits_for_another_audit_to_end(lab: Lab, tmp_path: Path, bpffs: Path) -> None:
+    other = open_folder(bpffs)
+    with an_agent(lab.node, tmp_path, bpffs) as agent:
+        told = agent.wait_until(lambda told: told.state == "failed")
+        assert "another audit runs on this node" in told.failure
+        other.remove()
+        other.close()
+        agent.wait_until_watching(_PODS)
+        agent.stop()
+
+
+def test_settings_that_are_not_understood_are_said_until_they_are(lab: Lab, tmp_path: Path, bpffs: Path) -> None:
+    with an_agent(lab.node, tmp_path, bpffs, b'{"protocol": 1, "run": "x"}') as agent:
+        told = agent.wait_until(lambda told: "failed" in agent.log)
+        assert told.state == "failed"
+        assert "not the settings of a run" in told.failure
+        agent.settle(SETTINGS)
+        agent.wait_until_watching(_PODS)
+        agent.stop()
+
+
+def test_a_store_that_cannot_be_written_is_said(lab: Lab, tmp_path: Path, bpffs: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(store))
+    try:
+        with an_agent(lab.node, tmp_path, bpffs) as agent:
+            agent.wait_until(lambda told: "trying again" in agent.log)
+            told = agent.status()
+            assert (told.state, told.failure) == (
+                "failed",
+                f"{store}: mounted to be read only; the agent has to write there",
+            )
+            assert agent.ask("pull").returncode == 3
+            run("mount", "-o", "remount,rw,size=64m", str(store))
+            agent.wait_until_watching(_PODS)
+            agent.stop()
+    finally:
+        unmount(store)
+
+
+def test_a_full_disk_is_said_and_the_agent_can_still_be_stopped(lab: Lab, tmp_path: Path, bpffs: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(store))
+    try:
+        with an_agent(lab.node, tmp_path, bpffs) as agent:
+            agent.wait_until_watching(_PODS)
+            _fill(store / "ballast")
+            talk(lab)
+            told = agent.wait_until(lambda told: any("the disk is full" in note for note in told.notes))
+            assert told.state == "recording"
+            stopped = agent.stop()
+            assert any("the disk was full at the end" in note for note in stopped.notes)
+            assert agent.is_running()
+            assert agent.clean().left == ()
+    finally:
+        unmount(store)
+
+
+def test_what_others_left_is_named_and_taken_away(lab: Lab, tmp_path: Path, bpffs: Path) -> None:
+    with an_agent(lab.node, tmp_path, bpffs) as agent:
+        agent.wait_until_watching(_PODS)
+        agent.signal(signal.SIGKILL)
+        (left, *files) = agent.clean(patience=0.0).left
+        assert "has not stopped" in left
+        assert str(agent.recording) in files
+        assert left_in_kernel(lab, bpffs) == []
+        agent.start()
+        agent.wait_until(lambda told: told.state == "finished")
+        assert agent.clean().left == ()
+
+
+def test_a_reader_that_goes_away_is_no_bug(lab: Lab, tmp_path: Path, bpffs: Path) -> None:
+    with an_agent(lab.node, tmp_path, bpffs) as agent:
+        agent.wait_until_watching(_PODS)
+        ended = _closed_at_once(agent)
+        assert ended == (141, "")
+        agent.stop()
+
+
+def _closed_at_once(agent: Agent) -> tuple[int, str]:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = agent.ask("pull", stdout=writing)
+    finally:
+        os.close(writing)
+    return done.returncode, done.stderr.decode()
+
+
+def _fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as stream:
+        try:
+            while stream.write(b"x" * 4096):
+                pass
+        except OSError:
+            return
