@@ -81,6 +81,8 @@ class _Removing:
         # The lease after the agents, which would make it again, and before the rights to delete it.
         others = [LEASE_KIND, *(kind for kind in reversed(ALL_KINDS) if kind not in (DAEMON_SET_KIND, LEASE_KIND))]
         for kind in others:
+            if kind is NAMESPACE_KIND:
+                self._wait_for_pods()  # a controller that had not heard of the end may have made one meanwhile
             self._remove(kind)
         return Removal(tuple(self.removed), tuple(sorted(self.left)))
 
@@ -128,6 +130,8 @@ class _Removing:
 
     def _wait_for_pods(self) -> None:
         """Until the agents are gone. Those of nodes that are away stay until their kubelets are back."""
+        if any(left.what.startswith("Pod ") for left in self.left):
+            return
         selector = quote(f"{RUN_LABEL}={self.run}", safe="=/")
         try:
             while True:

@@ -49,6 +49,14 @@ class Client:
         assert status < 300, f"{method} {path}: {status} {answer.get('message')}"
         return answer
 
+    def warnings(self, method: str, path: str, body: object) -> list[str]:
+        """What the server warns of when it takes a request."""
+        headers = self._headers | {"Content-Type": "application/json"}
+        answer = self._pool.request(method, self._host + path, headers=headers, body=json.dumps(body).encode())
+        assert answer.status < 300, answer.data
+        said = [warning.partition('"')[2].removesuffix('"') for warning in answer.headers.getlist("Warning")]
+        return [warning.replace('\\"', '"') for warning in said]
+
     def create(self, made: Object, *, query: str = "") -> Object:
         """Create an object; unknown fields are an error."""
         return self.must("POST", f"{_collection(made)}?fieldValidation=Strict{query}", made)
