@@ -16,6 +16,8 @@ class AuditStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """`migrate audit status`. Seconds are of recording; `left_seconds` is 0 when the audit is finished.
 
     `running` is the process that records now, None when none does. `new_flows` is what the kernel counted.
+    `nodes` are those of a merged recording that were watched, `not_watched` the others with the reason; `node` is empty
+    where there are several, and the seconds are those of the node that was recorded longest.
     `judged`: whether audit.json is in the folder; `outdated` is what has changed since it was made.
     """
 
@@ -39,6 +41,8 @@ class AuditStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     open_gaps: int
     losses: dict[str, int]
     notes: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
+    not_watched: dict[str, str] = {}
     judged: bool = False
     outdated: tuple[str, ...] = ()
 
@@ -48,7 +52,9 @@ def status_of(reading: Reading) -> AuditStatus:
     running = writer_of(reading.path)
     segments, sums, interval = reading.segments(), reading.sums().values(), reading.interval()
     last = None if interval is None else (time.time_ns() if running else interval[1])
-    wanted, recorded = _wanted(reading), recorded_seconds(segments, last)
+    by_node = [tuple(one for one in segments if one.node == node) for node in dict.fromkeys(s.node for s in segments)]
+    wanted, recorded = _wanted(reading), max((recorded_seconds(runs, last) for runs in by_node), default=0)
+    nodes = reading.node_rows()
     losses: dict[str, int] = {}
     for loss in reading.losses():
         losses[loss.kind] = losses.get(loss.kind, 0) + loss.number
@@ -70,6 +76,8 @@ def status_of(reading: Reading) -> AuditStatus:
         watched_pods=sum(1 for veth in reading.veths() if veth.until is None),
         open_gaps=sum(1 for gap in reading.gaps() if gap.until is None),
         losses=losses,
+        nodes=tuple(node.name for node in nodes if node.state == "watched"),
+        not_watched={node.name: node.reason for node in nodes if node.state != "watched"},
         notes=tuple(dict.fromkeys(note for segment in segments for note in segment.notes)),
     )
 

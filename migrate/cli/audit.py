@@ -12,6 +12,7 @@ from migrate.cli import audit_import, options
 from migrate.cli import options
 from migrate.cli.audit_agent import agent_app
 from migrate.cli.audit_deploy import deploy
+from migrate.cli.audit_merge import merge
 from migrate.errors import ExitStatus, InputError
 
 if TYPE_CHECKING:
@@ -124,6 +125,9 @@ def audit(
     if place.document is None:
         hint("audit.json is not written: it is for the working folder's own snapshot and translation alone", quiet)
     _finish(done, place, output, quiet)
+
+
+audit_app.command()(merge)
 
 
 @audit_app.command()

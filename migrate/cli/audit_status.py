@@ -9,6 +9,7 @@ from migrate.audit.sizes import size_text
 from migrate.audit.status import AuditStatus
 from migrate.cli.emit import plain, table_text
 
+_MOST = 10
 _REPLAY = "; migrate audit replay makes it anew"
 
 
@@ -20,7 +21,11 @@ def status_text(done: AuditStatus) -> str:
 
 def _lines(done: AuditStatus) -> Iterator[str]:
     yield f"{done.recording}: {_state(done)}"
-    yield f"node        {done.node or '?'}"
+    yield f"nodes       {len(done.nodes):,} watched" if len(done.nodes) > 1 else f"node        {done.node or '?'}"
+    for name, reason in list(done.not_watched.items())[:_MOST]:
+        yield f"not watched {name}: {reason}"
+    if len(done.not_watched) > _MOST:
+        yield f"not watched {len(done.not_watched) - _MOST} more, which -o json shows"
     yield f"recorded    {duration_text(done.recorded_seconds)} of {duration_text(done.wanted_seconds)}{_runs(done)}"
     yield f"from        {done.since or '-'}"
     yield f"until       {done.until or '-'}"
@@ -38,6 +43,8 @@ def _lines(done: AuditStatus) -> Iterator[str]:
 def _state(done: AuditStatus) -> str:
     if done.running is not None:
         return f"running as process {done.running}, {duration_text(done.left_seconds)} left"
+    if done.left_seconds and len(done.nodes) + len(done.not_watched) > 1:
+        return f"merged, {duration_text(done.left_seconds)} less than was wanted"
     if done.left_seconds:
         return f"not running, {duration_text(done.left_seconds)} left; migrate audit goes on with it"
     return "finished"

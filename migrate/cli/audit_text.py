@@ -5,16 +5,17 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
+from migrate.cli.audit_coverage import coverage_lines
 from migrate.cli.emit import decided_text, plain, table_text
 from migrate.model.audit_documents import (
     Audit,
     AuditDifference,
     ChangedDrop,
     ObservedGroup,
-    PodCoverage,
     StandingConnection,
     TopicResult,
 )
+from migrate.readiness.traffic import watch_line, where_text
 
 _WIDTH = 80
 _MOST = 30
@@ -33,9 +34,9 @@ _EFFECTS = {
 
 
 def audit_text(audit: Audit) -> str:
-    """The result, what would be dropped, each class of traffic, and how sure all that is."""
-    head, *rest = _lines(audit)
-    return table_text(plain(head, "bold"), *(plain(line) for line in rest))
+    """What was watched and lost, the result, what would be dropped, each class of traffic, and how sure all that is."""
+    first, head, *rest = (_wrapped(watch_line(audit), "  "), *_lines(audit))
+    return table_text(*map(plain, first), plain(head, "bold"), *(plain(line) for line in rest))
 
 
 def difference_text(found: AuditDifference) -> str:
@@ -76,22 +77,12 @@ def connections_of(groups: Iterable[ObservedGroup]) -> int:
     return sum(group.events for group in groups)
 
 
-def coverage_text(coverage: Sequence[PodCoverage]) -> str:
-    """How much of the pods' time was watched. Never rounded up to all of it."""
-    alive = sum(pod.alive_seconds for pod in coverage)
-    if not alive:
-        return "no pod was watched"
-    share = sum(pod.watched_seconds for pod in coverage) / alive
-    percent = 100 * min(share, 1.0)
-    shown = "100" if share >= 1 else f"{min(percent, 99.99):.2f}"
-    return f"{shown} % of the time of {_count(len(coverage), 'pod')} watched"
-
-
 def _lines(audit: Audit) -> Iterator[str]:
+    several = not audit.node and len(audit.nodes) > 1
+    where = where_text(audit) if several else audit.node or "?"
     yield from _wrapped(_headline(audit))
-    yield from _wrapped(f"node {audit.node or '?'}, {audit.since or '?'} to {audit.until or '?'}", "  ")
+    yield from _wrapped(f"{'' if several else 'node '}{where}, {audit.since or '?'} to {audit.until or '?'}", "  ")
     yield from _wrapped(f"judged by {audit.policies}", "  ")
-    yield from _wrapped(f"{coverage_text(audit.coverage)}; {_balance(audit)}", "  ")
     yield from _section("Would be dropped", audit.would_drop)
     yield from _standing(audit.connections)
     yield ""
@@ -103,6 +94,7 @@ def _lines(audit: Audit) -> Iterator[str]:
     yield from _section("Already denied today", audit.denied_today)
     yield from _section("Not certain: several owners or ways", audit.ambiguous)
     yield from _never_seen(audit)
+    yield from coverage_lines(audit)
     yield from _doubts(audit)
 
 
@@ -112,12 +104,6 @@ def _headline(audit: Audit) -> str:
         kinds, events = _count(len(audit.would_drop), "kind"), _count(connections_of(audit.would_drop), "connection")
         text += f": {kinds} of traffic that passes today, {events}"
     return text if audit.complete else f"{text} (incomplete)"
-
-
-def _balance(audit: Audit) -> str:
-    balance = audit.balance
-    told = f"of {balance.new:,} new flows {balance.rows:,} exact, {balance.coarse:,} coarse, {balance.lost:,} lost"
-    return told if balance.holds else f"{told}; these DO NOT ADD UP"
 
 
 def _section(title: str, groups: Sequence[ObservedGroup]) -> Iterator[str]:

@@ -71,12 +71,38 @@ def watched_share(coverage: Sequence[PodCoverage]) -> float | None:
 
 
 def coverage_text(audit: Audit) -> str:
-    """Pods and the share of their time that was watched, never rounded up to all of it."""
+    """Nodes, pods and the share of their time that was watched, never rounded up to all of it; how many were quiet."""
+    nodes = f"{where_text(audit)} watched, " if len(audit.nodes) > 1 and not audit.node else ""
     share = watched_share(audit.coverage)
     if share is None:
-        return "no pod was watched"
+        return f"{nodes}no pod was watched"
     shown = "100" if share >= 1 else f"{min(100 * share, 99.99):.2f}"
-    return f"{shown} % of the time of {counted(len(audit.coverage), 'pod')} watched"
+    quiet = sum(pod.state == "quiet" for pod in audit.coverage)
+    silent = f", {quiet:,} of them quiet" if quiet else ""
+    return f"{nodes}{shown} % of the time of {counted(len(audit.coverage), 'pod')} watched{silent}"
+
+
+def where_text(audit: Audit) -> str:
+    """Which node it is of, or how many."""
+    if audit.node or not audit.nodes:
+        return audit.node or "one node"
+    seen, known = len(watched_nodes(audit)), len(audit.nodes)
+    return counted(known, "node") if seen == known else f"{seen:,} of {counted(known, 'node')}"
+
+
+def watched_nodes(audit: Audit) -> frozenset[str]:
+    """The nodes with a recording. Documents of older versions name one."""
+    if not audit.nodes:
+        return frozenset((audit.node,) if audit.node else ())
+    return frozenset(node.name for node in audit.nodes if node.state != "not_watched")
+
+
+def watch_line(audit: Audit) -> str:
+    """What was watched and what was lost, in one line."""
+    lost = sum(loss.count for loss in audit.losses)
+    others = f"; {counted(lost, 'thing')} more not kept or not seen" if lost else ""
+    where = f"node {audit.node}: " if audit.node else ""
+    return f"watched {span_text(audit)}: {where}{coverage_text(audit)}; {loss_text(audit)}{others}"
 
 
 def loss_text(audit: Audit) -> str:
@@ -117,9 +143,8 @@ def beyond_audit(audit: Audit | None) -> str:
     """What of the live traffic nobody has looked at."""
     if audit is None:
         return "Live traffic: no audit was made, so whether a connection that is in use would be dropped is unknown."
-    node = audit.node or "one node"
     return (
-        f"Live traffic beyond the audit: it watched pods of {node} {span_text(audit)}. "
+        f"Live traffic beyond the audit: it watched pods of {where_text(audit)} {span_text(audit)}. "
         "What was not seen there, on other nodes or at other times is unknown."
     )
 

@@ -152,7 +152,7 @@ def _basis(translation: Translation | None, audit: Audit | None, nodes: NodeStat
     proof = "every" if translation is not None and not _unproved(translation) else "not every"
     seen = "no live traffic was audited"
     if audit is not None:
-        node = f" on {audit.node}" if audit.node else ""
+        node = f" on {traffic.where_text(audit)}" if audit.node or audit.nodes else ""
         seen = f"live traffic was audited{node} {traffic.span_text(audit)}"
     text = f"{proof} policy was proved, {seen} and {nodes_read.basis(nodes)}."
     return text[0].upper() + text[1:]

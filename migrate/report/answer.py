@@ -83,7 +83,7 @@ def traffic_lines(audit: Audit | None) -> Iterator[EvidenceLine]:
         text = "None was audited: what breaks is not known. `migrate audit` on the nodes records it."
         yield EvidenceLine(topic="Live traffic", state="missing", text=text)
         return
-    where = f"Audited on {audit.node or 'one node'} {traffic.span_text(audit)}"
+    where = f"Audited on {traffic.where_text(audit)} {traffic.span_text(audit)}"
     if audit.would_drop:
         kinds = counted(len(audit.would_drop), "kind")
         events = counted(sum(group.events for group in audit.would_drop), "connection")

@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from migrate.model.refs import ObjectRef
-from migrate.readiness.traffic import coverage_text, loss_text, span_text
+from migrate.readiness.traffic import coverage_text, loss_text, span_text, watch_line, where_text
 from migrate.report import words
 from migrate.report.comparison import causes_of, changed_pairs, matrix_view
 from migrate.report.document import FindingGroup, Report
@@ -109,6 +109,8 @@ def render_html(report: Report, pairs: PairReader, levels: Levels, title: str = 
         coverage_words=coverage_text(report.audit) if report.audit else "",
         loss_words=loss_text(report.audit) if report.audit else "",
         span_words=span_text(report.audit) if report.audit else "",
+        watch_words=watch_line(report.audit) if report.audit else "",
+        where_words=where_text(report.audit) if report.audit else "",
         drop_picture=drop_picture,
         snapshot_age=_snapshot_age(report),
         bar=results_bar(report.summary.standings),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from migrate.readiness.traffic import coverage_text, ends_text, loss_text
+from migrate.readiness.traffic import ends_text, watch_line
 from migrate.report import words
 from migrate.report.comparison import causes_of
 from migrate.report.document import FindingGroup, Report
@@ -126,7 +126,7 @@ def _traffic(report: Report) -> Iterator[str]:
     audit = report.audit
     if audit is None:
         return
-    yield from ("", "### Live traffic", "", f"{plain(coverage_text(audit))}; {plain(loss_text(audit))}.", "")
+    yield from ("", "### Live traffic", "", f"{plain(_sentence(watch_line(audit)))}.", "")
     if not audit.would_drop:
         yield "No traffic that was seen would be dropped."
         return
@@ -135,6 +135,10 @@ def _traffic(report: Report) -> Iterator[str]:
     for group in by_weight(audit)[:_MOST]:
         yield _row((plain(ends_text(group)), str(group.events)))
     yield from _more(audit.would_drop, _MOST)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _deadlines(report: Report) -> Iterator[str]:

@@ -12,6 +12,7 @@ from migrate.model.raw import RawObject
 from migrate.model.refs import ObjectRef
 from migrate.readiness.documents import Documents
 from migrate.readiness.nodes_read import has_rules
+from migrate.readiness.traffic import watched_nodes
 from migrate.report.document import NodeRow, RuleUse
 from migrate.scan.inventory.look import text
 
@@ -24,11 +25,11 @@ _GRAVEST = ("denied", "allowed", "logged", "went-on")
 def node_rows(documents: Documents) -> tuple[NodeRow, ...]:
     """One row per node of the snapshot and per dump of another one, by name."""
     pods = Counter(_text(raw, "spec", "nodeName") for raw in documents.by_kind.get("Pod", ()))
-    audited = documents.audit.node if documents.audit else None
+    audited = watched_nodes(documents.audit) if documents.audit else frozenset()
     states = {state.name: state for state in documents.nodes.nodes} if documents.nodes else {}
     known = {raw.ref.name: raw for raw in documents.by_kind.get("Node", ())}
     return tuple(
-        _row(name, known.get(name), pods[name], name == audited, states.get(name))
+        _row(name, known.get(name), pods[name], name in audited, states.get(name))
         for name in sorted(known.keys() | states.keys())
     )
 

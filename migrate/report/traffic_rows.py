@@ -10,6 +10,7 @@ from markupsafe import Markup
 from migrate.model.audit_documents import Audit, ObservedGroup, PodCoverage, StandingConnection, Tally
 from migrate.readiness.traffic import packet_text
 from migrate.report.comparison import decided_text
+from migrate.report.coverage_rows import namespace_cells, node_cells, quiet_hours, run_cells
 from migrate.report.hours import Watch, hours_picture, hours_words, pod_letters, watch_of
 from migrate.report.tables import Shown, first_page
 
@@ -75,6 +76,10 @@ class TrafficView:
     unseen: Shown[tuple[str, ...]]
     coverage: Shown[Covered]
     gaps: int
+    nodes: Shown[tuple[str, ...]]
+    namespaces: Shown[tuple[str, ...]]
+    runs: Shown[tuple[str, ...]]
+    quiet_hours: str
 
 
 def traffic_view(audit: Audit) -> TrafficView:
@@ -107,6 +112,10 @@ def traffic_view(audit: Audit) -> TrafficView:
         unseen=first_page(unseen, ("rule", "rules"), OTHERS),
         coverage=first_page(tuple(_covered(pod, watch) for pod in pods), ("pod", "pods"), OTHERS),
         gaps=sum(bool(pod.gaps) or pod.watched_seconds < pod.alive_seconds for pod in pods),
+        nodes=first_page(node_cells(audit.nodes), ("node", "nodes"), OTHERS),
+        namespaces=first_page(namespace_cells(audit.namespaces), ("namespace", "namespaces"), OTHERS),
+        runs=first_page(run_cells(audit.cron_jobs), ("CronJob", "CronJobs"), OTHERS),
+        quiet_hours=quiet_hours(audit.hours),
     )
 
 

@@ -15,6 +15,7 @@ from migrate.readiness.documents import Documents
 from migrate.readiness.evaluate import Check, Missing, Need
 from migrate.readiness.route import Route, route_of
 from migrate.readiness.seen import for_aks, may_run, minor, target
+from migrate.readiness.traffic import watched_nodes
 from migrate.scan.inventory import engines
 from migrate.scan.inventory.look import counted
 from migrate.sources.calico import GROUPS as CALICO_GROUPS
@@ -37,7 +38,8 @@ def _coverage(documents: Documents, today: date) -> Iterator[Finding | Missing]:
         yield _found("AUD-COVERAGE", f"it watched for {duration_text(seconds)}, and a day has {hours}h")
     yield from _cycles(documents, seconds)
     if documents.was_read("Node"):
-        others = [node.name for node in documents.cluster.nodes if node.name != audit.node]
+        seen = watched_nodes(audit)
+        others = [node.name for node in documents.cluster.nodes if node.name not in seen]
         if others:
             detail = f"{counted(len(others), 'node')} without a recording: {_some(others)}"
             yield _found("AUD-COVERAGE", detail)
