@@ -154,6 +154,23 @@ class Owner(NamedTuple):
     until: int | None
 
 
+class BackendRow(NamedTuple):
+    """What stood behind a port of a Service from `since` (0: before the audit) until `until` (None: still).
+
+    `address` is the Service's; 0.0.0.0 or ::: that of any node, for a node port.
+    """
+
+    namespace: str
+    service: str
+    address: Address
+    protocol: int
+    port: int
+    target: Address
+    target_port: int
+    since: int
+    until: int | None
+
+
 class Loss(NamedTuple):
     """What was not kept or not seen, counted."""
 
@@ -298,6 +315,14 @@ class Reading:
             "SELECT address, kind, namespace, name, uid, since, until FROM owner ORDER BY address, since, kind, name"
         )
         return (Owner(address_of(row[0]), *row[1:]) for row in self._rows(query))
+
+    def backends(self) -> Iterator[BackendRow]:
+        """What stood behind Services, by Service and time; nothing where a recording has no such table."""
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'backend'").fetchall():
+            return
+        columns = "namespace, service, address, protocol, port, target, target_port, since, until"
+        for row in self._rows(f"SELECT {columns} FROM backend ORDER BY namespace, service, since, {columns}"):
+            yield BackendRow._make((*row[:2], address_of(row[2]), *row[3:5], address_of(row[5]), *row[6:]))
 
     def losses(self) -> tuple[Loss, ...]:
         """All losses, by time."""

@@ -2,7 +2,7 @@
 -- The agent on a node writes it; reports read it. Verdicts are not in it: they are computed for any revision of the policies.
 
 CREATE TABLE meta (
-  key TEXT PRIMARY KEY,           -- schema, tool_version, node, cluster (digest of the snapshot), wanted_seconds, created, ...
+  key TEXT PRIMARY KEY,           -- schema, tool_version, node, cluster (digest of the snapshot), wanted_seconds, created, leads (when this agent led), ...
   value TEXT NOT NULL
 ) WITHOUT ROWID;
 
@@ -166,7 +166,7 @@ CREATE TABLE connection (
 CREATE TABLE backend (
   namespace TEXT NOT NULL,
   service TEXT NOT NULL,
-  address BLOB NOT NULL,          -- the Service's
+  address BLOB NOT NULL,          -- the Service's; 0.0.0.0 or ::: any node's, for a node port
   protocol INTEGER NOT NULL,
   port INTEGER NOT NULL,          -- the Service's
   target BLOB NOT NULL,           -- address of the backend

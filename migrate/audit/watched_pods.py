@@ -18,7 +18,6 @@ from migrate.sources.cluster import FINISHED
 
 PODS = "/api/v1/pods"
 NOT_TOLD = "pods-not-told"
-ODD = "objects-not-read"
 
 
 class _Meta(msgspec.Struct, frozen=True, rename="camel"):
@@ -66,7 +65,7 @@ class PodsKeeper:
         """The pod that has this address for itself."""
         return self._by_address.get(address)
 
-    def listing(self) -> None:
+    def listing(self, since: int) -> None:
         """A list begins."""
         self._seen.clear()
 
@@ -101,16 +100,10 @@ class PodsKeeper:
         try:
             pod = msgspec.json.decode(data, type=_Pod)
         except msgspec.DecodeError as error:
-            return self._odd(data, error)
+            return odd(self._telling, data, error)
         uid = pod.metadata.uid or ""
         if uid and not gone:
             self._set(uid, _facts(pod), since)
-        return uid
-
-    def _odd(self, data: bytes, error: msgspec.DecodeError) -> str:
-        uid, name = named(data)
-        detail = f"pod {name}: not as the API describes pods ({error}); its addresses stay as they were known"
-        self._telling.put(Lost(self._telling.clock(), ODD, 1, detail))
         return uid
 
     def _set(self, uid: str, facts: tuple[Held, ...], since: int) -> None:
@@ -179,6 +172,14 @@ def named(data: bytes) -> tuple[str, str]:
     except msgspec.DecodeError:
         return "", "without a name"
     return meta.uid or "", f"{meta.namespace or ''}/{meta.name or ''}"
+
+
+def odd(telling: Telling, data: bytes, error: msgspec.DecodeError) -> str:
+    """Record that an object could not be read. Returns its uid, as far as it says it."""
+    uid, name = named(data)
+    detail = f"{name}: not as the API describes it ({error}); it stays as it was known"
+    telling.put(Lost(telling.clock(), "objects-not-read", 1, detail))
+    return uid
 
 
 def address_in(text: str | None) -> Address | None:

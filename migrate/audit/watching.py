@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -30,11 +31,11 @@ _LONGEST_WAIT = 300.0
 class Keeper(Protocol):
     """Takes in what a watch hears, in the watch's thread. An object is its JSON, which may be odd."""
 
-    def listing(self) -> None:
-        """A list begins. It may break off, and begin again."""
+    def listing(self, since: int) -> None:
+        """A list begins. It may break off, and begin again. What is new in it came at some time since `since`."""
 
     def found(self, data: bytes, since: int) -> None:
-        """An object of a list. If it is new, it came at some time since `since`."""
+        """An object of a list."""
 
     def listed(self) -> None:
         """The list is whole: what was not found is gone."""
@@ -117,6 +118,8 @@ class Watch:
         self._heard = watched.since
         self._last_version = ""
         self._gap: int | None = None
+        self._lock = threading.RLock()
+        self._break_off: Callable[[], None] = lambda: None
         self._ended = threading.Event()
         self._tried = threading.Event()
 
@@ -126,8 +129,16 @@ class Watch:
         threading.Thread(target=self._run, args=(version,), name=name, daemon=True).start()
 
     def close(self) -> None:
-        """Stop; the thread ends with its last answer, of which nothing is kept."""
+        """Stop; what is still to be heard is not kept."""
         self._ended.set()
+        with self._lock, suppress(OSError, ValueError, RuntimeError):  # it ends by itself just now
+            self._break_off()
+
+    def _begun(self, break_off: Callable[[], None]) -> None:
+        with self._lock:
+            self._break_off = break_off
+        if self._ended.is_set():
+            self.close()
 
     def wait(self, seconds: float) -> None:
         """Until the first list is there or has failed."""
@@ -136,7 +147,7 @@ class Watch:
     def list(self) -> str:
         """List everything. Returns from where to watch. Raises RequestError, also where the list is not whole."""
         keeper, since, began = self._keeper, self._heard, self._clock()
-        keeper.listing()
+        keeper.listing(since)
         version = ""
         for page in self._pages():
             for item in page.items or ():
@@ -180,7 +191,7 @@ class Watch:
 
     def _tell_gap(self, until: int) -> None:
         if self._gap is not None:
-            self._keeper.lost(self._gap, 0, f"not heard of from {_moment(self._gap)} to {_moment(until)}")
+            self._keeper.lost(self._gap, 0, f"not heard of from {moment(self._gap)} to {moment(until)}")
             self._gap = None
 
     def _pages(self) -> Iterator[_List]:
@@ -211,7 +222,7 @@ class Watch:
         """Changes until the server ends the answer. Returns from where to go on."""
         query = f"watch=1&allowWatchBookmarks=true&timeoutSeconds={_WATCH_SECONDS}&resourceVersion={version}"
         query += f"&{self._watched.selector}" if self._watched.selector else ""
-        for line in self._connection.lines(f"{self._watched.path}?{query}"):
+        for line in self._connection.lines(f"{self._watched.path}?{query}", begun=self._begun):
             if self._ended.is_set():
                 break
             version = self._take(line) or version
@@ -244,5 +255,6 @@ def _refusal(path: str, data: bytes) -> RequestError:
     return RequestError(message, status=status.code, temporary=True)
 
 
-def _moment(at: int) -> str:
+def moment(at: int) -> str:
+    """A time in nanoseconds since 1970, to seconds in UTC."""
     return datetime.fromtimestamp(at // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

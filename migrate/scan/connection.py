@@ -7,7 +7,7 @@ bytes, since its typed models cost many times the CPU and refuse a whole page fo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -92,10 +92,13 @@ class Connection:
         """The body of a 200 answer, unpacked. One attempt; raises RequestError for everything else."""
         return self._ask("GET", path, self._headers(accept), None)
 
-    def lines(self, path: str, silence: float = READ_SECONDS) -> Iterator[bytes]:
+    def lines(
+        self, path: str, silence: float = READ_SECONDS, begun: Callable[[Callable[[], None]], None] = lambda _: None
+    ) -> Iterator[bytes]:
         """The lines of a 200 answer as they come (a watch).
 
-        Raises RequestError, also where the answer breaks off or nothing comes for `silence` seconds.
+        `begun` is given what breaks the answer off, for another thread. Raises RequestError, also where the answer
+        breaks off or nothing comes for `silence` seconds.
         """
         import urllib3
 
@@ -108,6 +111,7 @@ class Connection:
             with closing(answer):
                 if answer.status != 200:
                     raise self._refusal(answer)
+                begun(answer.shutdown)
                 yield from _lines(answer.stream(_CHUNK, decode_content=True))
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise self._transport_failure(error) from error
