@@ -238,9 +238,9 @@ def pulled(agents: Agents, folder: Path, node: NodeState, seen: NodeSeen, second
     """The node's state after all that its agent has was pulled, or what came in so many seconds or before it failed."""
     assert seen.pod is not None
     assert node.status is not None
-    wanted, store = node.status.revision, store_of(folder, node)
+    began, store = node.status.began, store_of(folder, node)
     node = with_store(node, store)
-    if node.revision == wanted:
+    if node.has_all:
         return structs.replace(node, pulled=time.time_ns())
     deadline, left = time.monotonic() + seconds, _TRIES
     while True:
@@ -257,6 +257,7 @@ def pulled(agents: Agents, folder: Path, node: NodeState, seen: NodeSeen, second
         return structs.replace(
             with_store(node, store),
             pulled=time.time_ns(),
+            began=began,
             rows=node.rows + done.rows,
             octets=node.octets + done.octets,
         )

@@ -41,6 +41,7 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     skew: int = 0
     asked: int | None = None
     pulled: int | None = None
+    began: int | None = None
     revision: int = 0
     rows: int = 0
     octets: int = 0
@@ -51,8 +52,15 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     @property
     def has_ended(self) -> bool:
         """Whether its agent records no more, and everything that it has is here."""
+        return self.status is not None and self.status.state in ("finished", "failed") and self.has_all
+
+    @property
+    def has_all(self) -> bool:
+        """Whether everything is here that its agent had when it was asked last."""
         status = self.status
-        return status is not None and status.state in ("finished", "failed") and self.revision >= status.revision
+        if status is None or not status.revision:
+            return status is not None
+        return self.revision >= status.revision and self.began == status.began
 
 
 class NodeChange(msgspec.Struct, frozen=True, kw_only=True):

@@ -155,7 +155,7 @@ class Kubelet:
             admin.call("DELETE", f"{_path(pod)}?gracePeriodSeconds=0")
         elif running.process is not None and running.process.poll() is not None and not running.reported:
             running.reported = True
-            _report(admin, pod, script.ending or _ended(running.process.returncode))
+            _report(admin, pod, script.ending or _ended(running.process.returncode, _container_name(pod)))
 
     def _begin(self, admin: Client, pod: Object, uid: str, script: Script) -> None:
         log = self.folder / f"{uid}.log"
@@ -228,11 +228,11 @@ def waiting(reason: str, message: str = "") -> Object:
     return {"phase": "Pending", **_container({"waiting": {"reason": reason, "message": message}})}
 
 
-def _ended(status: int) -> Object:
+def _ended(status: int, name: str) -> Object:
     code, reason = (0, "Completed") if status == 0 else (status if status > 0 else 137, "Error")
     return {
         "phase": "Failed" if code else "Succeeded",
-        **_container({"terminated": {"exitCode": code, "reason": reason}}),
+        **_container({"terminated": {"exitCode": code, "reason": reason}}, name),
     }
 
 
