@@ -36,6 +36,12 @@ def node_here(cluster: Cluster, wanted: str | None = None) -> Node:
     )
 
 
+def is_a_node(cluster: Cluster) -> bool:
+    """Whether this machine is a node of the snapshot, or may be one."""
+    name = socket.gethostname()
+    return any(node.name == name or any(_is_ours(address) for address in node.addresses) for node in cluster.nodes)
+
+
 def _named(cluster: Cluster, wanted: str) -> Node:
     names = [node.name for node in cluster.nodes]
     if wanted in names:

@@ -11,6 +11,7 @@ import typer
 from migrate.cli import audit_import, options
 from migrate.cli import options
 from migrate.cli.audit_agent import agent_app
+from migrate.cli import audit_cluster, options
 from migrate.cli.audit_deploy import deploy
 from migrate.cli.audit_merge import merge
 from migrate.errors import ExitStatus, InputError
@@ -18,13 +19,16 @@ from migrate.errors import ExitStatus, InputError
 if TYPE_CHECKING:
     from migrate.audit.suggest import Needed
     from migrate.audited import Place
+    from migrate.deployed import DeployRequest
     from migrate.model.audit_documents import Audit
     from migrate.recorded import PreparedAudit
+    from migrate.scan.connection import ConnectionOptions
 
 audit_app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 audit_app.command()(deploy)
 audit_app.command("import")(audit_import.import_)
 audit_app.add_typer(agent_app, name="agent", hidden=True)
+audit_app.command()(audit_cluster.attach)
 _STOP_PATIENCE = 60.0
 
 
@@ -82,6 +86,14 @@ Accept = Annotated[
     typer.Option("--accept", help="Accept only flows with this text in them, as shop/web or TCP/5432; repeat it."),
 ]
 
+Image = Annotated[
+    str | None,
+    typer.Option("--image", help="Image of the agents, by digest, to begin with.", rich_help_panel="A cluster"),
+]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Do not ask before agents are deployed.", rich_help_panel="A cluster")
+]
+
 
 @audit_app.callback(invoke_without_command=True)
 def audit(
@@ -99,14 +111,22 @@ def audit(
     bpffs: Bpffs = Path("/sys/fs/bpf"),
     cluster_context: options.Context = None,
     kubeconfig: options.Kubeconfig = None,
+    image: Image = None,
+    namespace: audit_cluster.AgentNamespace = "cilium-migrate",
+    yes: Yes = False,
     output: options.Output = options.OutputFormat.TABLE,
     quiet: options.Quiet = False,
 ) -> None:
-    """Record the real traffic of this node's pods beside the old engine, and say what of it Cilium would drop.
+    """Record real traffic beside the old engine, and say what of it Cilium would drop.
 
-    Runs on a node as root and never touches a packet. Ctrl-C ends it, keeps everything and reports; the same command
-    goes on with it. With --kubeconfig or --context the cluster tells which pods come and go meanwhile. Exit status 1
-    when something would be dropped, 4 when coverage or losses leave that open, 3 when the node cannot be probed.
+    On a node it records that node's pods, as root, and never touches a packet. Ctrl-C ends it, keeps everything and
+    reports; the same command goes on with it. With --kubeconfig or --context the cluster tells which pods come and go.
+
+    From a machine that is none of the snapshot's nodes, --context or --kubeconfig mean the whole cluster: agents of
+    --image are deployed to its nodes, followed until the time is over, and taken away. Ctrl-C leaves them at work.
+
+    Exit status 1 when something would be dropped, 4 when coverage or losses leave that open, 3 when the node cannot be
+    probed or the cluster does not answer.
     """
     if context.invoked_subcommand is not None:
         return
@@ -120,6 +140,12 @@ def audit(
     place = _place(folder, snapshot, policies, recording, target)
     asked = ConnectionOptions(cluster_context, kubeconfig) if cluster_context or kubeconfig else None
     size = parse_size(max_size)
+    if asked is not None and _is_from_outside(place, node):
+        deploying = None if image is None else _deploying(place, image, seconds, namespace, size, asked, until_cron)
+        done = audit_cluster.audit_cluster(
+            place, deploying, cluster_context, kubeconfig, namespace, yes=yes, quiet=quiet
+        )
+        _finish(done, place, output, quiet)
     request = AuditRequest(place, seconds, until_cron, node, loader.value, size, bpffs, asked)
     done = _recorded(prepare_audit(request), quiet)
     if place.document is None:
@@ -134,13 +160,21 @@ audit_app.command()(merge)
 def status(
     folder: Folder = options.WORKING_FOLDER,
     recording: Recording = None,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    namespace: audit_cluster.AgentNamespace = "cilium-migrate",
     output: options.Output = options.OutputFormat.TABLE,
 ) -> None:
-    """Say how far a recording is: running or not, time left, what was kept and lost."""
+    """Say how far a recording is: running or not, time left, what was kept and lost.
+
+    With --context or --kubeconfig: how all agents of that cluster do, node by node.
+    """
     from migrate.audited import run_status
     from migrate.cli.audit_status import status_text
     from migrate.cli.emit import document_text, emit
 
+    if context or kubeconfig:
+        audit_cluster.cluster_status(_cluster_place(folder), context, kubeconfig, namespace, output)
     done = run_status(_place(folder, None, None, recording, None))
     emit(status_text(done) if output is options.OutputFormat.TABLE else document_text(done, output))
 
@@ -150,15 +184,26 @@ def stop(
     folder: Folder = options.WORKING_FOLDER,
     recording: Recording = None,
     bpffs: Bpffs = Path("/sys/fs/bpf"),
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    namespace: audit_cluster.AgentNamespace = "cilium-migrate",
+    discard: audit_cluster.Discard = None,
+    force: audit_cluster.Force = False,
+    output: options.Output = options.OutputFormat.TABLE,
     quiet: options.Quiet = False,
 ) -> None:
     """End the audit that runs; it keeps everything and reports where it was started.
 
     Of an audit that was killed, what it left in the kernel is taken away, with what was not written yet.
+    With --context or --kubeconfig: end that of a cluster. All agents write what they have, it is pulled into the
+    working folder, and everything is taken off the nodes and out of the cluster; exit status 4 when something is left.
     """
     from migrate.audit.stopping import stop_audit
     from migrate.cli.emit import hint
 
+    if context or kubeconfig:
+        place = _cluster_place(folder)
+        audit_cluster.cluster_stop(place, context, kubeconfig, namespace, discard, force, output, quiet)
     path = _place(folder, None, None, recording, None).audit_db
     removed = stop_audit(path, _STOP_PATIENCE, bpffs)
     if removed:
@@ -262,6 +307,48 @@ def _place(
     if not folder.is_dir() and (snapshot is None or recording is None):
         raise InputError(f"{folder}: no such folder; run migrate scan first, or name the working folder with --dir")
     return Place(folder, snapshot, policies, recording, target)
+
+
+def _cluster_place(folder: Path) -> Place:
+    """Where what is pulled from a cluster goes; there need not be a snapshot."""
+    from migrate.audited import Place
+
+    return Place(folder)
+
+
+def _is_from_outside(place: Place, node: str | None) -> bool:
+    from migrate.watched import is_from_outside
+
+    return is_from_outside(place, node)
+
+
+def _deploying(
+    place: Place,
+    image: str,
+    seconds: int | None,
+    namespace: str,
+    max_size: int,
+    cluster: ConnectionOptions,
+    until_cron: bool,
+) -> DeployRequest:
+    """What is put into a cluster that no audit runs in."""
+    import time
+
+    from migrate.collect.manifest import checked_namespace
+    from migrate.control.settings import checked_agent_image
+    from migrate.deployed import DEFAULT_SECONDS, DeployRequest
+
+    if until_cron:
+        raise InputError("--until-cron is for one node; give --duration for a cluster")
+    return DeployRequest(
+        place=place,
+        image=checked_agent_image(image, allow_tag=False),
+        began=time.time_ns(),
+        seconds=seconds or DEFAULT_SECONDS,
+        namespace=checked_namespace(namespace, "--namespace"),
+        max_size=max_size,
+        cluster=cluster,
+    )
 
 
 def _is_accepted(flow: Needed, namespaces: list[str], texts: list[str]) -> bool:

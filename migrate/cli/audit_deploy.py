@@ -186,13 +186,14 @@ def _deploy(request: DeployRequest, *, dry_run: bool, yes: bool, quiet: bool) ->
         raise DeployError(f"nothing was made: {'; '.join(plan.impossible)}")
     if not dry_run:
         if not yes:
-            _ask()
+            ask()
         make(plan, lambda what: hint(f"making {what}", quiet))
         hint(f"run {plan.run} is deployed; migrate audit attach follows it, migrate audit stop ends it", quiet)
     raise typer.Exit(ExitStatus.INCOMPLETE if plan.nodes.unwatched else ExitStatus.FINE)
 
 
-def _ask() -> None:
+def ask() -> None:
+    """Go on only if somebody says so."""
     if sys.stdin is None or not sys.stdin.isatty():
         raise InputError("nobody can be asked whether to make these objects; give --yes, or see --dry-run -o yaml")
     typer.confirm("Go on?", abort=True, err=True)

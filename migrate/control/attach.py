@@ -34,7 +34,7 @@ from migrate.control.state import (
 )
 from migrate.errors import ClusterError, InputError, MigrateError
 from migrate.model.agent_documents import AgentSettings
-from migrate.scan.connection import RequestError
+from migrate.scan.connection import Connection, RequestError
 
 DEFAULT_INTERVAL, DEFAULT_PARALLEL = 60.0, 8
 _LONGEST_PULL = 300.0
@@ -80,18 +80,22 @@ def state_for(settings: AgentSettings, folder: Path) -> ClusterWatch:
     """What the folder knows of a run. Raises InputError where it has recordings of another one."""
     known = read_state(folder)
     if known is None:
-        return ClusterWatch(
-            run=settings.run,
-            namespace=settings.namespace,
-            cluster=settings.cluster,
-            began=settings.began,
-            seconds=settings.seconds,
-        )
+        return _empty(settings)
     if known.run == settings.run:
         return structs.replace(known, began=settings.began, seconds=settings.seconds, namespace=settings.namespace)
     raise InputError(
         f"{state_file(folder).parent}: has the recordings of run {known.run}, and run {settings.run} is in the cluster "
         "now; give another folder with --dir, or move that one away"
+    )
+
+
+def _empty(settings: AgentSettings) -> ClusterWatch:
+    return ClusterWatch(
+        run=settings.run,
+        namespace=settings.namespace,
+        cluster=settings.cluster,
+        began=settings.began,
+        seconds=settings.seconds,
     )
 
 
@@ -111,7 +115,7 @@ class Attachment:
         """Turns until the run's time is over, all agents have ended, or `stop` is set."""
         while not self._stop.is_set():
             self.turn(show)
-            if self.is_over() or self._wait():
+            if self.state.is_over(time.time_ns()) or self._wait():
                 return
 
     def turn(self, show: Show) -> None:
@@ -130,13 +134,6 @@ class Attachment:
         except InputError as error:
             self.state = structs.replace(self.state, trouble=str(error))
         show(self.state)
-
-    def is_over(self) -> bool:
-        """Whether a further turn would bring nothing: the time is over, or all agents that are there have ended."""
-        if time.time_ns() >= self.state.end:
-            return True
-        alive = [node for node in self.state.nodes if node.pod and node.left is None]
-        return bool(alive) and not self.state.trouble and all(node.has_ended for node in alive)
 
     def _wait(self) -> bool:
         """Wait for the next turn, and not longer after a sleep of this machine; whether to stop."""
@@ -164,30 +161,7 @@ class Attachment:
         return failed < 2 or self.state.turns % min(failed, _MOST_SKIPPED) == 0
 
     def _take(self, sight: Sight) -> None:
-        """What the API server tells of nodes goes into the state; where it tells nothing, all stays as it is."""
-        trouble = sight.trouble or ("" if sight.deployed else "the agents' DaemonSet is not there any more")
-        self.state = structs.replace(self.state, trouble=trouble)
-        if sight.nodes is None:
-            return
-        now = time.time_ns()
-        known = {node.name: node for node in self.state.nodes}
-        here = {seen.name for seen in sight.nodes}
-        changes = [*self.state.changes]
-        first = not known
-        nodes: dict[str, NodeState] = {}
-        for seen in sight.nodes:
-            old = known.get(seen.name)
-            if (old is None or old.left is not None) and not first:
-                changes.append(NodeChange(at=now, node=seen.name, change="joined"))
-            nodes[seen.name] = _seen(old or NodeState(name=seen.name, file=node_file(seen.name)), seen)
-        for name in known.keys() - here:
-            old = known[name]
-            if old.left is None and not sight.trouble:
-                changes.append(NodeChange(at=now, node=name, change="left"))
-                old = structs.replace(old, left=now, pod="", reason="it left the cluster during the run")
-            nodes[name] = old
-        ordered = tuple(nodes[name] for name in sorted(nodes))
-        self.state = structs.replace(self.state, nodes=ordered, changes=tuple(changes))
+        self.state = taken(self.state, sight, time.time_ns())
 
     def _replace(self, done: NodeState) -> None:
         before = next(node for node in self.state.nodes if node.name == done.name)
@@ -201,6 +175,52 @@ class Attachment:
         node = next(node for node in self.state.nodes if node.name == seen.name)
         assert self._connection is not None
         return visited(Agents(self._connection, self._stop), self._asked.folder, node, seen, self._run.run)
+
+
+def taken(state: ClusterWatch, sight: Sight, now: int) -> ClusterWatch:
+    """The state with what the API server tells of nodes; where it tells nothing, all stays as it is."""
+    trouble = sight.trouble or ("" if sight.deployed else "the agents' DaemonSet is not there any more")
+    if sight.nodes is None:
+        return structs.replace(state, trouble=trouble)
+    known = {node.name: node for node in state.nodes}
+    nodes: dict[str, NodeState] = {}
+    changes = [*state.changes]
+    for seen in sight.nodes:
+        old = known.get(seen.name)
+        if known and (old is None or old.left is not None):
+            changes.append(NodeChange(at=now, node=seen.name, change="joined"))
+        nodes[seen.name] = _seen(old or NodeState(name=seen.name, file=node_file(seen.name)), seen)
+    for name in sorted(known.keys() - nodes.keys()):
+        old = known[name]
+        if old.left is None and not sight.trouble:
+            changes.append(NodeChange(at=now, node=name, change="left"))
+            old = structs.replace(old, left=now, pod="", reason="it left the cluster during the run")
+        nodes[name] = old
+    ordered = tuple(nodes[name] for name in sorted(nodes))
+    return structs.replace(state, trouble=trouble, nodes=ordered, changes=tuple(changes))
+
+
+def surveyed(
+    agents: Agents, connection: Connection, run: AgentSettings, known: ClusterWatch | None, parallel: int
+) -> ClusterWatch:
+    """How all nodes and agents do, without pulling anything. Raises ClusterError where the cluster does not tell."""
+    sight = look(connection, run)
+    if sight.nodes is None:
+        raise ClusterError(sight.trouble)
+    state = taken(known or _empty(run), sight, time.time_ns())
+    nodes = {node.name: node for node in state.nodes}
+
+    def ask(seen: NodeSeen) -> NodeState:
+        assert seen.pod is not None
+        try:
+            return answered(nodes[seen.name], agents.status(seen.pod, run.run), seen)
+        except MigrateError as error:
+            return structs.replace(nodes[seen.name], status=None, reason=why(error, seen))
+
+    wanted = [seen for seen in sight.nodes if seen.can_be_asked]
+    for done in Workers(wanted, ask, parallel, threading.Event()).results():
+        nodes[done.name] = done
+    return structs.replace(state, nodes=tuple(nodes[name] for name in sorted(nodes)))
 
 
 def _all_of(workers: Workers[NodeSeen, NodeState]) -> Iterator[NodeState]:

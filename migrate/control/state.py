@@ -97,6 +97,11 @@ class ClusterWatch(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         """When the run's time is over, in nanoseconds since 1970."""
         return self.began + self.seconds * 10**9
 
+    def is_over(self, now: int) -> bool:
+        """Whether there is nothing to wait for: the run's time is over, or all agents that are there have ended."""
+        alive = [node for node in self.nodes if node.pod and node.left is None]
+        return now >= self.end or (bool(alive) and not self.trouble and all(node.has_ended for node in alive))
+
     def watched(self) -> Iterator[NodeState]:
         """The nodes of which there is a recording."""
         return (node for node in self.nodes if node.state == "watched")
