@@ -2,7 +2,8 @@
 
 Run as `agent_stand_in.py WORD FOLDER NODE RUN [--since N]`. The folder is that of one node; files in it say what is
 odd: `skew` (nanoseconds that its clock is ahead), `protocol`, `version` (of its answers), `mute` (every command fails),
-`left` (what cannot be cleaned), `failure` (it does not record), `rest` (it has nothing new to record).
+`left` (what cannot be cleaned), `failure` (it does not record), `rest` (it has nothing new to record). What was cleaned
+is kept for the test in the folder `kept` beside it, and the file `cluster` there is the digest of the cluster.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ def run(folder: Path, node: str) -> None:
         return _wait_for_ever()
     created = int(_said(folder, "created", str(time.time_ns())))
     (folder / "created").write_text(str(created))
-    store = open_store(recording_in(folder), About(node, CLUSTER, 3600, migrate.__version__, created))
+    store = open_store(
+        recording_in(folder), About(node, _said(folder.parent, "cluster", CLUSTER), 3600, migrate.__version__, created)
+    )
     store.segment(Start("boot-" + node, "layout-1", "6.18", "libbpf", "tcx", same_tables=True))
     store.veth(7, "veth7", time.time_ns(), time.time_ns())
     epoch = int(_said(folder, "epoch", "0"))
@@ -110,6 +113,9 @@ def status(folder: Path, node: str, run_id: str) -> AgentStatus:
 def clean(folder: Path, node: str) -> Cleaned:
     """Everything of the run goes, but what cannot."""
     (folder / "cleaned").touch()
+    kept = folder.parent / "kept"
+    kept.mkdir(exist_ok=True)
+    shutil.copyfile(recording_in(folder), kept / f"{node}.db")
     left = tuple(_said(folder, "left").split())
     if not left:
         shutil.rmtree(folder)

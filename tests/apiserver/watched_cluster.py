@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -60,13 +61,15 @@ class WatchedCluster:
 
     def deploy(self, **more: object) -> AgentSettings:
         """The run's settings and its DaemonSet, without pods."""
-        given: dict[str, object] = {"began": time.time_ns(), "seconds": self.seconds, **more}
-        settings = AgentSettings(
-            tool_version="1",
-            run=RUN,
-            cluster=agent_stand_in.CLUSTER,
-            **given,  # type: ignore[arg-type]
-        )
+        given: dict[str, object] = {
+            "began": time.time_ns(),
+            "seconds": self.seconds,
+            "cluster": agent_stand_in.CLUSTER,
+            **more,
+        }
+        settings = AgentSettings(tool_version="1", run=RUN, **given)  # type: ignore[arg-type]
+        self.stores.mkdir(exist_ok=True)
+        (self.stores / "cluster").write_text(settings.cluster)
         labels = {RUN_LABEL: RUN}
         data = {"run.json": msgspec.json.encode(settings).decode()}
         self.admin.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": _META, "data": data})
@@ -134,6 +137,25 @@ class WatchedCluster:
         for node in self._made:
             self.admin.call("DELETE", f"{self.pod_path(node)}?gracePeriodSeconds=0")
         return tuple(kind for _, kind, path in OBJECTS if self.admin.call("GET", path)[0] != 404)
+
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """Pods go with their DaemonSet, as a controller manager sees to."""
+        stop = threading.Event()
+        thread = threading.Thread(target=self._collect, args=(stop,))
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _collect(self, stop: threading.Event) -> None:
+        admin = self.admin
+        while not stop.wait(0.1):
+            if admin.call("GET", OBJECTS[0][2])[0] == 404:
+                for node in self._made:
+                    admin.call("DELETE", self.pod_path(node))
 
     def clear(self) -> None:
         self.remove()
