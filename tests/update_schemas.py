@@ -11,6 +11,7 @@ import msgspec
 from migrate.audit.status import AuditStatus
 from migrate.audit.suggested import AuditSuggestions
 from migrate.model.audit_documents import Audit, AuditDifference
+from migrate.model.cutover_documents import CutoverCheck
 from migrate.model.documents import Explanation, Lint, Simulation, SnapshotHeader, Translation, Verification
 from migrate.model.import_documents import AuditImport
 from migrate.model.node_documents import NodeManifest, NodeStates
@@ -34,6 +35,7 @@ DOCUMENTS = {
     "nodes": NodeStates,
     "plan": Plan,
     "plan-check": PlanCheck,
+    "cutover-check": CutoverCheck,
 }
 
 

@@ -15,6 +15,7 @@ from migrate.errors import InputError
 from migrate.files import file_digest, read_bytes
 from migrate.model.audit_documents import Audit
 from migrate.model.cluster import Cluster
+from migrate.model.cutover_documents import CutoverCheck
 from migrate.model.documents import Fact, SnapshotHeader, Translation, Verification
 from migrate.model.node_documents import NodeStates
 from migrate.model.plan_documents import Plan
@@ -37,13 +38,15 @@ SNAPSHOT = snapshot.FILE_NAME
 VERIFICATION = "verification.json"
 AUDIT = "audit.json"
 PLAN = "plan.json"
+CUTOVER = "cutover.json"
 NODES = examine.FILE_NAME
-_Document = TypeVar("_Document", Verification, Audit, Plan, NodeStates)
+_Document = TypeVar("_Document", Verification, Audit, Plan, NodeStates, CutoverCheck)
 _NAMES = {
     Verification: ("Verification", "migrate verify"),
     Audit: ("Audit", "migrate audit replay"),
     Plan: ("plan", "migrate plan"),
     NodeStates: ("description of nodes", "migrate scan --nodes"),
+    CutoverCheck: ("CutoverCheck", "migrate audit verify-cutover"),
 }
 """What a document is called in messages, and the command that makes it."""
 
@@ -67,7 +70,8 @@ class Documents:
     Too large to be compared: each is equal to itself only, and so a key of what is worked out once.
 
     `wishes` are the ways that somebody chose where several lead to the target.
-    `audit_outdated` says what has changed since the audit was judged; its input is not complete then.
+    `audit_outdated` says what has changed since the audit was judged; its input is not complete then. `cutover` is
+    what Cilium was seen to do afterwards.
     """
 
     folder: Path
@@ -80,6 +84,7 @@ class Documents:
     inputs: tuple[Input, ...] = ()
     wishes: Wishes | None = None
     audit_outdated: tuple[str, ...] = ()
+    cutover: CutoverCheck | None = None
 
     @cached_property
     def by_ref(self) -> dict[ObjectRef, RawObject]:
@@ -172,9 +177,21 @@ def read_folder(folder: Path) -> Documents:
         changes = outdated(audit, folder, folder / SNAPSHOT)
         is_complete = audit.complete and not changes
         inputs.append(input_of(folder / AUDIT, "Audit", audit.tool_version, audit.until, is_complete))
+    cutover = read_optional(folder / CUTOVER, CutoverCheck)
+    if cutover is not None:
+        inputs.append(input_of(folder / CUTOVER, "CutoverCheck", cutover.tool_version, cutover.made, cutover.complete))
     nodes = read_optional(folder / NODES, NodeStates)
     found = Documents(
-        folder, header, objects, translation, verification, audit, nodes, tuple(inputs), audit_outdated=changes
+        folder,
+        header,
+        objects,
+        translation,
+        verification,
+        audit,
+        nodes,
+        tuple(inputs),
+        audit_outdated=changes,
+        cutover=cutover,
     )
     return found if nodes is None else replace(found, inputs=(*inputs, _nodes_input(found, nodes)))
 

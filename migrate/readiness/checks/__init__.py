@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from migrate.readiness.checks import (
     address_plan,
+    after_cutover,
     cluster,
     cutover,
     live_traffic,
@@ -23,6 +24,6 @@ def all_checks() -> tuple[Check, ...]:
     """All checks, in the order of their ids."""
     modules = (
         *(cluster, upgrades, address_plan, services, policies, needed_traffic),
-        *(windows, workloads, nodes, live_traffic, cutover, values),
+        *(windows, workloads, nodes, live_traffic, cutover, after_cutover, values),
     )
     return tuple(sorted((check for module in modules for check in module.CHECKS), key=lambda check: check.id))
