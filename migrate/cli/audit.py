@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from migrate.cli import audit_import, options
-from migrate.cli import options
+from migrate.cli import audit_cluster, audit_import, options
 from migrate.cli.audit_agent import agent_app
-from migrate.cli import audit_cluster, options
+from migrate.cli.audit_cutover import verify_cutover
 from migrate.cli.audit_deploy import deploy
 from migrate.cli.audit_merge import merge
 from migrate.errors import ExitStatus, InputError
@@ -29,6 +28,7 @@ audit_app.command()(deploy)
 audit_app.command("import")(audit_import.import_)
 audit_app.add_typer(agent_app, name="agent", hidden=True)
 audit_app.command()(audit_cluster.attach)
+audit_app.command("verify-cutover")(verify_cutover)
 _STOP_PATIENCE = 60.0
 
 

@@ -141,8 +141,8 @@ def _named(observations: Iterable[Observation]) -> dict[_Name, _Life]:
         for address, pod in ((ends.source, ends.source_pod), (ends.destination, ends.destination_pod)):
             if pod is not None and pod.name:
                 key = _Name(address, pod.namespace, pod.name)
-                first, last, _ = found.get(key, _Life(seen.first, seen.last, pod))
-                found[key] = _Life(min(first, seen.first), max(last, seen.last), pod)
+                first, last, known = found.get(key, _Life(seen.first, seen.last, pod))
+                found[key] = _Life(min(first, seen.first), max(last, seen.last), known if known.labels else pod)
     return found
 
 

@@ -9,6 +9,7 @@ from migrate.model.documents import SnapshotHeader, Translation, Verification
 from migrate.readiness import nodes_read, traffic
 from migrate.readiness.documents import Documents
 from migrate.readiness.traffic import counted
+from migrate.report import after_cutover
 from migrate.report.document import EvidenceLine, FindingGroup, Step
 from migrate.report.entries import group_anchor
 
@@ -22,6 +23,8 @@ def evidence(documents: Documents) -> Iterator[EvidenceLine]:
     yield _comparison(documents.verification)
     yield from traffic_lines(documents.audit)
     yield _nodes(documents)
+    if documents.cutover is not None:
+        yield after_cutover.evidence(documents.cutover)
     accepted = documents.translation.accepted if documents.translation else ()
     if accepted:
         said = ", ".join(map(str, accepted[:3])) + (f" and {len(accepted) - 3} more" if len(accepted) > 3 else "")

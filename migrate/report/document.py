@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from migrate.model.audit_documents import Audit
+from migrate.model.cutover_documents import CutoverCheck
 from migrate.model.documents import AcceptedFinding, Cause, Fact, KindCount, Owner, Verification
 from migrate.model.finding import Finding
 from migrate.model.plan_documents import Plan
@@ -274,6 +275,7 @@ class Report(_Part, frozen=True, kw_only=True):
     against_today: tuple[Cause, ...]
     verification: Verification | None
     audit: Audit | None
+    cutover: CutoverCheck | None = None
     plan: Plan | None
     nodes: tuple[NodeRow, ...]
     rule_uses: tuple[RuleUse, ...]

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from migrate.model.refs import ObjectRef
 from migrate.readiness.traffic import coverage_text, loss_text, span_text, watch_line, where_text
-from migrate.report import words
+from migrate.report import after_cutover, words
 from migrate.report.comparison import causes_of, changed_pairs, matrix_view
 from migrate.report.document import FindingGroup, Report
 from migrate.report.entries import (
@@ -41,6 +41,7 @@ _FEW = 4
 _CODE = re.compile(r"`([^`]+)`")
 _SECTIONS = (
     ("verdict", "Verdict"),
+    ("cutover", "After the cutover"),
     ("since", "Since the last report"),
     ("deadlines", "Deadlines"),
     ("blockers", "Blockers"),
@@ -112,6 +113,7 @@ def render_html(report: Report, pairs: PairReader, levels: Levels, title: str = 
         watch_words=watch_line(report.audit) if report.audit else "",
         where_words=where_text(report.audit) if report.audit else "",
         drop_picture=drop_picture,
+        **_after_cutover(report),
         snapshot_age=_snapshot_age(report),
         bar=results_bar(report.summary.standings),
         timeline=timeline(report.deadlines, date.fromisoformat(report.generated[:10])),
@@ -134,11 +136,24 @@ def _absent(report: Report) -> frozenset[str]:
         for name, there in (
             ("coverage", report.audit is not None),
             ("since", report.since is not None),
+            ("cutover", report.cutover is not None),
             ("nodes", bool(report.nodes or report.rule_uses)),
             ("runbook", report.plan is not None),
         )
         if not there
     )
+
+
+def _after_cutover(report: Report) -> dict[str, object]:
+    """What the section on it shows; nothing where that was not checked."""
+    check = report.cutover
+    if check is None:
+        return {}
+    return {
+        "cutover_words": after_cutover.sentence(check),
+        "cutover_rows": after_cutover.rows(check),
+        "cutover_classes": after_cutover.classes(check),
+    }
 
 
 def _by_lack(report: Report) -> list[tuple[str, list[str]]]:

@@ -107,6 +107,7 @@ def narrowed(report: Report, part: Part) -> Report:
         against_today=tuple(cause for cause in report.against_today if _touches(cause, spaces)),
         verification=verification,
         audit=audit,
+        cutover=None,
         plan=None,
         nodes=(),
         rule_uses=tuple(use for use in report.rule_uses if use.policy and use.policy.namespace in spaces),

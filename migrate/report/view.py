@@ -75,6 +75,7 @@ def build_view(documents: Documents, rules: Mapping[str, Rule], now: datetime) -
         against_today=_against_today(translation),
         verification=documents.verification,
         audit=documents.audit,
+        cutover=documents.cutover,
         plan=None,
         nodes=node_rows(documents),
         rule_uses=rule_uses(documents.nodes),

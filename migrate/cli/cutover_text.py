@@ -1,0 +1,183 @@
+"""A check after the cutover as text of 80 columns, the worst first."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from migrate.cli.emit import decided_text, plain, table_text
+from migrate.cutover.made import GRAVE, counted, packet_text
+from migrate.files import write_atomic
+from migrate.model.cutover_documents import CutoverCheck, CutoverGroup
+from migrate.translate.names import file_of
+
+_WIDTH = 80
+_MOST = 30
+_ABOVE = ("CUT-PREDICTION-MISSED", "CUT-PREDICTION-WIDER")
+"""Findings whose traffic stands above them, kind by kind."""
+_RESULTS = {
+    "missed": "MISSED PREDICTIONS: Cilium does not do what was said",
+    "findings": "NOT IN FORCE: policies are not in force as they were translated",
+    "as_predicted": "as predicted, as far as was seen",
+    "nothing_seen": "NOTHING SEEN: there was no traffic that could be compared",
+}
+_SAID = {"would_drop": "that Cilium drops it", "would_allow": "that it passes", "unknown": "nothing certain"}
+_HAPPENED = {
+    "dropped": "dropped",
+    "allowed": "it passed",
+    "left": "it was let out at its source",
+    "audited": "it would be dropped, in audit mode",
+    "unanswered": "nobody answered",
+    "dropped_otherwise": "dropped, by no policy",
+    "unknown": "not known",
+}
+_BEFORE = {
+    "would_drop": "the audit said the same drop",
+    "would_allow": "the audit saw it pass, and said that it would",
+    "unknown": "the audit was not certain of it",
+    "denied_today": "the old engine denied it",
+    "never_seen": "the audit never saw it",
+}
+
+
+def check_text(check: CutoverCheck) -> str:
+    """The result, what was missed with what to do, what is not in force, and what was not seen."""
+    head, *rest = _lines(check)
+    return table_text(plain(head, "bold"), *(plain(line) for line in rest))
+
+
+def write_suggested(check: CutoverCheck, folder: Path) -> list[Path]:
+    """One file for each suggested policy. Raises InputError when that cannot be."""
+    paths = []
+    for policy in check.suggested:
+        ref = policy.object
+        path = folder / Path(*Path(file_of(ref.kind, ref.namespace, ref.name)).parts[1:])
+        write_atomic(path, policy.text.encode())
+        paths.append(path)
+    return paths
+
+
+def _lines(check: CutoverCheck) -> Iterator[str]:
+    tally = check.tally
+    text = _RESULTS[check.result]
+    yield from _wrapped(text if check.complete else f"{text} (incomplete)")
+    yield from _wrapped(f"seen {check.since or '?'} to {check.until or '?'}, judged by {check.policies}", "  ")
+    yield from _wrapped(
+        f"{tally.missed_drop:,} dropped against the prediction, {tally.missed_allow:,} passed against it, "
+        f"{tally.as_predicted:,} as predicted, {tally.new_traffic:,} never seen before, "
+        f"{tally.not_judged:,} not judged, {tally.replies:,} replies",
+        "  ",
+    )
+    if check.endpoints is not None:
+        ends = check.endpoints
+        yield f"  {counted(ends.pods, 'endpoint')}: {ends.not_as_predicted:,} not enforced as the policies ask"
+    drops = [group for group in check.missed if group.outcome == "missed_drop"]
+    passes = [group for group in check.missed if group.outcome == "missed_allow"]
+    yield from _section("Dropped, and was predicted to pass", drops)
+    yield from _section("Passes, and was predicted to be dropped", passes)
+    yield from _helps(check)
+    yield from _findings(check)
+    denied = [group for group in check.new_traffic if group.observed in ("dropped", "audited", "unanswered")]
+    yield from _section("Never seen by the audit, and dropped as the policies say", denied)
+    yield from _section("Not judged", check.not_judged)
+    yield from _quiet(check)
+    yield from _doubts(check)
+
+
+def _section(title: str, groups: Sequence[CutoverGroup]) -> Iterator[str]:
+    if not groups:
+        return
+    yield ""
+    yield f"{title}: {counted(len(groups), 'kind')} of traffic"
+    for number, group in enumerate(groups[:_MOST], start=1):
+        yield from _group(number, group)
+    if len(groups) > _MOST:
+        yield f"and {len(groups) - _MOST} more, which -o json shows"
+
+
+def _group(number: int, group: CutoverGroup) -> Iterator[str]:
+    through = f" through {group.service}" if group.service else ""
+    ends = f"{group.source} → {group.destination} {packet_text(group)}{through}: {counted(group.times, 'event')}"
+    yield from _wrapped(f"{number}. {ends}", "   ")
+    said = _SAID[group.predicted]
+    before = _BEFORE.get(group.audit, "")
+    yield from _wrapped(f"said     {said}" + (f"; {before}" if before else ""), " " * 12, "   ")
+    yield from _wrapped(f"happened {_happened(group)}", " " * 12, "   ")
+    by = decided_text(group.decided_by)
+    if by:
+        yield from _wrapped(f"by       {by}", " " * 12, "   ")
+    if group.reason:
+        yield from _wrapped(f"note     {group.reason}", " " * 12, "   ")
+    if group.first:
+        yield f"   seen     {group.first} to {group.last}"
+    example = f"{group.example.source} to {group.example.destination}"
+    yield from _wrapped(f"such as  {example}" + (f", {group.evidence}" if group.evidence else ""), " " * 12, "   ")
+    if group.do:
+        yield from _wrapped(f"do       {group.do}", " " * 12, "   ")
+
+
+def _happened(group: CutoverGroup) -> str:
+    side = f" at {group.side}" if group.side and group.observed in ("dropped", "audited") else ""
+    reason = f" ({group.drop_reason})" if group.drop_reason else ""
+    both = f", {group.passed:,} of the same passed" if group.dropped and group.passed else ""
+    by = f"; Cilium names {', '.join(group.reported)}" if group.reported else ""
+    return f"{_HAPPENED[group.observed]}{side}{reason}{both}{by}"
+
+
+def _helps(check: CutoverCheck) -> Iterator[str]:
+    if check.suggested:
+        yield ""
+        names = (
+            f"{counted(len(check.suggested), 'suggested policy').replace('policys', 'policies')} would let it through"
+        )
+        yield from _wrapped(f"{names} (--output-dir writes them):", "  ")
+        for policy in check.suggested[:_MOST]:
+            yield from _wrapped(f"{policy.object}: {'; '.join(policy.flows[:3])}", "    ", "  - ")
+    if check.way_back and check.result == "missed":
+        yield ""
+        yield from _wrapped(f"way back: {check.way_back}", "  ")
+
+
+def _findings(check: CutoverCheck) -> Iterator[str]:
+    told = [finding for finding in check.findings if finding.id not in _ABOVE]
+    told.sort(key=lambda finding: finding.id not in GRAVE)
+    if told:
+        yield ""
+        yield f"Findings: {len(told)} (migrate explain-rule ID says more)"
+    for finding in told[:_MOST]:
+        where = f"{finding.subject}: " if finding.subject is not None else ""
+        yield from _wrapped(f"{finding.id} {where}{finding.detail}", "    ", "  ")
+    if len(told) > _MOST:
+        yield f"and {len(told) - _MOST} more, which -o json shows"
+
+
+def _quiet(check: CutoverCheck) -> Iterator[str]:
+    if not check.not_confirmed:
+        return
+    yield ""
+    yield f"Said to be dropped, and not seen since: {counted(len(check.not_confirmed), 'kind')} of traffic"
+    for one in check.not_confirmed[:_MOST]:
+        events = counted(one.events, "connection")
+        yield from _wrapped(f"{one.source} → {one.destination} {packet_text(one)}: {events} before", "    ", "  - ")
+
+
+def _doubts(check: CutoverCheck) -> Iterator[str]:
+    titles: Iterable[tuple[str, Sequence[str]]] = (
+        ("incomplete", check.incomplete),
+        ("assumed", check.assumptions),
+        ("not seen", check.not_seen),
+    )
+    for title, texts in titles:
+        if texts:
+            yield ""
+        for text in texts[:_MOST]:
+            yield from _wrapped(f"{title}: {text}", "  ")
+        if len(texts) > _MOST:
+            yield f"and {len(texts) - _MOST} more, which -o json shows"
+
+
+def _wrapped(text: str, indent: str = "", first: str = "") -> list[str]:
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=first, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
