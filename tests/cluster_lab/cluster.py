@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from migrate.audit.loader import objects
 from tests import api_server
 from tests.api_server import ApiServer
 from tests.apiserver.admin import Client, Object
@@ -57,7 +58,7 @@ class ClusterLab:
         self._stack = ExitStack()
         self._token = owned.new_token()
         self._services: list[Proxied] = []
-        self._forbidden: list[Forbidden] = []
+        self._forbidden: dict[str, list[Forbidden]] = {}
         self._numbers = 0
 
     def __enter__(self) -> ClusterLab:
@@ -65,6 +66,7 @@ class ClusterLab:
         for program in ("ip", "tc", "ip6tables-restore", "setpriv", "nsenter"):
             require(shutil.which(program) is not None, program)
         owned.sweep()
+        objects()  # The probe is compiled here, as in the image; containers cannot write to it.
         with ExitStack() as stack:
             self._begin(stack)
             self._stack = stack.pop_all()
@@ -266,16 +268,17 @@ class ClusterLab:
         return next(node for node in self.nodes.values() if node.pods.get(pod.name) is pod)
 
     def forbid(self, pod: LabPod, port: str) -> None:
-        """Let the engine of today drop what goes to a port of a pod."""
+        """Let the engine of today drop what goes to a port of a pod, on the pod's node."""
         protocol, number = port.split("/")
         addresses = (pod.network.address, pod.network.address_6)
-        self._forbidden += [Forbidden(address, protocol.lower(), int(number)) for address in addresses]
+        dropped = [Forbidden(address, protocol.lower(), int(number)) for address in addresses]
+        self._forbidden.setdefault(self.node_of(pod).name, []).extend(dropped)
         self.load_rules()
 
     def load_rules(self) -> None:
         """Give every node its rules."""
-        for node in self.nodes.values():
-            proxy.load(node.network.namespace, self._services, self._forbidden)
+        for name, node in self.nodes.items():
+            proxy.load(node.network.namespace, self._services, self._forbidden.get(name, []))
 
     def left(self) -> dict[str, list[str]]:
         """What of an audit is on nodes, by node."""
