@@ -41,6 +41,11 @@ class Scene:
         """All of them."""
         return (self.web, self.db_0, self.db_1, self.guest)
 
+    @property
+    def watched(self) -> dict[str, int]:
+        """How many pods an agent has to watch on each node."""
+        return {name: len(node.pods) for name, node in self.lab.nodes.items()}
+
     def talk(self, times: int = 1) -> None:
         """Traffic of every kind: allowed, dropped by the engine of today, and such as the translation would drop."""
         allowed, answered = ((self.db_0.network.address, DB), (SERVICE, DB), (SERVICE_6, DB), (FAR_ADDRESS, HTTPS)), {}
