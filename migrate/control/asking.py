@@ -56,10 +56,11 @@ class Agents:
     def status(self, pod: AgentPod, run: str) -> Asked:
         """How an agent does. Raises ClusterError, an AgentError for one of another version or run."""
         before = time.time_ns()
-        status = self._answer(pod, "status", AgentStatus, STATUS_SECONDS)
+        printed, heard = self._printed(pod, "status", STATUS_SECONDS)
+        status = read_answer(printed, pod.name, "status", AgentStatus)
         if status.run != run:
             raise AgentError(f"its agent is of the run {status.run}, not of {run}; end that one first")
-        return Asked(status, _skew(before, status.at, time.time_ns()))
+        return Asked(status, _skew(before, status.at, heard))
 
     def end(self, pod: AgentPod) -> AgentStatus:
         """Ask for the end of a recording and wait until all of it is written. Raises ClusterError."""
@@ -79,12 +80,17 @@ class Agents:
         return receive(_until(time.monotonic() + seconds, chunks), store)
 
     def _answer(self, pod: AgentPod, word: str, kind: type[Answer], seconds: float) -> Answer:
-        printed = b""
+        return read_answer(self._printed(pod, word, seconds)[0], pod.name, word, kind)
+
+    def _printed(self, pod: AgentPod, word: str, seconds: float) -> tuple[bytes, int]:
+        """What a command printed, and when the first of it came, in nanoseconds since 1970."""
+        printed, heard = b"", 0
         for chunk in self._connection.execute(pod.path, CONTAINER, (*AGENT, word), seconds, self._stop):
+            heard = heard or time.time_ns()
             printed += chunk
             if len(printed) > _LONGEST_ANSWER:
                 raise AgentError(f"{pod.name}: what answers to {word} is no agent: it does not come to an end")
-        return read_answer(printed, pod.name, word, kind)
+        return printed, heard or time.time_ns()
 
 
 def read_answer(printed: bytes, pod: str, word: str, kind: type[Answer]) -> Answer:
@@ -110,8 +116,10 @@ def _until(deadline: float, chunks: Iterable[bytes]) -> Iterator[bytes]:
             raise RequestError("it takes long, and goes on with the next turn", temporary=True)
 
 
-def _skew(before: int, there: int, after: int) -> int:
-    """A clock that may have been right between question and answer is taken to be right."""
-    middle, half = (before + after) // 2, (after - before) // 2
-    skew = there - middle
-    return 0 if abs(skew) <= half else skew
+def _skew(before: int, there: int, heard: int) -> int:
+    """A clock that may have been right between question and answer is taken to be right.
+
+    What an agent says is said at the end of a command that takes seconds to begin, and comes at once: its time is that
+    of when it is heard.
+    """
+    return 0 if before <= there <= heard else there - heard
