@@ -128,7 +128,7 @@ def _check_place(into: Path) -> None:
     if not into.exists():
         return
     with open_recording(into) as reading:
-        if not reading.node_rows():
+        if not reading.node_rows() and "nodes" not in reading.meta:
             text = f"the recording of {reading.node or 'a node'} itself, not one that was merged"
             raise InputError(f"{into}: {text}; choose another file, or move this one away")
 
