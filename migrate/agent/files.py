@@ -13,10 +13,12 @@ import msgspec
 from migrate.audit.recording import FILE_NAME
 from migrate.model.agent_documents import AgentState
 
-_STATE_BYTES = 4096
+_STATE_BYTES = 16 << 10
 _LONGEST_TEXT = 1000
-"""Letters of a failure or note; each takes 3 bytes at most in JSON, and there are few of them."""
+"""Letters of a failure or note; each takes 4 bytes at most."""
 _MOST_NOTES = 2
+_TRIES = 5
+"""To read what may just be written."""
 _ASKED = b"1\n"
 
 
@@ -50,10 +52,14 @@ class RunFiles:
 
     def said(self) -> Said | None:
         """What the agent said last. None where it never said anything that can be read."""
-        try:
-            return msgspec.json.decode(self._state.read_bytes(), type=Said)
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-            return None
+        for _ in range(_TRIES):
+            try:
+                return msgspec.json.decode(self._state.read_bytes(), type=Said)
+            except OSError:
+                return None
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue
+        return None
 
     def say(self, said: Said) -> None:
         """For those who ask. Raises OSError."""
@@ -75,7 +81,7 @@ class RunFiles:
 
 
 def _overwrite(path: Path, data: bytes) -> None:
-    """In one write, so that a reader has all of it or what was there before."""
+    """In place, and in one write."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.pwrite(descriptor, data, 0)
