@@ -44,21 +44,37 @@ class Life:
     first_pause: float = FIRST_PAUSE
 
 
+class _Pauses:
+    """How long to wait before what failed is tried again: longer each time, and anew when it fails in another way."""
+
+    def __init__(self, first: float) -> None:
+        self._first = self._next = first
+        self._reason = ""
+
+    def after(self, reason: str) -> float:
+        """Seconds."""
+        self._next = min(2 * self._next, LONGEST_PAUSE) if reason == self._reason else self._first
+        self._reason = reason
+        return self._next
+
+
 def run(life: Life) -> None:
     """Live until `ended` is set. The recording is kept in any case."""
-    pause = life.first_pause
+    pauses = _Pauses(life.first_pause)
     while not life.ended.is_set():
         try:
             settings = read_settings(life.places.settings)
         except MigrateError as error:
-            life.log(f"failed: {error}; trying again in {pause:.0f} s")
+            pause = pauses.after(str(error))
+            life.log(f"failed: {error}; trying again in {duration_text(round(pause))}")
             life.ended.wait(pause)
-        else:
-            agent = _Agent(life, settings)
-            if agent.has_ended(pause):
-                agent.wait_to_be_read()
-                return
-        pause = min(2 * pause, LONGEST_PAUSE)
+            continue
+        agent = _Agent(life, settings)
+        failure = agent.record()
+        if not failure:
+            agent.wait_to_be_read()
+            return
+        agent.pause(failure, pauses.after(failure))
 
 
 class _Agent:
@@ -70,18 +86,30 @@ class _Agent:
         self._files = RunFiles(life.places.store, settings.run)
         self._said: Said | None = None
 
-    def has_ended(self, pause: float) -> bool:
-        """Record what is left; False where that failed, after a pause."""
+    def record(self) -> str:
+        """Record what is left; why that failed, if it did and there is reason to try again."""
+        failure = ""
         try:
             self._files.make()
             self._said = self._files.said()
             if self._has_more():
                 self._record()
         except FAILURES as error:
-            return self._failed(str(error), pause)
+            if not self._files.is_stop_asked():
+                return str(error)
+            failure = str(error)
+            self._life.log(f"asked to stop, and what is left cannot be read: {failure}")
         if not self._life.ended.is_set():
-            self._finish()
-        return True
+            self._finish(failure)
+        return ""
+
+    def pause(self, failure: str, seconds: float) -> None:
+        """Wait until it is time to try again, or to stop."""
+        self._life.log(f"failed: {failure}; trying again in {duration_text(round(seconds))}")
+        self._say("failed", failure=failure)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not self.is_set():
+            self._life.ended.wait(_LOOK_AGAIN_SECONDS)
 
     def wait_to_be_read(self) -> None:
         """In the end nobody comes: what is of ours on the node goes, but for the recording."""
@@ -140,25 +168,15 @@ class _Agent:
 
     def _told(self, progress: Progress, pods: AgentPods) -> None:
         self._say("recording", leads=pods.leads, notes=(_WAITING,) if progress.is_waiting else ())
+        if progress.ending:
+            pods.close()
 
-    def _finish(self) -> None:
+    def _finish(self, failure: str) -> None:
         before = self._said
-        if before is None:
-            self._say("finished")
+        if before is None or failure:
+            self._say("finished", failure=failure)
         elif before.state != "finished":
             self._say("finished", notes=before.notes, is_full=before.is_full)
-
-    def _failed(self, reason: str, pause: float) -> bool:
-        if self._files.is_stop_asked():
-            self._life.log(f"asked to stop, and what is left cannot be read: {reason}")
-            self._say("finished", failure=reason)
-            return True
-        self._life.log(f"failed: {reason}; trying again in {duration_text(round(pause))}")
-        self._say("failed", failure=reason)
-        end = time.monotonic() + pause
-        while time.monotonic() < end and not self.is_set():
-            self._life.ended.wait(_LOOK_AGAIN_SECONDS)
-        return False
 
     def _say(
         self,

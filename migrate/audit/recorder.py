@@ -98,6 +98,7 @@ def is_complete(reading: Reading, seconds: int) -> bool:
 def record(plan: RecordingPlan, pods: KnownPods, progress: Callable[[Progress], None], stop: Stop) -> Progress:
     """Record until the time is over or `stop` is set. Nothing of it stays in the kernel.
 
+    Who ends the watch of the pods when `progress` tells of the end still has recorded what was heard until then.
     Raises InputError for a recording that cannot be used, and ProbeError where the node cannot be probed.
     """
     about = About(plan.node, plan.cluster, plan.seconds, migrate.__version__, time.time_ns())
@@ -143,6 +144,8 @@ def _run(
     def told(now: Progress) -> None:
         pods.tell(store)
         progress(now)
+        if now.ending:
+            pods.tell(store)
 
     return run_agent(settings, probe, store, follower, told, stop)
 

@@ -16,6 +16,7 @@ from migrate.audit.facts import FlowEnds
 from migrate.audit.layout import Direction
 from migrate.audit.pulling import PullError, pulled_revision, receive
 from migrate.audit.store import Store
+from migrate.audit.telling import Standing
 from tests.unit.audit_records import BOOT, RESTART, START, UPTIME, a_store, counters, record
 from tests.unit.pulled import content, in_chunks, pull, sent
 
@@ -36,7 +37,7 @@ FLOWS = st.lists(
 )
 FACTS = (
     *("veth", "name", "end", "gap", "seen", "loss", "own", "disown"),
-    *("connections", "translated", "service", "dropped", "note"),
+    *("connections", "translated", "service", "dropped", "note", "stand", "fall"),
 )
 STEPS = st.one_of(
     st.tuples(st.just("epoch"), FLOWS),
@@ -101,6 +102,10 @@ def _tell(store: Store, name: str, number: int) -> None:
             store.dropped(1, ends, moment, moment, number)
         case "connections":
             store.connections("attach", [Connection(6, *(address, 1) * 4, 0, 0, 0)] * 2)
+        case "stand":
+            store.stand_behind(Standing("shop", "web", address, 6, 80, address, 8080), moment)
+        case "fall":
+            store.stand_no_more(Standing("shop", "web", address, 6, 80, address, 8080), moment + 1)
         case "note":
             store.note(f"key-{number}", str(moment))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,9 @@ from migrate.agent.telling import agent_status
 from migrate.errors import InputError
 from migrate.model.agent_documents import PROTOCOL, AgentSettings
 from tests.command_line import migrate as command
+from tests.command_line import migrate_process
 from tests.recordings import Recording
+from tests.unit.audit_records import a_store, counters, record
 
 SETTINGS = AgentSettings(tool_version=migrate.__version__, run="run-1", cluster="digest", began=1, seconds=60)
 MEANT = msgspec.to_builtins(SETTINGS)
@@ -158,3 +161,18 @@ def test_the_commands_answer_without_an_agent(tmp_path: Path) -> None:
     assert "the agent of node-1 has not stopped after 0 s: it is starting" in stop.stderr
     nowhere = command(tmp_path, "audit", "agent", "status", *options)
     assert (nowhere.status, nowhere.stdout) == (2, "")
+
+
+def test_a_reader_of_a_pull_that_goes_away_is_no_bug(tmp_path: Path) -> None:
+    written(tmp_path)
+    files = RunFiles(tmp_path / "store", "run-1")
+    files.make()
+    with a_store(files.recording) as store:
+        for epoch in range(4):
+            store.commit_epoch(epoch, [record(port=port) for port in range(20_000)], counters(0))
+    reading, writing = os.pipe()
+    os.close(reading)
+    options = ("--settings", "run.json", "--store", "store", "--bpffs", "bpf")
+    ended = migrate_process(tmp_path, "audit", "agent", "pull", *options, stdout=writing)
+    os.close(writing)
+    assert (ended.status, ended.stderr) == (141, "")
