@@ -63,6 +63,7 @@ lock: $(INSTALLED) ## lock the dependencies again; LOCK_OPTIONS=--upgrade takes 
 	@command -v uv >/dev/null || { echo "make lock needs uv (see docs/development.md)" >&2; exit 1; }
 	@$(LOCK) pyproject.toml --group dev -o requirements-dev.txt
 	@$(LOCK) --group go -o requirements-go.txt
+	@$(LOCK) --group agent -c requirements-dev.txt -o requirements-agent.txt
 
 clean: ## remove everything that was made in the checkout
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
