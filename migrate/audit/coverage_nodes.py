@@ -61,7 +61,7 @@ def _node(
     version: str,
 ) -> NodeCoverage:
     ends = [(one.started, max(one.started, one.ended or interval[1])) for one in segments]
-    recorded = {hour for start, end in ends for hour in range(start // HOUR, end // HOUR + 1)}
+    recorded = {hour for start, end in ends for hour in _touched(start, end)}
     whole = _hours(interval)
     own = [sums[one.id] for one in segments if one.id in sums]
     names = _by_pod(pods)
@@ -157,13 +157,18 @@ def hour_coverage(
 
 def _hours(interval: tuple[int, int]) -> range:
     """The last ones where a clock was so wrong at first that they were too many."""
-    last = interval[1] // HOUR
-    return range(max(interval[0] // HOUR, last - _MOST_HOURS + 1), last + 1)
+    found = _touched(*interval)
+    return found[-_MOST_HOURS:]
+
+
+def _touched(start: int, stop: int) -> range:
+    """The hours that a time lies in; one that ends with an hour is not in the next."""
+    return range(start // HOUR, max(start, stop - 1) // HOUR + 1)
 
 
 def _spread(hours: dict[int, int], start: int, stop: int) -> None:
     """Add a time to the hours that it lies in."""
-    for hour in range(start // HOUR, stop // HOUR + 1):
+    for hour in _touched(start, stop):
         hours[hour] += max(0, min(stop, (hour + 1) * HOUR) - max(start, hour * HOUR))
 
 
