@@ -12,6 +12,7 @@ from migrate.audit.judge import Future, Judge, Outcome, Revision, combined
 from migrate.audit.layout import bytes_of
 from migrate.audit.reading import TO_ITSELF, TO_POD, Dropped, FlowRow, Reading, row_of, spot_of, veth_of
 from migrate.audit.resolver import CLOUD, Asked, Resolver
+from migrate.audit.service_times import ServiceTimes
 from migrate.audit.services import Services
 from migrate.audit.strangers import Strangers
 from migrate.audit.whole import Whole
@@ -86,7 +87,8 @@ class Replay:
         self.reading, self.revision, self.scene = reading, revision, scene
         veths = reading.veths()
         self.world = World(scene.cluster, reading.owners(), veths, reading.node)
-        self.services = Services(scene.cluster, scene.backends)
+        times = ServiceTimes(reading.backends(), reading.owners())
+        self.services = Services(scene.cluster, scene.backends, times, self.world)
         self.resolver = Resolver(reading, self.world, self.services, scene.probes)
         self.judge = Judge(revision, self.world.cluster)
         self._imported = reading.imported()
@@ -179,8 +181,9 @@ class Replay:
     def _group(self, peer: bytes, first: int, last: int) -> int:
         """Of somebody who may have had the address for some time only."""
         who = self.world.who(peer, first, last)
-        if not self.world.is_static(peer):
-            return self._number((peer, tuple((end.kind, id(end.pod)) for end in who.ends)))
+        state = self.services.state(peer, first, last)
+        if state is not None or not self.world.is_static(peer):
+            return self._number((peer, state, tuple((end.kind, id(end.pod)) for end in who.ends)))
         found = self._groups[peer] = self._number(self._class_of(peer, who.ends))
         return found
 
@@ -216,6 +219,8 @@ class Replay:
             found.append(self._from_anywhere(found[0].flow))
         if not found:
             return Outcome("unknown", reason=asked.reason)
+        if asked.unsure and any(outcome.future == "would_allow" for outcome in found):
+            return Outcome("unknown", found[0].flow, reason=asked.unsure)
         if len({outcome.future for outcome in found}) == 1:
             return replace(found[0], reason=found[0].reason or asked.reason) if asked.reason else found[0]
         said = "; ".join(f"{outcome.future} {_as(outcome)}" for outcome in found)

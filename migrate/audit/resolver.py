@@ -46,6 +46,8 @@ class Asked:
     """Another alternative: any address outside, whose connection a node passed on."""
     ends: tuple[End | None, End | None] = (None, None)
     packet: Packet = field(default=Packet(0))
+    unsure: str = ""
+    """Why there may be more flows than an alternative has; one that is denied is enough all the same."""
 
 
 class Resolver:
@@ -98,7 +100,7 @@ class Resolver:
         return self._sent(row, own.ends[0], packet) if outgoing else self._received(row, own.ends[0], packet)
 
     def _sent(self, row: FlowRow, own: End, packet: Packet) -> Asked:
-        hit = self._services.at(row[6], own.address.version, row[7], row[8]) if row[3] == 0 else None
+        hit = self._service_of(row, own) if row[3] == 0 else None
         if hit is not None:
             return self._to_service(row, own, packet, hit)
         who = self.world.who(row[6], row[9], row[10])
@@ -107,19 +109,26 @@ class Resolver:
         topic = _topic_sent(peer, packet) if peer is not None else ""
         return Asked(alternatives, topic, reason=who.reason, ends=(own, peer), packet=packet)
 
+    def _service_of(self, row: FlowRow, own: End) -> Hit | None:
+        return self._services.at(row[6], own.address.version, *row[7:11])
+
     def _to_service(self, row: FlowRow, own: End, packet: Packet, hit: Hit) -> Asked:
         """Every ready backend has to be let through, and those that the kernel's translation named."""
         topic = _topic_service(hit, packet)
-        targets = dict.fromkeys((*hit.targets, *self._backends(row)))
+        targets = dict.fromkeys((*hit.targets, *self._backends(row, hit)))
         entry = self.world.who(row[6], row[9], row[10]).ends
         flows = tuple(self._way(own, target, packet, hit, entry) for target in targets)
         peer = flows[0].destination if flows else None
         alternatives = (flows,) if flows else ()
-        return Asked(alternatives, topic, hit.name, hit.reason if not flows else "", ends=(own, peer), packet=packet)
+        reason = hit.reason if not flows else ""
+        return Asked(alternatives, topic, hit.name, reason, ends=(own, peer), packet=packet, unsure=hit.unsure)
 
-    def _backends(self, row: FlowRow) -> Iterator[ServiceTarget]:
+    def _backends(self, row: FlowRow, hit: Hit) -> Iterator[ServiceTarget]:
+        """What the kernel chose, at any time: but for what is known to have stood there only at other times."""
         for translated in self._translated.get((row[0], *row[5:9]), ()):
-            if translated.backend is not None:
+            if translated.backend is None:
+                continue
+            if (bytes_of(translated.backend), translated.backend_port or translated.original_port) not in hit.other:
                 for end in self.world.who(bytes_of(translated.backend), row[9], row[10]).ends:
                     yield ServiceTarget(end, translated.backend_port or translated.original_port)
 
