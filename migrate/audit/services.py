@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from migrate.audit.layout import bytes_of
+from migrate.audit.reading import BackendRow
 from migrate.audit.service_times import ServiceTimes, State, Then
-from migrate.audit.world import World
+from migrate.audit.world import Who, World
 from migrate.errors import InputError
 from migrate.model.cluster import Cluster, Service, ServicePort
 from migrate.model.flow import PROTOCOL_NAMES, End, ServiceTarget
@@ -48,11 +49,20 @@ class Hit:
 
 
 class Services:
-    """All Services of a snapshot, and those that agents were told of in the time of a recording."""
+    """All Services of a snapshot, and those that agents were told of in the time of a recording.
 
-    def __init__(self, cluster: Cluster, backends: Sequence[Backend], times: ServiceTimes, world: World) -> None:
+    `world` says who had the addresses behind these; without it the snapshot does.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        backends: Sequence[Backend],
+        times: ServiceTimes | None = None,
+        world: World | None = None,
+    ) -> None:
         self._directory = Directory(Scene(cluster, tuple(backends)))
-        self._times, self._world = times, world
+        self._times, self._world = times or ServiceTimes((), ()), world
         self._by_address = {bytes_of(a): service for service in cluster.services for a in service.addresses}
         self._by_name = {(service.namespace, service.name): service for service in cluster.services}
         self._nodes = frozenset(bytes_of(address) for node in cluster.nodes for address in node.addresses)
@@ -74,7 +84,7 @@ class Services:
         """The same for all records to an address for which the same stood behind it; None where that never changed."""
         return self._times.state(address, address in self._nodes, first, last)
 
-    def at(self, address: bytes, version: int, protocol: int, port: int, first: int, last: int) -> Hit | None:
+    def at(self, address: bytes, version: int, protocol: int, port: int, first: int = 0, last: int = 0) -> Hit | None:
         """The Service that a packet to an address went to between two moments; None where it was no Service's."""
         then = self._times.at(address, protocol, port, first, last)
         if then is not None:
@@ -101,13 +111,18 @@ class Services:
         targets: list[ServiceTarget] = []
         unsure = ""
         for row in then.rows:
-            who = self._world.who(bytes_of(row.target), first, last)
+            who = self._who(row, first, last)
             targets += (ServiceTarget(end, row.target_port) for end in who.ends)
             if not who.ends:
                 unsure = unsure or f"{row.target} behind Service {service.namespace}/{service.name}: {who.reason}"
         reason = unsure or f"Service {service.namespace}/{service.name}: nothing stood behind its port {port} then"
         found = tuple(dict.fromkeys(targets))
         return Hit(service, entry, found, "" if found else reason, node_port, unsure, then.other)
+
+    def _who(self, row: BackendRow, first: int, last: int) -> Who:
+        if self._world is None:
+            return Who((self._directory.member_at(row.target).end,))
+        return self._world.who(bytes_of(row.target), first, last)
 
     def _late(self, name: tuple[str, str]) -> Service:
         """A Service that is not in the snapshot, as far as it is known."""
@@ -158,7 +173,7 @@ class Services:
             name = (row.namespace, row.service)
             hit = Hit(self._by_name.get(name) or self._late(name), None, ())
             until = _FOREVER if row.until is None else row.until
-            for end in self._world.who(bytes_of(row.target), row.since, until).ends:
+            for end in self._who(row, row.since, until).ends:
                 yield (str(end.pod), PROTOCOL_NAMES.get(row.protocol, ""), row.target_port), hit
 
     def _all(self) -> Iterator[tuple[tuple[str, str, int], Hit]]:

@@ -14,6 +14,7 @@ from migrate.audit.reading import BackendRow
 from migrate.model.agent_documents import AgentSettings
 from tests.api_server import ApiServer
 from tests.apiserver.admin import Client, wait_until
+from tests.apiserver.agent_rights import allow_agent
 from tests.apiserver.timelines import (
     Agent,
     Clock,
@@ -43,6 +44,7 @@ class Cluster:
         self.admin = Client(server.admin)
         self.settings: AgentSettings = settings_of(self.admin)
         self.namespace = self.settings.namespace
+        self.options = allow_agent(server, self.settings)
         self.running: list[Agent] = []
 
     def node(self, number: int) -> str:
@@ -52,7 +54,7 @@ class Cluster:
     def agent(self, number: int, clock: Clock = time.time_ns, patience: float = 0.0) -> Agent:
         """An agent that has begun."""
         node = self.node(number)
-        made = Agent(self.server.admin, self.folder, self.settings, node, clock=clock, patience=patience).start()
+        made = Agent(self.options, self.folder, self.settings, node, clock=clock, patience=patience).start()
         self.running.append(made)
         return made
 

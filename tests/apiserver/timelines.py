@@ -32,7 +32,7 @@ class Agent:
 
     def __init__(
         self,
-        kubeconfig: Path,
+        options: ConnectionOptions,
         folder: Path,
         settings: AgentSettings,
         node: str,
@@ -41,7 +41,7 @@ class Agent:
         patience: float = 0.0,
     ) -> None:
         self.settings, self.node, self.path = settings, node, folder / f"{node}.db"
-        connection = connect_as(AgentConnection, ConnectionOptions(kubeconfig=str(kubeconfig)))
+        connection = connect_as(AgentConnection, options)
         self.watch = ClusterWatch(
             connection, settings, node, f"agent-{node}", clock, SOON, SHORT, int(patience * 1_000_000_000)
         )
