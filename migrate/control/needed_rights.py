@@ -43,7 +43,8 @@ def _in_namespace(namespace: str) -> Iterator[Right]:
     yield Right("create", _LEASES, "leases", namespace)
     for verb in ("get", "update", "delete"):
         yield Right(verb, _LEASES, "leases", namespace, DAEMON_SET)
-    yield Right("create", "", "events", namespace)
+    for verb in ("create", "list"):  # listed to say why the DaemonSet could not make a pod
+        yield Right(verb, "", "events", namespace)
     yield Right("create", "", "pods", namespace)
     yield Right("list", "", "configmaps", namespace)
     yield Right("list", "", "resourcequotas", namespace)

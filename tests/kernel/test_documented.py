@@ -23,7 +23,10 @@ _PODS = 5
 _ENDED_WELL = (ExitStatus.FINE, ExitStatus.FINDINGS, ExitStatus.INCOMPLETE)
 _STOP = "migrate audit stop"
 _STATUS = "migrate audit status"
-_WORDS = tuple(dict.fromkeys(each.words for each in shown_commands() if each.words.startswith("migrate audit ")))
+_OF_A_CLUSTER = ("--context", "migrate audit deploy", "migrate audit attach", "/var/lib/cilium-migrate")
+"""These need a whole cluster: tests/cluster_lab."""
+_SHOWN = (each.words for each in shown_commands() if not any(part in each.words for part in _OF_A_CLUSTER))
+_WORDS = tuple(dict.fromkeys(words for words in _SHOWN if words.startswith("migrate audit ")))
 _LIVE = tuple(words for words in _WORDS if words.startswith(("migrate audit --duration", "migrate audit --until-cron")))
 _LATER = tuple(words for words in _WORDS if words not in (*_LIVE, _STOP, _STATUS))
 _MORE: tuple[dict[str, Json], ...] = (
