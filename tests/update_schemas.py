@@ -16,6 +16,7 @@ from migrate.model.documents import Explanation, Lint, Simulation, SnapshotHeade
 from migrate.model.import_documents import AuditImport
 from migrate.model.node_documents import NodeManifest, NodeStates
 from migrate.model.plan_documents import Plan, PlanCheck
+from migrate.report.fleet import Fleet
 from tests.report.schema import report_schema
 
 FOLDER = Path(__file__).parents[1] / "reports/schemas"
@@ -36,6 +37,7 @@ DOCUMENTS = {
     "plan": Plan,
     "plan-check": PlanCheck,
     "cutover-check": CutoverCheck,
+    "fleet": Fleet,
 }
 
 

@@ -66,12 +66,21 @@ Parts = Annotated[Path | None, typer.Option("--output-dir", help="Folder for the
 Redact = Annotated[
     bool, typer.Option("--redact", help="Pseudonyms for names and addresses, as `migrate redact` makes them.")
 ]
+FleetOption = Annotated[
+    bool, typer.Option("--fleet", help="One table of many clusters, the worst first: name their working folders.")
+]
+Clusters = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[DIR]...", help="With --fleet: working folders, folders with many, or quoted patterns."),
+]
 StepSummary = Annotated[
     bool, typer.Option("--github-summary", help=f"Add the summary in Markdown to the file that ${_SUMMARY} names.")
 ]
 
 
 def report(
+    folders: Clusters = None,
+    fleet: FleetOption = False,
     folder: Folder = options.WORKING_FOLDER,
     output_file: Place = None,
     output: Format = ReportFormat.HTML,
@@ -85,8 +94,16 @@ def report(
     """Write the readiness report: may we cut over, what stands in the way, what became of each policy.
 
     Exit status 1 for findings at --fail-on, 4 when a document says that something could not be read,
-    or a result with --redact is not that of the original.
+    or a result with --redact is not that of the original. With --fleet a folder that cannot be read is a row too.
     """
+    if fleet:
+        if baseline or split_by or output_dir or github_summary or redact or folder != options.WORKING_FOLDER:
+            raise InputError("--fleet goes with --output, --output-file and --fail-on only; name the folders after it")
+        from migrate.cli.report_fleet import write_fleet
+
+        raise typer.Exit(write_fleet(folders or [], options.now(), output.value, output_file, fail_on.value))
+    if folders:
+        raise InputError(f"{folders[0]}: name the working folder with --dir, or many with --fleet")
     from migrate.cli.emit import hint
     from migrate.workflow import run_report
 

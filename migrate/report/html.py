@@ -78,9 +78,9 @@ class _Group:
 
 def render_index(report: Report, by: str, parts: Sequence[tuple[Part, Report]]) -> bytes:
     """The page that leads to the parts, which lie beside it as <file>.html."""
-    css = _asset("report.css")
-    policy = f"default-src 'none'; style-src '{_digest(css)}'"
-    page = _environment().get_template("index.html.j2")
+    css = asset("report.css")
+    policy = f"default-src 'none'; style-src '{digest(css)}'"
+    page = environment().get_template("index.html.j2")
     return page.render(report=report, by=by, parts=parts, css=css, content_policy=policy).encode()
 
 
@@ -89,8 +89,8 @@ def render_html(report: Report, pairs: PairReader, levels: Levels, title: str = 
 
     `title` names the part of the cluster that it is about; empty for all of it.
     """
-    css, script = _asset("report.css"), _asset("report.js")
-    page = _environment().get_template("report.html.j2")
+    css, script = asset("report.css"), asset("report.js")
+    page = environment().get_template("report.html.j2")
     causes, changed = causes_of(report), changed_pairs(report)
     traffic = traffic_view(report.audit) if report.audit else None
     return page.render(
@@ -227,21 +227,21 @@ def _prose(text: str) -> Markup:
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
 
 
-def _asset(name: str) -> Markup:
+def asset(name: str) -> Markup:
     """A style sheet or script of ours. Both are trusted and stand in the page as they are."""
     return Markup(data("reports").joinpath(name).read_text(encoding="utf-8"))
 
 
 def _content_policy(css: str, script: str) -> str:
     """Nothing may be loaded, and only our own style sheet and script may act."""
-    return f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(css)}'"
+    return f"default-src 'none'; script-src '{digest(script)}'; style-src '{digest(css)}'"
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
     """Templates from the shipped data; an unknown name is an error and every value is escaped."""
     templates = data("reports").joinpath("templates")
     environment = jinja2.Environment(
