@@ -7,6 +7,7 @@
     python -m benchmarks audit
     python -m benchmarks audit_replay [RECORDS]
     python -m benchmarks audit_merge [NODES] [RECORDS]
+    python -m benchmarks evidence [MEGABYTES]
     python -m benchmarks soak [MINUTES]
 
 First the whole `migrate verify` from folders of YAML beside only loading the same YAML, then the analysis alone by
@@ -25,7 +26,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import audit, audit_merge, audit_replay, corpus, simulate, translate, verify
+from benchmarks import audit, audit_merge, audit_replay, corpus, evidence, simulate, translate, verify
 from benchmarks.clusters import SCALES, build
 from benchmarks.folders import write_cluster, write_policies
 from benchmarks.processes import Cost, measure
@@ -92,6 +93,9 @@ def main() -> int:
         return 0
     if sys.argv[1:2] == ["audit_merge"]:
         audit_merge.print_all(*map(int, sys.argv[2:4]))
+        return 0
+    if sys.argv[1:2] == ["evidence"]:
+        evidence.print_all(*map(int, sys.argv[2:3]))
         return 0
     if sys.argv[1:2] == ["soak"]:
         from benchmarks import soak

@@ -181,7 +181,7 @@ def _import_file(request: ImportRequest, places: Places, cluster: str, path: Pat
         if (before := _imported_before(found, options)) is not None:
             return msgspec.structs.replace(before, file=str(path), recording=str(found), again=True)
     target = known[0] if known else folder / f"imported-{_plain_name(path)}-{content}.db"
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     work = _Import(request, places, source, form)
     about = About(request.node or "", cluster, 0, migrate.__version__, work.ended)
     with imported_recording(target, about, Origin(form.name, content)) as recording:
@@ -193,6 +193,13 @@ def _import_file(request: ImportRequest, places: Places, cluster: str, path: Pat
                 losses["import-cut", done.broken] = 1
             recording.finish(_meta(done, options, work.ended), losses, frozenset(work.tally.known))
     return done
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made: {error.strerror}; check the folder and its rights") from error
 
 
 def _meta(done: ImportedFile, options: str, ended: int) -> dict[str, str]:

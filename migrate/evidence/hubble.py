@@ -52,7 +52,14 @@ _RECEIVED = frozenset((5, 6, 7, 8, 9, 10, 12))
 """Points at which a packet comes in. Hubble calls it FORWARDED there, before any policy was asked."""
 _DERIVED_LABELS = ("io.kubernetes.pod.namespace", "io.cilium.", "io_cilium_")
 _CAMEL_KEY = re.compile(rb'"([a-z]+(?:[A-Z][a-z]*)+)"\s*:')
-_CAMEL_LINE = re.compile(rb'"(?:nodeName|podName|trafficDirection|destinationPort|lostEvents|nodeStatus)"\s*:')
+_CAMEL_MARKS = (
+    b'"nodeName"',
+    b'"podName"',
+    b'"trafficDirection"',
+    b'"destinationPort"',
+    b'"lostEvents"',
+    b'"nodeStatus"',
+)
 _KEPT_KEYS = frozenset((b"ipVersion",))
 
 
@@ -143,6 +150,7 @@ class _Flow(msgspec.Struct):
     node_name: str | None = None
     traffic_direction: str | int | None = None
     event_type: _Event | None = None
+    trace_observation_point: str | int | None = None
     is_reply: bool | _Wrapped | None = None
     reply: bool | None = None
     egress_allowed_by: list[_Policy] | None = None
@@ -195,7 +203,7 @@ def read(lines: Iterable[bytes], name: str) -> Iterator[SeenFlow | Unread]:
 
 
 def _read_line(at_line: str, text: bytes) -> SeenFlow | Unread:
-    if _CAMEL_LINE.search(text):
+    if any(mark in text for mark in _CAMEL_MARKS):
         text = _CAMEL_KEY.sub(_snake, text)
     line = _DECODE(text)
     if line.lost_events is not None:
@@ -247,7 +255,7 @@ def _seen(at_line: str, flow: _Flow, line: _Line) -> SeenFlow | Unread:
     if is_reply:
         source_port, destination_port = destination_port, source_port
     verdict = _verdict(flow.verdict)
-    if verdict == "forwarded" and event.type == _TRACE and event.sub_type in _RECEIVED:
+    if verdict == "forwarded" and _is_received(flow.trace_observation_point, event):
         verdict = "unknown"
     return SeenFlow(
         origin=ORIGIN,
@@ -269,6 +277,13 @@ def _seen(at_line: str, flow: _Flow, line: _Line) -> SeenFlow | Unread:
         policies=tuple(_policies(flow)),
         times=_times(flow),
     )
+
+
+def _is_received(point: str | int | None, event: _Event) -> bool:
+    """Whether a packet was seen as it came in. Names of points and their numbers are TraceObservationPoint's."""
+    if isinstance(point, str) and point:
+        return point.startswith("FROM_")
+    return point in _RECEIVED or (not point and event.type == _TRACE and event.sub_type in _RECEIVED)
 
 
 def _verdict(told: str | int | None) -> Verdict:

@@ -22,6 +22,7 @@ from migrate.audit.layout import Direction, address_of, bytes_of
 from migrate.audit.reading import IMPORTED
 from migrate.audit.recording import About, FileLock, failure, open_file
 from migrate.audit.revisions import RAISE
+from migrate.errors import InputError
 from migrate.evidence.placed import Owner, Record
 from migrate.model.addresses import Address
 
@@ -175,8 +176,7 @@ def imported_recording(path: Path, about: About, origin: Origin) -> Iterator[Imp
         finally:
             connection.close()
         if is_whole:
-            _sync(unfinished)
-            os.replace(unfinished, path)
+            _put(unfinished, path)
     finally:
         for name in (unfinished.name, f"{unfinished.name}-wal", f"{unfinished.name}-shm"):
             with suppress(FileNotFoundError):
@@ -184,9 +184,14 @@ def imported_recording(path: Path, about: About, origin: Origin) -> Iterator[Imp
         lock.release()
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _put(unfinished: Path, path: Path) -> None:
+    """All of it is on the disk before it has its name."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(unfinished, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise InputError(f"{path}: writing failed: {error.strerror}; free space or choose another place") from error

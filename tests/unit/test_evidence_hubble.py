@@ -104,6 +104,10 @@ def test_a_packet_that_comes_in_was_not_judged_yet() -> None:
     assert seen(event_type={"type": 4, "sub_type": 5}).verdict == "unknown"
     assert seen(event_type={"type": 4}).verdict == "forwarded"
     assert seen(event_type={"type": 4, "sub_type": 3}).verdict == "forwarded"
+    assert seen(event_type=None, trace_observation_point="FROM_NETWORK").verdict == "unknown"
+    assert seen(event_type=None, trace_observation_point="TO_ENDPOINT").verdict == "forwarded"
+    assert seen(event_type=None, trace_observation_point=101).verdict == "forwarded"
+    assert seen(event_type=None, trace_observation_point=5).verdict == "unknown"
 
 
 @pytest.mark.parametrize(
