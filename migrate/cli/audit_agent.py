@@ -40,15 +40,17 @@ def run(settings: Settings = _SETTINGS, store: Store = _STORE, bpffs: Bpffs = _B
     """Record for the time of the run, then wait to be read. SIGTERM ends it; it keeps everything."""
     from threading import Event
 
+    from migrate.agent.alarms import tell_troubles
     from migrate.agent.running import Life
     from migrate.agent.running import run as live
     from migrate.agent.settings import node_name
     from migrate.cli.audit_live import ended_by_signals
     from migrate.cli.emit import hint
 
-    ended = Event()
+    ended, places, node = Event(), _places(settings, store, bpffs), node_name()
     with ended_by_signals(ended.set):
-        live(Life(_places(settings, store, bpffs), node_name(), ended, lambda text: hint(text, quiet=False)))
+        tell_troubles(places, node, ended)
+        live(Life(places, node, ended, lambda text: hint(text, quiet=False)))
 
 
 @agent_app.command()
@@ -58,6 +60,28 @@ def status(settings: Settings = _SETTINGS, store: Store = _STORE, bpffs: Bpffs =
     from migrate.agent.telling import agent_status
 
     _emit_line(agent_status(_places(settings, store, bpffs), node_name()))
+
+
+@agent_app.command()
+def metrics(
+    folder: Annotated[
+        Path | None, typer.Option("--textfile-dir", help="Write them there instead, for the node exporter.")
+    ] = None,
+    settings: Settings = _SETTINGS,
+    store: Store = _STORE,
+    bpffs: Bpffs = _BPFFS,
+) -> None:
+    """How the agent of this node does, as Prometheus reads it."""
+    from migrate.agent.metrics import metrics_text, write_textfile
+    from migrate.agent.settings import node_name
+    from migrate.agent.telling import agent_status
+    from migrate.cli.emit import emit
+
+    text = metrics_text(agent_status(_places(settings, store, bpffs), node_name()))
+    if folder is None:
+        emit(text)
+    else:
+        write_textfile(folder, text)
 
 
 @agent_app.command()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from threading import Event
 
 import msgspec
 import pytest
 
 import migrate
+from migrate.agent.alarms import tell_troubles
 from migrate.agent.files import RunFiles, Said
 from migrate.agent.settings import Places, node_name, read_settings
 from migrate.agent.telling import agent_status
 from migrate.errors import InputError
-from migrate.model.agent_documents import PROTOCOL, AgentSettings
+from migrate.model.agent_documents import PROTOCOL, AgentSettings, AgentStatus
 from tests.command_line import migrate as command
 from tests.command_line import migrate_process
 from tests.recordings import Recording
@@ -161,6 +163,44 @@ def test_the_commands_answer_without_an_agent(tmp_path: Path) -> None:
     assert "the agent of node-1 has not stopped after 0 s: it is starting" in stop.stderr
     nowhere = command(tmp_path, "audit", "agent", "status", *options)
     assert (nowhere.status, nowhere.stdout) == (2, "")
+
+
+class Noted:
+    """Takes down what it is told."""
+
+    def __init__(self, enough: Event) -> None:
+        self.told: list[tuple[AgentStatus | None, AgentStatus]] = []
+        self._enough = enough
+
+    def report(self, before: AgentStatus | None, now: AgentStatus) -> int:
+        self.told.append((before, now))
+        if len(self.told) == 2:
+            self._enough.set()
+        return 0
+
+
+def test_an_agent_tells_what_has_become_of_it(tmp_path: Path) -> None:
+    ended = Event()
+    noted = Noted(ended)
+    (tmp_path / "store").write_text("")
+    watching = tell_troubles(places(tmp_path), "node-1", ended, lambda settings: noted, seconds=0.01)
+    written(tmp_path)
+    watching.join(60)
+    (none, first), (before, now) = noted.told
+    assert none is None
+    assert before == first
+    assert now.failure.endswith("the volume of the recordings has to be mounted there")
+
+
+def test_the_figures_are_printed_or_written(tmp_path: Path) -> None:
+    written(tmp_path)
+    options = ("--settings", "run.json", "--store", "store", "--bpffs", "bpf")
+    printed = command(tmp_path, "audit", "agent", "metrics", *options, NODE_NAME="node-1")
+    assert printed.status == 0
+    assert 'cilium_migrate_audit_state{node="node-1",state="starting"} 1' in printed.stdout
+    file = command(tmp_path, "audit", "agent", "metrics", "--textfile-dir", ".", *options, NODE_NAME="node-1")
+    assert (file.status, file.stdout) == (0, "")
+    assert "planned_seconds" in (tmp_path / "cilium_migrate_audit.prom").read_text()
 
 
 def test_a_reader_of_a_pull_that_goes_away_is_no_bug(tmp_path: Path) -> None:
