@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -12,6 +11,7 @@ from migrate.audit.layout import Direction, Kind, address_of
 from migrate.audit.reading import FlowRow
 from migrate.audit.replay import Line, Replay
 from migrate.audit.resolver import CLOUD
+from migrate.audit.times import rfc3339
 from migrate.audit.world import Who
 from migrate.model.audit_documents import AuditVerdict, Topic
 from migrate.model.flow import ICMP, ICMPV6, PROTOCOL_NAMES, End, EndKind
@@ -178,9 +178,3 @@ def _flow(row: FlowRow, line: Line, ends: _Ends, node: str) -> ExportedFlow:
         reason=outcome.decided.reason or outcome.reason,
         judged="" if outcome.flow is None else str(outcome.flow),
     )
-
-
-def rfc3339(nanoseconds: int) -> str:
-    """A time in nanoseconds since 1970 as text in UTC."""
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"

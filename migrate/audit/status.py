@@ -7,9 +7,9 @@ from typing import Literal
 
 import msgspec
 
-from migrate.audit.exported import rfc3339
 from migrate.audit.reading import Reading, Segment
 from migrate.audit.recording import writer_of
+from migrate.audit.times import rfc3339
 
 
 class AuditStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

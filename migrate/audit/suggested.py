@@ -8,10 +8,10 @@ from typing import Literal
 
 import msgspec
 
-from migrate.audit.exported import rfc3339
 from migrate.audit.layout import address_of
 from migrate.audit.replay import MOST_ADDRESSES, Line
 from migrate.audit.suggest import Needed, Seen, Suggestion, Suggestions
+from migrate.audit.times import rfc3339
 from migrate.model.documents import Cause
 from migrate.model.flow import Direction, EndKind
 from migrate.model.raw import RawObject

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from migrate.audit.durations import duration_text
-from migrate.audit.exported import rfc3339
 from migrate.audit.sizes import size_text
+from migrate.audit.times import rfc3339
 from migrate.cli.emit import plain, table_text
 from migrate.model.words import one_line
 

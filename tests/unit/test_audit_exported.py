@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from migrate.audit.exported import ExportedEnd, ExportedFlow, ExportedKind, rfc3339
+from migrate.audit.exported import ExportedEnd, ExportedFlow, ExportedKind
 from migrate.audit.hubble import hubble_lines
 from migrate.audit.sizes import parse_size, size_text
+from migrate.audit.times import rfc3339
 from migrate.errors import InputError
 from migrate.model.audit_documents import AuditVerdict
 
