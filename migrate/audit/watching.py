@@ -166,15 +166,18 @@ class Watch:
             try:
                 version = version or self.list()
                 self._tried.set()
+                began = time.monotonic()
                 version = self._watch(version)
                 wait = self._pace.first
+                if time.monotonic() - began < wait:  # a server that ends every answer at once is not asked all the time
+                    self._ended.wait(wait)
             except RequestError as error:
                 self._note_gap(error)
                 self._tried.set()
-                expired = error.status == _GONE and bool(version)
+                at_once = error.status == _GONE and wait == self._pace.first
                 version = ""
-                self._ended.wait(0.0 if expired else self._pause(wait, error))
-                wait = self._pace.first if expired else min(2 * wait, self._pace.longest)
+                self._ended.wait(0.0 if at_once else self._pause(wait, error))
+                wait = min(2 * wait, self._pace.longest)
 
     def _pause(self, wait: float, error: RequestError) -> float:
         """Not all agents of a cluster ask again at the same moment."""
