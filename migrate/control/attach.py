@@ -109,18 +109,20 @@ class Attachment:
         self._asked = asked
         self._stop = stop
         self._silent: dict[str, int] = {}
+        self._is_gone = False
         self.state = state_for(run, asked.folder)
 
     def watch(self, show: Show) -> None:
-        """Turns until the run's time is over, all agents have ended, or `stop` is set."""
+        """Turns until the run's time is over, all agents have ended, somebody took the run away, or `stop` is set."""
         while not self._stop.is_set():
             self.turn(show)
-            if self.state.is_over(time.time_ns()) or self._wait():
+            if self._is_gone or self.state.is_over(time.time_ns()) or self._wait():
                 return
 
     def turn(self, show: Show) -> None:
         """Ask and pull once. What nodes, the cluster and a full disk do is named in the state, and raises nothing."""
         sight = self._sight()
+        self._is_gone = not sight.deployed and not any(node.pod for node in sight.nodes or ())
         self._take(sight)
         show(self.state)
         wanted = [node for node in sight.nodes or () if node.can_be_asked and self._is_due(node.name)]

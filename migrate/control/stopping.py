@@ -20,9 +20,9 @@ from msgspec import structs
 from migrate.collect.workers import Workers
 from migrate.control.agents import NodeSeen, look
 from migrate.control.asking import Agents, Asked
-from migrate.control.attach import DEFAULT_PARALLEL, answered, pulled, state_for, why
+from migrate.control.attach import DEFAULT_PARALLEL, answered, pulled, state_for, why, with_store
 from migrate.control.exec import ExecCancelledError, ExecConnection
-from migrate.control.state import ClusterWatch, NodeState, node_file, write_state
+from migrate.control.state import ClusterWatch, NodeState, node_file, store_of, write_state
 from migrate.errors import ClusterError, MigrateError
 from migrate.model.agent_documents import STORE_FOLDER, AgentSettings, Cleaned
 
@@ -109,10 +109,10 @@ class Stopping:
     def run(self, remove: Remove, show: Show) -> Stopped:
         """End it. Raises ClusterError when the cluster does not answer, or this was broken off."""
         sight = look(self._connection, self._run)
-        if sight.nodes is None or sight.trouble:
+        if sight.nodes is None:
             raise ClusterError(f"{sight.trouble}; nothing was taken away, try again")
-        seen = tuple(node for node in sight.nodes if node.pod is not None)
         self._notice(sight.nodes)
+        seen = tuple(node for node in sight.nodes if node.pod is not None or self._had_an_agent(node.name))
         self._each("draining and pulling", [node for node in seen if node.can_be_asked], self._drained, show)
         unpulled = tuple(node.name for node in seen if not self._is_pulled(node))
         if any(not self._wishes.gives_up(name) for name in unpulled):
@@ -129,9 +129,15 @@ class Stopping:
         """Nodes that nobody watched before, and what is known of the others now."""
         for node in seen:
             known = self._nodes.get(node.name) or NodeState(name=node.name, file=node_file(node.name))
+            known = with_store(known, store_of(self._wishes.folder, known))
             pod = node.pod.name if node.pod is not None else ""
             reason = known.reason if node.can_be_asked else node.reason
             self._nodes[node.name] = structs.replace(known, pod=pod, reason=reason)
+
+    def _had_an_agent(self, name: str) -> bool:
+        """Whether a node that has no agent just now may have a recording all the same."""
+        node = self._nodes[name]
+        return not node.cleaned and (node.asked is not None or node.revision > 0)
 
     def _each(self, what: str, nodes: list[NodeSeen], do: Callable[[NodeSeen], NodeState], show: Show) -> None:
         show(what, 0, len(nodes))
@@ -146,6 +152,8 @@ class Stopping:
     def _drained(self, seen: NodeSeen) -> NodeState:
         """The node's state after its recording was ended, and all of it pulled."""
         node = self._nodes[seen.name]
+        if node.cleaned or (node.has_ended and node.status is not None and node.status.state == "finished"):
+            return node  # an end that was broken off came that far, and its agent may have no recording any more
         assert seen.pod is not None
         try:
             asked = self._agents.status(seen.pod, self._run.run)
@@ -173,7 +181,7 @@ class Stopping:
     def _is_pulled(self, seen: NodeSeen) -> bool:
         """Whether everything of a node is here."""
         node = self._nodes[seen.name]
-        return node.has_ended or _never_began(seen, node)
+        return node.cleaned or node.has_ended or _never_began(seen, node)
 
     def _keep(self) -> None:
         write_state(self._wishes.folder, self.state)

@@ -112,6 +112,8 @@ def status(folder: Path, node: str, run_id: str) -> AgentStatus:
 
 def clean(folder: Path, node: str) -> Cleaned:
     """Everything of the run goes, but what cannot."""
+    if not recording_in(folder).exists():
+        return Cleaned(node=node)
     (folder / "cleaned").touch()
     kept = folder.parent / "kept"
     kept.mkdir(exist_ok=True)

@@ -315,3 +315,15 @@ def test_it_ends_when_the_time_is_over(cluster: WatchedCluster, tmp_path: Path) 
         made.watch(lambda state: None)
     assert made.state.is_over(time.time_ns())
     assert node_of(made.state, "a").state == "watched"
+
+
+def test_it_ends_when_somebody_took_the_run_away(cluster: WatchedCluster, tmp_path: Path) -> None:
+    run = cluster.deploy()
+    cluster.add("a")
+    turn(cluster, tmp_path, run)
+    cluster.remove()
+    with alone(tmp_path):
+        made = Attachment(cluster.connection, run, AttachSettings(tmp_path, interval=0.2), threading.Event())
+        made.watch(lambda state: None)
+    assert made.state.trouble == "the agents' DaemonSet is not there any more"
+    assert node_of(made.state, "a").state == "watched"

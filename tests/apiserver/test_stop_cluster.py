@@ -15,6 +15,7 @@ from migrate.control.stopping import Stopped, Stopping, StopWishes
 from migrate.errors import ClusterError
 from migrate.model.agent_documents import STORE_FOLDER, AgentSettings
 from tests.api_server import ApiServer
+from tests.apiserver.admin import wait_until
 from tests.apiserver.watched_cluster import OBJECTS, RUN, WatchedCluster, watched_cluster
 from tests.unit.pulled import content
 
@@ -128,3 +129,43 @@ def test_an_end_that_is_broken_off_takes_nothing_and_can_be_tried_again(
     assert is_there(cluster)
     assert stopped(cluster, tmp_path, run).is_clean
     assert is_whole(cluster, tmp_path, "a")
+
+
+def test_a_node_that_lost_its_pod_just_now_is_not_forgotten(cluster: WatchedCluster, tmp_path: Path) -> None:
+    run = cluster.deploy()
+    cluster.add("a", "b")
+    (cluster.store("b") / "mute").touch()
+    assert stopped(cluster, tmp_path, run).unpulled == ("b",)
+    (cluster.store("b") / "mute").unlink()
+    cluster.script("b").execs.cuts = [10**6, 10**6, 1, 1, 1]  # status and stop answer, no pull comes through
+    assert stopped(cluster, tmp_path, run).unpulled == ("b",)
+    cluster.script("b").execs.cuts.clear()
+    cluster.admin.must("DELETE", f"{cluster.pod_path('b')}?gracePeriodSeconds=0")
+    wait_until(lambda: cluster.kubelets.running() == 1)
+    done = stopped(cluster, tmp_path, run)
+    assert (done.removed, done.unpulled) == (False, ("b",))
+    cluster.add_pod("b")
+    wait_until(lambda: cluster.phase("b") == "Running")
+    assert stopped(cluster, tmp_path, run).is_clean
+    assert all(is_whole(cluster, tmp_path, node) for node in "ab")
+
+
+def test_an_end_goes_on_where_it_was_killed_after_some_nodes_were_cleaned(
+    cluster: WatchedCluster, tmp_path: Path
+) -> None:
+    run = cluster.deploy()
+    cluster.add("a", "b")
+    (cluster.store("b") / "left").write_text("pin")
+    with alone(tmp_path):
+        made = Stopping(cluster.connection(), run, StopWishes(tmp_path), threading.Event())
+        with pytest.raises(InterruptedError):
+            made.run(_killed, lambda what, number, total: None)
+    assert not cluster.store("a").exists()
+    (cluster.store("b") / "left").unlink()
+    done = stopped(cluster, tmp_path, run)
+    assert done.is_clean
+    assert all(is_whole(cluster, tmp_path, node) for node in "ab")
+
+
+def _killed() -> tuple[str, ...]:
+    raise InterruptedError
