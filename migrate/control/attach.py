@@ -251,6 +251,8 @@ def answered(node: NodeState, asked: Asked, seen: NodeSeen) -> NodeState:
     reason, status = seen.reason, asked.status
     if status.state == "failed":
         reason = f"its agent cannot record: {status.failure or 'it does not say why'}"
+    elif status.failure:
+        reason = f"its agent ended with a failure: {status.failure}"
     elif not reason and status.tool_version != migrate.__version__:
         reason = f"its agent is of version {status.tool_version}, and this is {migrate.__version__}"
     return structs.replace(node, status=status, skew=asked.skew, asked=time.time_ns(), reason=reason)

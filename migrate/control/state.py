@@ -51,8 +51,8 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def has_ended(self) -> bool:
-        """Whether its agent records no more, and everything that it has is here."""
-        return self.status is not None and self.status.state in ("finished", "failed") and self.has_all
+        """Whether its agent records no more, and everything that it has is here. One that failed tries again."""
+        return self.status is not None and self.status.state == "finished" and self.has_all
 
     @property
     def has_all(self) -> bool:

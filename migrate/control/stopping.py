@@ -28,7 +28,6 @@ from migrate.model.agent_documents import STORE_FOLDER, AgentSettings, Cleaned
 
 _PULL_SECONDS = 3600.0
 """The last pull of a node takes as long as it takes, as long as something comes."""
-_ENDED = ("finished", "failed")
 
 Show = Callable[[str, int, int], None]
 """Told what is done, on how many nodes of how many."""
@@ -152,13 +151,13 @@ class Stopping:
     def _drained(self, seen: NodeSeen) -> NodeState:
         """The node's state after its recording was ended, and all of it pulled."""
         node = self._nodes[seen.name]
-        if node.cleaned or (node.has_ended and node.status is not None and node.status.state == "finished"):
+        if node.cleaned or node.has_ended:
             return node  # an end that was broken off came that far, and its agent may have no recording any more
         assert seen.pod is not None
         try:
             asked = self._agents.status(seen.pod, self._run.run)
             node = answered(node, asked, seen)
-            if asked.status.state not in _ENDED:
+            if asked.status.state != "finished":
                 node = answered(node, Asked(self._agents.end(seen.pod), asked.skew), seen)
         except ExecCancelledError:
             return node

@@ -99,7 +99,7 @@ def status(folder: Path, node: str, run_id: str) -> AgentStatus:
         run=run_id,
         node=node,
         boot_id="boot-" + node,
-        state="failed" if _is(folder, "failure") else state,
+        state="failed" if _is(folder, "failure") and state != "finished" else state,
         at=time.time_ns() + int(_said(folder, "skew", "0")),
         began=int(_said(folder, "created", "0")) or None,
         revision=revision,
@@ -138,7 +138,9 @@ def main(word: str, folder: Path, node: str, run_id: str, *more: str) -> None:
     else:
         if word == "stop":
             (folder / "stop").touch()
-            while not _is(folder, "ended") and not _is(folder, "failure"):
+            if _is(folder, "failure"):
+                (folder / "ended").touch()
+            while not _is(folder, "ended"):
                 time.sleep(_TURN_SECONDS)
         print(msgspec.json.encode(status(folder, node, run_id)).decode())
 

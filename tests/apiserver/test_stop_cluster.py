@@ -52,8 +52,10 @@ def is_whole(cluster: WatchedCluster, folder: Path, node: str) -> bool:
 
 
 def test_everything_is_pulled_and_then_everything_is_gone(cluster: WatchedCluster, tmp_path: Path) -> None:
+    cluster.store("failed").mkdir(parents=True)
+    (cluster.store("failed") / "failure").write_text("the kernel has no BPF")
     run = cluster.deploy()
-    cluster.add("a", "b")
+    cluster.add("a", "b", "failed")
     cluster.script("b").execs.cuts = [100_000, 900]
     cluster.add_node("never")
     cluster.script("never").mute = True
@@ -63,6 +65,7 @@ def test_everything_is_pulled_and_then_everything_is_gone(cluster: WatchedCluste
     assert [(node.node, node.pulled, node.cleaned, node.commands) for node in done.nodes] == [
         ("a", True, True, ()),
         ("b", True, True, ()),
+        ("failed", True, True, ()),
         ("never", True, True, ()),
     ]
     assert all(is_whole(cluster, tmp_path, node) for node in "ab")
