@@ -139,7 +139,7 @@ def _ask(
         taken = take_snapshot(ScanInputs(connection=options), None, taken_at, progress)
         gathered.later = Scene(Path("the cluster"), taken.header, list(taken.objects))
     cluster = connect_as(ExecConnection, options)
-    pods = agent_pods(cluster)
+    pods = agent_pods(cluster, request.wanted.namespace)
     for told in ask_all(cluster, pods, request.wanted, progress):
         gathered.states.append(told.state)
         gathered.watched.take(told.state.node, _told(told))

@@ -41,6 +41,7 @@ Duration = Annotated[
     typer.Option("--duration", help="With --context: watch for so long, such as 10m; default: what Hubble still has."),
 ]
 Last = Annotated[int, typer.Option("--last", min=1, help="With --context: so many flows of each node.")]
+CiliumNamespace = Annotated[str, typer.Option("--cilium-namespace", help="Where the cilium pods are.")]
 Suggested = Annotated[
     Path | None, typer.Option("--output-dir", help="A folder for the policies that let through what is dropped.")
 ]
@@ -55,6 +56,7 @@ def verify_cutover(
     kubeconfig: options.Kubeconfig = None,
     duration: Duration = None,
     last: Last = 20_000,
+    cilium_namespace: CiliumNamespace = "kube-system",
     folder: Folder = options.WORKING_FOLDER,
     snapshot: Snapshot = None,
     policies: PoliciesDir = None,
@@ -89,7 +91,7 @@ def verify_cutover(
         states=agents,
         after=after,
         cluster=asked,
-        wanted=Wanted(last, None if duration is None else parse_duration(duration)),
+        wanted=Wanted(cilium_namespace, last, None if duration is None else parse_duration(duration)),
     )
     with reading_progress(quiet) as progress:
         check = run_check(request, options.now(), progress)

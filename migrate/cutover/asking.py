@@ -33,8 +33,9 @@ class Cluster(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to ask: flows of the last `events` that Hubble keeps, or (seconds) of so long from now on."""
+    """What to ask, in Cilium's namespace: the last `events` that Hubble keeps, or (seconds) what comes from now on."""
 
+    namespace: str = NAMESPACE
     events: int = 20_000
     seconds: int | None = None
     monitor_seconds: int = 60
@@ -45,13 +46,14 @@ class AgentPod:
     """Cilium's agent on a node; `phase` is its pod's."""
 
     node: str
+    namespace: str
     name: str
     phase: str
 
     @property
     def path(self) -> str:
         """Where the API server has it."""
-        return f"/api/v1/namespaces/{NAMESPACE}/pods/{quote(self.name)}"
+        return f"/api/v1/namespaces/{quote(self.namespace)}/pods/{quote(self.name)}"
 
 
 class _Meta(msgspec.Struct):
@@ -76,18 +78,18 @@ class _Pods(msgspec.Struct):
     items: list[_Pod] = msgspec.field(default_factory=list)
 
 
-def agent_pods(cluster: Cluster) -> tuple[AgentPod, ...]:
+def agent_pods(cluster: Cluster, namespace: str = NAMESPACE) -> tuple[AgentPod, ...]:
     """Cilium's agents, by node. Raises ClusterError, and InputError where there is none."""
-    path = f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector={quote(LABEL)}"
+    path = f"/api/v1/namespaces/{quote(namespace)}/pods?labelSelector={quote(LABEL)}"
     try:
         found = msgspec.json.decode(cluster.get(path), type=_Pods)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ClusterError(f"pods in {NAMESPACE}: the answer is no list of pods: {error}") from error
+        raise ClusterError(f"pods in {namespace}: the answer is no list of pods: {error}") from error
     if not found.items:
         raise InputError(
-            f"no pod with {LABEL} in {NAMESPACE}: Cilium is not in this cluster (yet); name another with --context"
+            f"no pod with {LABEL} in {namespace}: Cilium is not in this cluster (yet), or elsewhere: --cilium-namespace"
         )
-    pods = (AgentPod(one.spec.node_name, one.metadata.name, one.status.phase) for one in found.items)
+    pods = (AgentPod(one.spec.node_name, namespace, one.metadata.name, one.status.phase) for one in found.items)
     return tuple(sorted(pods, key=lambda pod: (pod.node, pod.name)))
 
 
