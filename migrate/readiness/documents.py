@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from migrate.audit.fresh import outdated
+from migrate.audit.fresh import outdated, policies_digest
 from migrate.errors import InputError
 from migrate.files import file_digest, read_bytes
 from migrate.model.audit_documents import Audit
@@ -179,7 +179,8 @@ def read_folder(folder: Path) -> Documents:
         inputs.append(input_of(folder / AUDIT, "Audit", audit.tool_version, audit.until, is_complete))
     cutover = read_optional(folder / CUTOVER, CutoverCheck)
     if cutover is not None:
-        inputs.append(input_of(folder / CUTOVER, "CutoverCheck", cutover.tool_version, cutover.made, cutover.complete))
+        whole = cutover.complete and cutover.policies_digest == policies_digest(folder)
+        inputs.append(input_of(folder / CUTOVER, "CutoverCheck", cutover.tool_version, cutover.made, whole))
     nodes = read_optional(folder / NODES, NodeStates)
     found = Documents(
         folder,

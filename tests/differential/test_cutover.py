@@ -154,7 +154,21 @@ def test_a_policy_that_is_not_there_is_found_by_its_flows(engines: Engines, dial
             missed += found + differences_are_found(case, real, objects, target, engine)
             if found:
                 break
+        missed += differences_are_found(case, objects, changed(objects), target, engine)
     assert missed or seed == "fresh"
+
+
+def changed(objects: Sequence[Object]) -> list[Object]:
+    """Every policy without the last rule of each list that has several."""
+    made = []
+    for one in objects:
+        spec = dict(cast("dict[str, object]", one.get("spec") or {}))
+        for name in ("ingress", "egress"):
+            rules = spec.get(name)
+            if isinstance(rules, list) and len(rules) > 1:
+                spec[name] = rules[:-1]
+        made.append({**one, "spec": spec} if "spec" in one else one)
+    return made
 
 
 def differences_are_found(

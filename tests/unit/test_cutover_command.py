@@ -128,6 +128,36 @@ def test_a_pod_that_is_newer_is_judged_by_the_labels_that_hubble_tells(folder: P
     assert found.missed == ()
 
 
+def test_without_the_recording_what_was_written_down_of_the_audit_is_asked(folder: Path) -> None:
+    assert migrate(folder, "audit", "replay", "--dir", ".").status == 1
+    (folder / "audit.db").unlink()
+    _, found = check(folder, *FINE)
+
+    assert {group.audit for group in found.as_predicted} == {"would_drop", ""}
+    assert found.new_traffic == ()
+    _, found = check(folder, flow(WEB, DB))
+    assert [one.port for one in found.not_confirmed] == [5432]
+
+
+def test_a_check_of_other_policies_makes_the_report_incomplete(folder: Path) -> None:
+    check(folder, *FINE)
+    (read,) = (one for one in read_folder(folder).inputs if one.kind == "CutoverCheck")
+    assert read.complete
+    (folder / "cilium/shop/more.yaml").write_text((folder / "cilium/shop/cluster.yaml").read_text())
+    (read,) = (one for one in read_folder(folder).inputs if one.kind == "CutoverCheck")
+    assert not read.complete
+
+
+def test_the_report_shows_what_was_missed(folder: Path) -> None:
+    check(folder, flow(WEB, DB, "DROPPED"))
+    assert migrate(folder, "report", "--dir", ".", "--output-file", "page.html").status in (0, 4)
+    page = (folder / "page.html").read_text()
+
+    assert 'id="cutover"' in page
+    assert "POLICY_DENIED" in page
+    assert "CUT-PREDICTION-MISSED" in page
+
+
 def test_losses_and_quiet_nodes_make_it_incomplete(folder: Path) -> None:
     lost = {"lost_events": {"source": "HUBBLE_RING_BUFFER", "num_events_lost": "7"}, "node_name": "node-1"}
     ended, found = check(folder, flow(WEB, DB), lost)
