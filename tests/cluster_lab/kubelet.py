@@ -86,13 +86,13 @@ class Kubelets:
 
     def containers(self, node: str) -> list[Container]:
         """Those that run on a node."""
+        return [container for container in self.of_node(node) if container.runs]
+
+    def of_node(self, node: str) -> list[Container]:
+        """Those of a node, also when they have ended."""
         with self._lock:
-            return [
-                running.container
-                for running in self.running.values()
-                if part(running.pod, "spec").get("nodeName") == node
-                if running.container is not None and running.container.runs
-            ]
+            found = (one for one in self.running.values() if part(one.pod, "spec").get("nodeName") == node)
+            return [running.container for running in found if running.container is not None]
 
     def crash(self, node: str) -> None:
         """All containers of a node end at once, and nothing of them is known any more, as when it reboots."""

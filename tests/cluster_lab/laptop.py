@@ -74,6 +74,7 @@ class Laptop:
 
     def __init__(self, lab: ClusterLab, folder: Path, kubeconfig: Path | None = None) -> None:
         self.folder = folder
+        self._lab = lab
         self._kubeconfig = str(kubeconfig or lab.server.admin)
 
     def begin(self, *arguments: str) -> Command:
@@ -107,3 +108,7 @@ class Laptop:
     def nodes(self) -> dict[str, Object]:
         """What it knows of each node."""
         return {str(node["name"]): node for node in cast("list[Object]", self.watch.get("nodes") or [])}
+
+    def logs(self) -> dict[str, list[str]]:
+        """What agents printed, for who looks for the cause of a failure."""
+        return {node: [one.log()[-2000:] for one in self._lab.kubelets.of_node(node)] for node in self._lab.nodes}

@@ -20,9 +20,9 @@ from tests.cluster_lab.objects import part
 from tests.cluster_lab.scene import Scene, working_folder
 from tests.command_line import Ended
 
-_INTERVAL = "1s"
+INTERVAL = "3s"
 _LARGEST_CUT = 20_000
-_PATIENCE = 240.0
+_PATIENCE = 120.0
 _LOOK_AGAIN_SECONDS = 0.2
 
 
@@ -43,6 +43,7 @@ class Soak:
         self._watch()
         wait_until_watching(self.laptop, self.scene.watched)
         ways: list[Callable[[], None]] = [self._kill_agent, self._kill_watcher, self._cut, self._slow, self._refuse]
+        ways += [self._evict]
         ways += [self._shut_gate, *([self._restart_server] if restarts else [])]
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -50,13 +51,17 @@ class Soak:
                 way()
             self.scene.talk()
         self._calm()
-        stopped = self.laptop.run("stop", "--yes")
         assert self._watcher is not None
-        self._watcher.close()
-        return stopped
+        self._watcher.interrupt()
+        return self.laptop.run("stop")
+
+    def close(self) -> None:
+        """Who watches ends with the test at the latest."""
+        if self._watcher is not None:
+            self._watcher.close()
 
     def _watch(self) -> None:
-        self._watcher = self.laptop.begin("attach", "--interval", _INTERVAL)
+        self._watcher = self.laptop.begin("attach", "--interval", INTERVAL)
 
     def _node(self) -> str:
         return self._chance.choice(sorted(self.scene.lab.nodes))
@@ -69,6 +74,11 @@ class Soak:
         self.done.append(f"killed the agent of {node}")
         for container in self.scene.lab.kubelets.containers(node):
             container.kill()
+
+    def _evict(self) -> None:
+        node = self._node()
+        self.done.append(f"evicted the agent of {node}")
+        self.scene.lab.kubelets.evict(node, "The node was low on resource: ephemeral-storage.")
 
     def _kill_watcher(self) -> None:
         self.done.append("killed who watches")
@@ -117,7 +127,7 @@ def wait_until_watching(laptop: Laptop, pods: dict[str, int]) -> None:
     """Until who watches knows that the agents of these nodes record the interfaces of so many pods."""
     end = time.monotonic() + _PATIENCE
     while (seen := watching(laptop)) != pods:
-        assert time.monotonic() < end, f"not watched: {seen}; {laptop.watch}"
+        assert time.monotonic() < end, f"not watched: {seen}; {laptop.watch}; {laptop.logs()}"
         time.sleep(_LOOK_AGAIN_SECONDS)
 
 
