@@ -160,14 +160,26 @@ class _Import:
 
 
 def run_import(request: ImportRequest) -> AuditImport:
-    """Import files one after another. Raises InputError where one is none that can be read; those before it stay."""
+    """Import files one after another. One that cannot be used is named, and others are. Raises InputError for none."""
     scene = read_scene(request.place)
     if request.node is not None:
         node_here(scene.cluster, request.node)
     places = Places(scene.cluster, request.node or "")
     cluster = cluster_digest(scene.cluster)
-    files = tuple(_import_file(request, places, cluster, path) for path in request.files)
+    files = tuple(_imports(request, places, cluster))
     return AuditImport(tool_version=migrate.__version__, complete=all(one.complete for one in files), files=files)
+
+
+def _imports(request: ImportRequest, places: Places, cluster: str) -> Iterator[ImportedFile]:
+    failures: list[InputError] = []
+    for path in request.files:
+        try:
+            yield _import_file(request, places, cluster, path)
+        except InputError as error:
+            failures.append(error)
+            yield ImportedFile(file=str(path), format="", digest="", broken=str(error))
+    if len(failures) == len(request.files):
+        raise failures[0]
 
 
 def _import_file(request: ImportRequest, places: Places, cluster: str, path: Path) -> ImportedFile:

@@ -94,6 +94,9 @@ def import_text(done: AuditImport) -> str:
 
 
 def _lines(one: ImportedFile) -> Iterator[str]:
+    if not one.format:
+        yield f"NOT USED  {one.broken}"
+        return
     yield f"{one.file}: {one.format}" + (", imported before; nothing was done" if one.again else "")
     verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in one.by_verdict.items())
     yield f"lines       {one.lines:,}"

@@ -31,7 +31,7 @@ class Counter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImportedFile(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One file. `recording` is where its records are; empty: it has none.
+    """One file. `recording` is where its records are; empty: it has none. Without a format it could not be used at all.
 
     `flows` counts what the program saw of pods (aggregates in full), `by_verdict` splits it; `without_time` of them
     were put at the time of the file. `broken` says why it was not read to its end. `again`: the same was imported
