@@ -460,7 +460,9 @@ def test_a_killed_import_leaves_nothing_and_starts_again(folder: Path) -> None:
         "r.ImportedRecording.finish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"sys.argv = ['migrate', 'audit', 'import', '{path.name}', '-d', '.']; main()"
     )
-    ended = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment(), timeout=PATIENCE * 5, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment(), timeout=PATIENCE * 5, check=False
+    )
     assert ended.returncode == -signal.SIGKILL
     assert not list((folder / "audit").glob("*.db"))
     found = imported(folder, path.name).files[0]
