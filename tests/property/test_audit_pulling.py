@@ -119,7 +119,7 @@ def short_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.one_of(st.lists(STEPS, max_size=6), PULLS), min_size=1, max_size=8))
+@given(st.lists(st.one_of(st.lists(STEPS, max_size=6), PULLS, st.none()), min_size=1, max_size=8))
 def test_after_any_cuts_the_copy_is_the_recording(doings: list[object]) -> None:
     with TemporaryDirectory() as folder:
         recording, copy = Path(folder, "audit.db"), Path(folder, "copy.db")
@@ -128,6 +128,10 @@ def test_after_any_cuts_the_copy_is_the_recording(doings: list[object]) -> None:
         for doing in doings:
             if isinstance(doing, list):
                 writing.steps(doing)
+                continue
+            if doing is None:
+                pull(recording, copy)
+                assert content(copy) == content(recording)
                 continue
             assert isinstance(doing, tuple)
             _broken_pull(recording, copy, *doing[1:])
@@ -147,3 +151,15 @@ def _broken_pull(recording: Path, copy: Path, share: float, is_changed: bool, si
     with pytest.raises(PullError):
         receive(in_chunks(bytes(line), size), copy)
     assert pulled_revision(copy) >= before
+
+
+def test_what_is_told_again_after_a_pull_is_changed_in_the_copy(tmp_path: Path) -> None:
+    recording, copy = tmp_path / "audit.db", tmp_path / "copy.db"
+    writing = Writing(recording)
+    first: list[tuple[str, object]] = [("veth", 2), ("own", 3), ("stand", 3), ("gap", 1), ("translated", 0)]
+    again: list[tuple[str, object]] = [("name", 2), ("seen", 1), ("disown", 3), ("fall", 3), ("end", 2), ("loss", 1)]
+    flows: list[tuple[str, object]] = [("epoch", [record()]), ("translated", 0), ("service", 1), ("dropped", 1)]
+    for steps in (first + flows, again + flows, again + flows):
+        writing.steps(steps)
+        pull(recording, copy)
+        assert content(copy) == content(recording)
