@@ -23,7 +23,7 @@ from tests.apiserver.admin import Client, Object, wait_until
 
 Clock: TypeAlias = Callable[[], int]
 SOON = Pace(first=0.1, longest=0.5)
-SHORT = Terms(lease=3.0, deadline=2.0, renew=0.5, look=0.4)
+SHORT = Terms(lease=8.0, deadline=6.0, renew=0.5, look=0.4)
 _DISCOVERY = "discovery.k8s.io/v1"
 
 
@@ -197,6 +197,12 @@ def told_until(agents: list[Agent], enough: Callable[[], bool]) -> None:
 
 def leader_of(agents: list[Agent]) -> Agent:
     """The agent that leads, once there is one."""
-    told_until(agents, lambda: any(agent.watch.leads for agent in agents))
-    (leader,) = (agent for agent in agents if agent.watch.leads)
+    leaders: list[Agent] = []
+
+    def is_led() -> bool:
+        leaders[:] = [agent for agent in agents if agent.watch.leads]
+        return bool(leaders)
+
+    told_until(agents, is_led)
+    (leader,) = leaders
     return leader
