@@ -94,9 +94,7 @@ class ExecConnection(PodConnection):
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[WebSocket]:
-        from websocket import WebSocket
-
-        web = WebSocket(skip_utf8_validation=True)
+        web = _web_socket()
         try:
             self._shake_hands(web, self._dialled(), path)
             web.settimeout(_TURN_SECONDS)
@@ -211,3 +209,15 @@ class ExecConnection(PodConnection):
 
     def _broken_off(self, reason: str) -> RequestError:
         return RequestError(f"{self.host}: the answer broke off: {reason}; try again", temporary=True)
+
+
+def _web_socket() -> WebSocket:
+    """One that takes no harm from a ping that comes too late to be answered: what is there is still to be read."""
+    import websocket
+
+    class Patient(websocket.WebSocket):
+        def pong(self, payload: str | bytes = "") -> None:
+            with suppress(websocket.WebSocketException, OSError):
+                super().pong(payload)
+
+    return Patient(skip_utf8_validation=True)

@@ -191,6 +191,8 @@ def _run(handler: BaseHTTPRequestHandler, command: list[str], script: ExecScript
             status = process.wait()
             stream.send(_STATUS, script.status if script.status is not None else _ended(status))
             stream.close()
+            # Closing with something unread resets the connection, and takes from the reader what is still on its way.
+            _wait_for_end(handler.connection, stop)
         except (_CutError, OSError):
             process.kill()
 
