@@ -20,7 +20,8 @@ from tests.cluster_lab.objects import part
 from tests.cluster_lab.scene import Scene, working_folder
 from tests.command_line import Ended
 
-INTERVAL = "3s"
+INTERVAL = "5s"
+"""Each question starts a program on each node, which is what these tests cost."""
 _LARGEST_CUT = 20_000
 _PATIENCE = 120.0
 _LOOK_AGAIN_SECONDS = 0.2
