@@ -353,14 +353,21 @@ class Reading:
         return found
 
     def interval(self) -> tuple[int, int] | None:
-        """From the first start to the last sign of life, in nanoseconds since 1970; None when nothing ever ran."""
-        query = """
-            SELECT min(moment), max(moment) FROM (
-              SELECT started AS moment FROM segment UNION ALL SELECT ended FROM segment WHERE ended IS NOT NULL
-              UNION ALL SELECT ended FROM epoch)
+        """From the first start to the last sign of life, in nanoseconds since 1970; None when nothing ever ran.
+
+        What other programs told of counts only where nothing else is there.
         """
-        ((first, last),) = self._rows(query)
-        return None if first is None else (first, last)
+        for runs in (f"attach <> '{IMPORTED}'", "1"):
+            query = f"""
+                SELECT min(moment), max(moment) FROM (
+                  SELECT started AS moment FROM segment WHERE {runs}
+                  UNION ALL SELECT ended FROM segment WHERE ended IS NOT NULL AND {runs}
+                  UNION ALL SELECT ended FROM epoch)
+            """
+            ((first, last),) = self._rows(query)
+            if first is not None:
+                return first, last
+        return None
 
     def _rows(self, query: str) -> sqlite3.Cursor:
         """Errors while rows are read are told by `open_recording`."""

@@ -293,6 +293,7 @@ def test_an_import_does_not_change_what_a_node_s_recording_says_of_itself(folder
     (found,) = imported(folder, "flows.jsonl", status=4).files
     merge([own, folder / found.recording], folder / "all.db")
     after = replay(folder, "all.db", 4)
+    assert (after.since, after.until) == (before.since, before.until)
     assert after.coverage == before.coverage
     assert after.balance == before.balance
     assert [node.name for node in after.nodes if node.state != "not_watched"] == ["node-1"]

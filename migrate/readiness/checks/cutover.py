@@ -69,7 +69,9 @@ def _cycles(documents: Documents, seconds: float) -> Iterator[Finding | Missing]
 
 
 def _seconds(audit: Audit) -> float:
-    if audit.since is None or audit.until is None:
+    """How long it was recorded; what other programs told does not count."""
+    was_watched = not audit.nodes or any(node.state != "not_watched" for node in audit.nodes)
+    if audit.since is None or audit.until is None or not was_watched:
         return 0.0
     return (datetime.fromisoformat(audit.until) - datetime.fromisoformat(audit.since)).total_seconds()
 
