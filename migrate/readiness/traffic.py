@@ -113,8 +113,8 @@ def loss_text(audit: Audit) -> str:
 
 
 def hours_of(audit: Audit) -> float | None:
-    """How long the audit went on, in hours; None when nothing was recorded."""
-    if audit.since is None or audit.until is None:
+    """How long the audit went on, in hours; None when nothing was recorded, whatever other programs told."""
+    if audit.since is None or audit.until is None or (audit.nodes and not watched_nodes(audit)):
         return None
     return (datetime.fromisoformat(audit.until) - datetime.fromisoformat(audit.since)).total_seconds() / 3600
 

@@ -247,6 +247,8 @@ def test_evidence_is_judged_and_says_that_nothing_was_watched(folder: Path) -> N
     assert not done.complete
     assert "no pod was watched: all of this was told by other programs (hubble)" in done.incomplete
     assert {node.state for node in done.nodes} == {"not_watched"}
+    ended = migrate(folder, "audit", "replay", "--audit", found.recording, "--policies", "policies", "--dir", ".")
+    assert ended.stdout.startswith("watched for no time at all: ")
 
 
 def test_without_a_verdict_nothing_is_said_to_work(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import date
 
 from migrate.audit.cycles import cron_cycles
 from migrate.audit.durations import duration_text
@@ -15,7 +15,7 @@ from migrate.readiness.documents import Documents
 from migrate.readiness.evaluate import Check, Missing, Need
 from migrate.readiness.route import Route, route_of
 from migrate.readiness.seen import for_aks, may_run, minor, target
-from migrate.readiness.traffic import watched_nodes
+from migrate.readiness.traffic import hours_of, watched_nodes
 from migrate.scan.inventory import engines
 from migrate.scan.inventory.look import counted
 from migrate.sources.calico import GROUPS as CALICO_GROUPS
@@ -69,11 +69,8 @@ def _cycles(documents: Documents, seconds: float) -> Iterator[Finding | Missing]
 
 
 def _seconds(audit: Audit) -> float:
-    """How long it was recorded; what other programs told does not count."""
-    was_watched = not audit.nodes or any(node.state != "not_watched" for node in audit.nodes)
-    if audit.since is None or audit.until is None or not was_watched:
-        return 0.0
-    return (datetime.fromisoformat(audit.until) - datetime.fromisoformat(audit.since)).total_seconds()
+    """How long it was recorded."""
+    return (hours_of(audit) or 0.0) * _HOUR
 
 
 def _spaces(documents: Documents) -> set[str]:
