@@ -5,7 +5,7 @@ An agent that dies leaves open what held then; who led next kept it from there o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -58,21 +58,32 @@ def joined(
     """
     found: dict[_Fact, list[Interval]] = {}
     for node, facts in kept.items():
-        others = sorted(one.listed for name, all_of in leads.items() if name != node for one in all_of if one.listed)
-        own = sorted(leads.get(node, ()))
+        leader = Leader.of(node, leads)
         for fact, interval in facts:
-            found.setdefault(fact, []).append(_cut(interval, own, others))
+            found.setdefault(fact, []).append(leader.cut(interval))
     return {fact: merged(intervals) for fact, intervals in found.items()}
 
 
-def _cut(interval: Interval, own: list[Lead], others: list[int]) -> Interval:
-    """An interval of one lead ends where the next one of another agent knew everything."""
-    lead = next((one for one in reversed(own) if one.since <= interval.since), Lead(0, None, None))
-    knew = max(lead.since, lead.listed or 0)
-    replaced = next((listed for listed in others if listed > knew), None)
-    if replaced is None or (interval.until is not None and interval.until <= replaced):
-        return interval
-    return Interval(interval.since, max(interval.since, replaced))
+class Leader(NamedTuple):
+    """When one agent led, and when others that did knew everything."""
+
+    own: Sequence[Lead]
+    others: Sequence[int]
+
+    @classmethod
+    def of(cls, node: str, leads: Mapping[str, Iterable[Lead]]) -> Leader:
+        """Node `node`'s agent among all that ever led."""
+        others = (one.listed for name, all_of in leads.items() if name != node for one in all_of if one.listed)
+        return cls(sorted(leads.get(node, ()), key=lambda one: one.since), sorted(others))
+
+    def cut(self, interval: Interval) -> Interval:
+        """An interval of one lead ends where the next one of another agent knew everything."""
+        lead = next((one for one in reversed(self.own) if one.since <= interval.since), Lead(0, None, None))
+        knew = max(lead.since, lead.listed or 0)
+        replaced = next((listed for listed in self.others if listed > knew), None)
+        if replaced is None or (interval.until is not None and interval.until <= replaced):
+            return interval
+        return Interval(interval.since, max(interval.since, replaced))
 
 
 def merged(intervals: Iterable[Interval]) -> tuple[Interval, ...]:

@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -21,6 +21,7 @@ from pathlib import Path
 
 import migrate
 from migrate.audit.flow_rows import HOUR
+from migrate.audit.leads import LEADS, Interval, Lead, Leader, read_leads
 from migrate.audit.merge_intervals import Told, united
 from migrate.audit.merge_sources import IMPORT, LeftOut, NodeRow, Source, read_sources
 from migrate.audit.reading import open_recording
@@ -53,6 +54,7 @@ _OF_A_NODE = frozenset(
     (
         *("node", "nodes", "revision", "created", "skew", "wanted_seconds", "schema", "tool_version"),
         *(IMPORT, "import_options", "import_notes"),
+        LEADS,
     )
 )
 """Keys of meta that a merged recording has its own values for, or that are of one store alone."""
@@ -99,8 +101,9 @@ def merge(stores: Sequence[Path], into: Path, nodes: Sequence[NodeRow] = ()) -> 
             if not taken:
                 raise InputError(f"no recording could be merged: {_why(left_out)}")
             new.execute("BEGIN")
+            leaders = _leaders(taken)
             for timeline, key in _TIMELINES.items():
-                _write_timeline(new, timeline, key)
+                _write_timeline(new, timeline, key, leaders)
             rows = _node_rows(taken, left_out, nodes)
             new.executemany("INSERT INTO node VALUES (?, ?, ?, ?, ?)", map(_cells, rows))
             new.executemany("INSERT INTO meta VALUES (?, ?)", sorted(_meta(taken, rows).items()))
@@ -164,7 +167,7 @@ def _created(path: Path) -> sqlite3.Connection:
         f"BEGIN; {schema}; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA}; COMMIT;"
     )
     for timeline, key in _TIMELINES.items():
-        columns = ", ".join((*key, "since", "until", "alive", "own"))
+        columns = ", ".join((*key, "since", "until", "alive", "own", "told_by"))
         connection.execute(f"CREATE TEMP TABLE told_{timeline} ({columns})")
     return connection
 
@@ -225,7 +228,7 @@ def _copy_tables(new: sqlite3.Connection, source: Source) -> None:
         if _columns(new, "store", timeline):
             own = _OWN if timeline == "owner" else "0"
             times = "CASE since WHEN 0 THEN 0 ELSE since - :skew END, until - :skew, :alive"
-            query = f"INSERT INTO told_{timeline} SELECT {', '.join(key)}, {times}, {own} FROM store.{timeline}"
+            query = f"INSERT INTO told_{timeline} SELECT {', '.join(key)}, {times}, {own}, :node FROM store.{timeline}"
             new.execute(query, {**values, "alive": alive - source.skew})
 
 
@@ -253,15 +256,38 @@ def _greatest(connection: sqlite3.Connection, table: str) -> int:
     return int(greatest)
 
 
-def _write_timeline(new: sqlite3.Connection, timeline: str, key: Sequence[str]) -> None:
+def _leaders(taken: Sequence[Source]) -> dict[str, Leader]:
+    """When which node's agent kept what is one for the whole cluster, on the reader's clock."""
+    leads: dict[str, list[Lead]] = {}
+    for source in taken:
+        told = read_leads(source.meta.get(LEADS, ""))
+        leads.setdefault(source.node, []).extend(Lead(*_shifted(lead, source.skew)) for lead in told)
+    return {node: Leader.of(node, leads) for node in leads}
+
+
+def _shifted(lead: Lead, skew: int) -> tuple[int, int | None, int | None]:
+    since, listed, until = lead
+    return since - skew, None if listed is None else listed - skew, None if until is None else until - skew
+
+
+def _write_timeline(new: sqlite3.Connection, timeline: str, key: Sequence[str], leaders: Mapping[str, Leader]) -> None:
     columns = ", ".join((*key, "since", "until"))
     told = new.execute(f"SELECT * FROM told_{timeline} ORDER BY {', '.join(key)}, own DESC, since, until, alive")
     end = len(key)
     marks = ", ".join("?" * (end + 2))
     write = f"INSERT INTO main.{timeline} ({columns}) VALUES ({marks})"
     for thing, rows in groupby(told, key=itemgetter(slice(0, end))):
-        intervals = united([Told(row[end], row[end + 1], row[end + 2], bool(row[end + 3])) for row in rows])
+        intervals = united([_told(row[end:], leaders) for row in rows])
         new.executemany(write, ((*thing, *interval) for interval in intervals))
+
+
+def _told(row: tuple[int, int | None, int, int, str], leaders: Mapping[str, Leader]) -> Told:
+    """What a leader left open, or closed late, ends where the next one knew everything: of later it knows nothing."""
+    since, until, alive, own, by = row
+    if own or by not in leaders:
+        return Told(since, until, alive, bool(own))
+    since, cut = leaders[by].cut(Interval(since, until))
+    return Told(since, cut, alive if cut is None or cut == until else cut)
 
 
 def _node_rows(taken: Sequence[Source], left_out: Sequence[LeftOut], nodes: Sequence[NodeRow]) -> tuple[NodeRow, ...]:

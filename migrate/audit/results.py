@@ -38,8 +38,8 @@ class _Sum:
     example: FlowExample
     events: list[int] = field(default_factory=lambda: [0, 0])
     hours: tuple[dict[int, int], dict[int, int]] = field(default_factory=lambda: ({}, {}))
-    answered: int = 0
-    refused: int = 0
+    answered: list[int] = field(default_factory=lambda: [0, 0])
+    refused: list[int] = field(default_factory=lambda: [0, 0])
     records: int = 0
     first: int = 1 << 63
     last: int = 0
@@ -51,8 +51,8 @@ class _Sum:
         hours = self.hours[where]
         for hour, events in line.hours.items():
             hours[hour] = hours.get(hour, 0) + events
-        self.answered += line.answered
-        self.refused += line.refused
+        self.answered[where] += line.answered
+        self.refused[where] += line.refused
         self.records += line.records
         self.first, self.last = min(self.first, line.first), max(self.last, line.last)
 
@@ -108,15 +108,16 @@ def _head(line: Line) -> _Head:
 
 
 def _group(head: _Head, found: _Sum) -> ObservedGroup:
-    hours = found.hours[found.events[1] > found.events[0]]
+    where = found.events[1] > found.events[0]
+    hours = found.hours[where]
     addresses = sorted(found.addresses)
     return ObservedGroup(
         **head._asdict(),
         events=max(found.events),
         seen_at_source=found.events[0],
         seen_at_destination=found.events[1],
-        answered=found.answered,
-        refused=found.refused,
+        answered=found.answered[where],
+        refused=found.refused[where],
         records=found.records,
         first=words.moment(found.first),
         last=words.moment(found.last),

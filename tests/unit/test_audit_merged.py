@@ -10,12 +10,13 @@ from typing import TypeAlias
 
 import pytest
 
+from migrate.audit.leads import LEADS, Lead, write_leads
 from migrate.audit.merge_intervals import Told, united
 from migrate.audit.merged import Merged, NodeRow, merge
 from migrate.audit.reading import NodeState, open_recording
 from migrate.errors import InputError
 from tests.node_recordings import owners_at, plain_rows, random_recording
-from tests.recordings import HOUR, SECOND, START, Recording
+from tests.recordings import HOUR, SECOND, START, Recording, packed
 
 Spoil: TypeAlias = Callable[[Path], None]
 _A, _B = "10.1.0.2", "10.2.0.2"
@@ -215,3 +216,22 @@ def test_a_pod_s_own_node_knows_best_who_had_an_address(tmp_path: Path) -> None:
 )
 def test_timelines_of_several_agents(told: list[Told], intervals: list[tuple[int, int | None]]) -> None:
     assert united(told) == intervals
+
+
+@pytest.mark.parametrize("skew", [0, 300])
+def test_what_a_dead_leader_left_open_ends_where_the_next_one_knew_everything(tmp_path: Path, skew: int) -> None:
+    """The first leader is killed at 100 s, the backend goes, and the next one has listed everything at 200 s."""
+    backend = ("shop", "web", packed("10.0.0.9"), 6, 80)
+    first, second = (Recording(tmp_path / f"{node}.db", node) for node in ("n1", "n2"))
+    second.execute("UPDATE segment SET boot_id = 'other', started = started + ?", skew * SECOND)
+    late = START + skew * SECOND
+    first.insert("meta", LEADS, write_leads([Lead(START, START + SECOND, None)]))
+    first.insert("backend", *backend, packed(_A), 8080, 0, None)
+    first.insert("backend", *backend, packed(_B), 8080, 0, None)
+    second.insert("meta", LEADS, write_leads([Lead(late + 100 * SECOND, late + 200 * SECOND, None)]))
+    second.insert("backend", *backend, packed(_A), 8080, late + 100 * SECOND, None)
+    done = merge([first.close(), second.close()], tmp_path / "all.db", [NodeRow("n2", skew=skew * SECOND)])
+    with open_recording(done.path) as reading:
+        found = {str(row.target): (row.since, row.until) for row in reading.backends()}
+        assert LEADS not in reading.meta
+    assert found == {_A: (0, None), _B: (0, START + 200 * SECOND)}
