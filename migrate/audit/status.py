@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from migrate.audit.reading import Reading, Segment
+from migrate.audit.reading import IMPORTED, Reading, Segment
 from migrate.audit.recording import writer_of
 from migrate.audit.times import rfc3339
 
@@ -52,8 +52,12 @@ def status_of(reading: Reading) -> AuditStatus:
     running = writer_of(reading.path)
     segments, sums, interval = reading.segments(), reading.sums().values(), reading.interval()
     last = None if interval is None else (time.time_ns() if running else interval[1])
-    by_node = [tuple(one for one in segments if one.node == node) for node in dict.fromkeys(s.node for s in segments)]
-    wanted, recorded = _wanted(reading), max((recorded_seconds(runs, last) for runs in by_node), default=0)
+    by_node: dict[str, list[Segment]] = {}
+    for segment in segments:
+        if segment.attach != IMPORTED:
+            by_node.setdefault(segment.node, []).append(segment)
+    wanted = _wanted(reading)
+    recorded = max((recorded_seconds(tuple(runs), last) for runs in by_node.values()), default=0)
     nodes = reading.node_rows()
     losses: dict[str, int] = {}
     for loss in reading.losses():

@@ -50,9 +50,7 @@ def test_whoever_is_killed_or_cut_off_nothing_is_counted_twice_or_lost(scene: Sc
     _check_gone(scene.lab)
 
 
-def test_nodes_that_join_leave_reboot_or_refuse_are_named_and_what_they_saw_is_kept(
-    scene: Scene, laptop: Laptop
-) -> None:
+def test_nodes_that_join_reboot_or_refuse_are_named_and_what_they_saw_is_kept(scene: Scene, laptop: Laptop) -> None:
     lab = scene.lab
     before = counted(scene.pods)
     deployed = laptop.run("deploy", "--image", IMAGE, "--duration", "1h", "--yes")
