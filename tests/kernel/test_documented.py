@@ -25,7 +25,10 @@ _STOP = "migrate audit stop"
 _STATUS = "migrate audit status"
 _OF_A_CLUSTER = ("--context", "migrate audit deploy", "migrate audit attach", "/var/lib/cilium-migrate")
 """These need a whole cluster: tests/cluster_lab."""
-_SHOWN = (each.words for each in shown_commands() if not any(part in each.words for part in _OF_A_CLUSTER))
+_OF_FILES = ("migrate audit merge", "migrate audit import", "migrate audit verify-cutover", "imported-")
+"""These need files of other nodes or programs, and have tests of their own."""
+_ELSEWHERE = (*_OF_A_CLUSTER, *_OF_FILES)
+_SHOWN = (each.words for each in shown_commands() if not any(part in each.words for part in _ELSEWHERE))
 _WORDS = tuple(dict.fromkeys(words for words in _SHOWN if words.startswith("migrate audit ")))
 _LIVE = tuple(words for words in _WORDS if words.startswith(("migrate audit --duration", "migrate audit --until-cron")))
 _LATER = tuple(words for words in _WORDS if words not in (*_LIVE, _STOP, _STATUS))
