@@ -58,8 +58,10 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     def has_all(self) -> bool:
         """Whether everything is here that its agent had when it was asked last."""
         status = self.status
-        if status is None or not status.revision:
-            return status is not None
+        if status is None:
+            return False
+        if not status.revision:  # it has nothing, or something that it cannot read, or a recording without a row
+            return not status.bytes or (status.began is not None and self.began == status.began)
         return self.revision >= status.revision and self.began == status.began
 
 

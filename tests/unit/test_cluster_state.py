@@ -1,0 +1,39 @@
+"""What a working folder knows of a run on a cluster."""
+
+from __future__ import annotations
+
+import pytest
+
+from migrate.control.state import NodeState
+from migrate.model.agent_documents import AgentStatus
+
+
+def node(revision: int, size: int, began: int | None, *, pulled: int = 0, pulled_of: int | None = None) -> NodeState:
+    status = AgentStatus(
+        tool_version="1",
+        run="r",
+        node="a",
+        boot_id="b",
+        state="finished",
+        at=1,
+        began=began,
+        revision=revision,
+        bytes=size,
+    )
+    return NodeState(name="a", file="a.db", status=status, revision=pulled, began=pulled_of)
+
+
+@pytest.mark.parametrize(
+    ("known", "has_ended"),
+    [
+        pytest.param(node(0, 0, None), True, id="nothing was recorded"),
+        pytest.param(node(0, 4096, None), False, id="there is a recording that its agent cannot read"),
+        pytest.param(node(0, 4096, 5, pulled_of=5), True, id="a recording without a row was pulled"),
+        pytest.param(node(0, 4096, 6, pulled_of=5), False, id="another recording without a row was pulled"),
+        pytest.param(node(7, 4096, 5, pulled=7, pulled_of=5), True, id="all was pulled"),
+        pytest.param(node(7, 4096, 5, pulled=6, pulled_of=5), False, id="some was pulled"),
+        pytest.param(node(7, 4096, 6, pulled=9, pulled_of=5), False, id="what was pulled is of an older recording"),
+    ],
+)
+def test_a_node_has_ended_when_all_that_is_there_is_here(known: NodeState, has_ended: bool) -> None:
+    assert known.has_ended is has_ended
