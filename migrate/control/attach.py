@@ -45,6 +45,7 @@ _SETTLE_SECONDS = 10.0
 _MOST_SKIPPED = 10
 """A node that does not answer is asked at least every so many turns."""
 _TURN_SECONDS = 0.5
+LEFT_THE_CLUSTER = "it left the cluster during the run"
 
 Show = Callable[[ClusterWatch], None]
 Connect = Callable[[], ExecConnection]
@@ -196,7 +197,7 @@ def taken(state: ClusterWatch, sight: Sight, now: int) -> ClusterWatch:
         old = known[name]
         if old.left is None and not sight.trouble:
             changes.append(NodeChange(at=now, node=name, change="left"))
-            old = structs.replace(old, left=now, pod="", reason="it left the cluster during the run")
+            old = structs.replace(old, left=now, pod="", reason=LEFT_THE_CLUSTER)
         nodes[name] = old
     ordered = tuple(nodes[name] for name in sorted(nodes))
     return structs.replace(state, trouble=trouble, nodes=ordered, changes=tuple(changes))

@@ -20,7 +20,7 @@ from msgspec import structs
 from migrate.collect.workers import Workers
 from migrate.control.agents import NodeSeen, look
 from migrate.control.asking import Agents, Asked
-from migrate.control.attach import DEFAULT_PARALLEL, answered, pulled, state_for, why, with_store
+from migrate.control.attach import DEFAULT_PARALLEL, LEFT_THE_CLUSTER, answered, pulled, state_for, why, with_store
 from migrate.control.exec import ExecCancelledError, ExecConnection
 from migrate.control.state import ClusterWatch, NodeState, node_file, store_of, write_state
 from migrate.errors import ClusterError, MigrateError
@@ -98,6 +98,8 @@ class Stopping:
         self._state = state_for(run, wishes.folder)
         self._nodes = {node.name: node for node in self._state.nodes}
         self._left: dict[str, tuple[str, ...]] = {}
+        self._gone: list[str] = []
+        """Nodes that left the cluster before all of them was pulled."""
 
     @property
     def state(self) -> ClusterWatch:
@@ -108,9 +110,10 @@ class Stopping:
     def run(self, remove: Remove, show: Show) -> Stopped:
         """End it. Raises ClusterError when the cluster does not answer, or this was broken off."""
         sight = look(self._connection, self._run)
-        if sight.nodes is None:
+        if sight.nodes is None or sight.trouble:
             raise ClusterError(f"{sight.trouble}; nothing was taken away, try again")
         self._notice(sight.nodes)
+        self._notice_gone({node.name for node in sight.nodes})
         seen = tuple(node for node in sight.nodes if node.pod is not None or self._had_an_agent(node.name))
         self._each("draining and pulling", [node for node in seen if node.can_be_asked], self._drained, show)
         unpulled = tuple(node.name for node in seen if not self._is_pulled(node))
@@ -133,10 +136,18 @@ class Stopping:
             reason = known.reason if node.can_be_asked else node.reason
             self._nodes[node.name] = structs.replace(known, pod=pod, reason=reason)
 
+    def _notice_gone(self, seen: set[str]) -> None:
+        """Nodes that left the cluster, with what of them was not pulled."""
+        for name in self._nodes.keys() - seen:
+            node = self._nodes[name]
+            if not node.has_ended and self._had_an_agent(name):
+                self._gone.append(name)
+            if node.left is None:
+                self._nodes[name] = structs.replace(node, pod="", left=time.time_ns(), reason=LEFT_THE_CLUSTER)
+
     def _had_an_agent(self, name: str) -> bool:
         """Whether a node that has no agent just now may have a recording all the same."""
-        node = self._nodes[name]
-        return not node.cleaned and (node.asked is not None or node.revision > 0)
+        return may_have_a_recording(self._nodes[name])
 
     def _each(self, what: str, nodes: list[NodeSeen], do: Callable[[NodeSeen], NodeState], show: Show) -> None:
         show(what, 0, len(nodes))
@@ -189,6 +200,7 @@ class Stopping:
         self, seen: tuple[NodeSeen, ...], *, removed: bool, left: tuple[str, ...], unpulled: tuple[str, ...]
     ) -> Stopped:
         ends = tuple(self._end_of(node, node.name not in unpulled, removed) for node in seen)
+        ends += tuple(uncleaned(self._nodes[name], self._run.run) for name in sorted(self._gone))
         waiting = tuple(name for name in unpulled if not self._wishes.gives_up(name))
         return Stopped(run=self._run.run, removed=removed, nodes=ends, left=left, unpulled=waiting)
 
@@ -213,6 +225,22 @@ def _never_began(seen: NodeSeen, node: NodeState) -> bool:
         and not seen.pod.restarts
         and seen.pod.phase == "Pending"
         and (node.asked is None and not node.revision)
+    )
+
+
+def may_have_a_recording(node: NodeState) -> bool:
+    """Whether there was an agent on a node that nobody has cleaned, as far as a folder knows."""
+    return not node.cleaned and (node.asked is not None or node.revision > 0 or bool(node.pod))
+
+
+def uncleaned(node: NodeState, run: str) -> NodeEnd:
+    """How it ended on a node that cannot be asked any more."""
+    return NodeEnd(
+        node=node.name,
+        pulled=node.has_ended,
+        cleaned=False,
+        reason=node.reason or "its agent went before it was asked to clean",
+        commands=commands_for(run),
     )
 
 

@@ -15,7 +15,7 @@ from migrate.control.stopping import Stopped, Stopping, StopWishes
 from migrate.errors import ClusterError
 from migrate.model.agent_documents import STORE_FOLDER, AgentSettings
 from tests.api_server import ApiServer
-from tests.apiserver.admin import wait_until
+from tests.apiserver.admin import RBAC_API, Client, wait_until
 from tests.apiserver.watched_cluster import OBJECTS, RUN, WatchedCluster, watched_cluster
 from tests.unit.pulled import content
 
@@ -168,6 +168,45 @@ def test_an_end_goes_on_where_it_was_killed_after_some_nodes_were_cleaned(
     done = stopped(cluster, tmp_path, run)
     assert done.is_clean
     assert all(is_whole(cluster, tmp_path, node) for node in "ab")
+
+
+def test_nothing_ends_while_the_cluster_does_not_tell_of_its_nodes(cluster: WatchedCluster, tmp_path: Path) -> None:
+    run = cluster.deploy()
+    cluster.add("a", "b")
+    rules = [
+        {"apiGroups": [""], "resources": ["pods", "pods/exec"], "verbs": ["get", "list", "create"]},
+        {"apiGroups": ["apps"], "resources": ["daemonsets"], "verbs": ["get"]},
+    ]
+    metadata = {"name": "blind-to-nodes"}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", **metadata}
+    user = {"kind": "User", "name": "scanner", "apiGroup": "rbac.authorization.k8s.io"}
+    cluster.admin.create({"apiVersion": RBAC_API, "kind": "ClusterRole", "metadata": metadata, "rules": rules})
+    binding = {"apiVersion": RBAC_API, "kind": "ClusterRoleBinding", "metadata": metadata}
+    cluster.admin.create(binding | {"roleRef": role, "subjects": [user]})
+    wait_until(lambda: Client(cluster.server.scanner).may("get", "apps", "daemonsets"))
+    wishes = StopWishes(tmp_path, force=True)
+    made = Stopping(cluster.connection(cluster.server.scanner), run, wishes, threading.Event())
+    with pytest.raises(ClusterError, match="nodes.*nothing was taken away"):
+        made.run(cluster.remove, lambda what, number, total: None)
+    assert is_there(cluster)
+
+
+def test_a_node_that_left_before_all_was_pulled_is_named(cluster: WatchedCluster, tmp_path: Path) -> None:
+    run = cluster.deploy()
+    cluster.add("a", "b")
+    (cluster.store("a") / "mute").touch()
+    cluster.script("b").execs.cuts = [10**6, 10**6, 1, 1, 1]  # status and stop answer, no pull comes through
+    assert stopped(cluster, tmp_path, run).unpulled == ("a", "b")
+    (cluster.store("a") / "mute").unlink()
+    cluster.admin.must("DELETE", f"{cluster.pod_path('b')}?gracePeriodSeconds=0")
+    cluster.admin.must("DELETE", "/api/v1/nodes/b")
+    done = stopped(cluster, tmp_path, run)
+    assert done.removed
+    assert not done.is_clean
+    first, second = done.nodes
+    assert (first.node, first.pulled, first.cleaned) == ("a", True, True)
+    assert (second.node, second.pulled, second.cleaned, second.commands) == ("b", False, False, BY_HAND)
+    assert second.reason == "it left the cluster during the run"
 
 
 def _killed() -> tuple[str, ...]:
