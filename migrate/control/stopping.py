@@ -98,6 +98,8 @@ class Stopping:
         self._state = state_for(run, wishes.folder)
         self._nodes = {node.name: node for node in self._state.nodes}
         self._left: dict[str, tuple[str, ...]] = {}
+        self._silent: set[str] = set()
+        """Nodes whose agents did not say how they do, or did not end: they may record anew, whatever they said before."""
         self._gone: list[str] = []
         """Nodes that left the cluster before all of them was pulled."""
 
@@ -162,17 +164,20 @@ class Stopping:
     def _drained(self, seen: NodeSeen) -> NodeState:
         """The node's state after its recording was ended, and all of it pulled."""
         node = self._nodes[seen.name]
-        if node.cleaned or node.has_ended:
-            return node  # an end that was broken off came that far, and its agent may have no recording any more
+        if node.cleaned:
+            return node  # an end that was broken off came that far
         assert seen.pod is not None
         try:
             asked = self._agents.status(seen.pod, self._run.run)
+            if node.has_ended and not asked.status.revision and not asked.status.bytes:
+                return node  # it was cleaned, and this was not written down any more
             node = answered(node, asked, seen)
             if asked.status.state != "finished":
                 node = answered(node, Asked(self._agents.end(seen.pod), asked.skew), seen)
         except ExecCancelledError:
             return node
         except MigrateError as error:
+            self._silent.add(seen.name)
             return structs.replace(node, failures=node.failures + 1, reason=why(error, seen))
         return pulled(self._agents, self._wishes.folder, node, seen, _PULL_SECONDS)
 
@@ -191,7 +196,8 @@ class Stopping:
     def _is_pulled(self, seen: NodeSeen) -> bool:
         """Whether everything of a node is here."""
         node = self._nodes[seen.name]
-        return node.cleaned or node.has_ended or _never_began(seen, node)
+        has_ended = node.has_ended and node.name not in self._silent
+        return node.cleaned or has_ended or _never_began(seen, node)
 
     def _keep(self) -> None:
         write_state(self._wishes.folder, self.state)

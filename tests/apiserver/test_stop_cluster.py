@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -170,6 +171,21 @@ def test_an_end_goes_on_where_it_was_killed_after_some_nodes_were_cleaned(
     assert all(is_whole(cluster, tmp_path, node) for node in "ab")
 
 
+def test_a_node_that_records_anew_after_its_end_is_pulled_again(cluster: WatchedCluster, tmp_path: Path) -> None:
+    run = cluster.deploy()
+    cluster.add("a", "b")
+    (cluster.store("b") / "mute").touch()
+    assert stopped(cluster, tmp_path, run).unpulled == ("b",)
+    (cluster.store("b") / "mute").unlink()
+    cluster.admin.must("DELETE", f"{cluster.pod_path('a')}?gracePeriodSeconds=0")
+    wait_until(lambda: cluster.kubelets.running() == 1)
+    shutil.rmtree(cluster.store("a"))
+    cluster.add_pod("a")
+    wait_until(lambda: (cluster.store("a") / "epoch").exists() and cluster.phase("a") == "Running")
+    assert stopped(cluster, tmp_path, run).is_clean
+    assert is_whole(cluster, tmp_path, "a")
+
+
 def test_nothing_ends_while_the_cluster_does_not_tell_of_its_nodes(cluster: WatchedCluster, tmp_path: Path) -> None:
     run = cluster.deploy()
     cluster.add("a", "b")
@@ -186,7 +202,7 @@ def test_nothing_ends_while_the_cluster_does_not_tell_of_its_nodes(cluster: Watc
     wait_until(lambda: Client(cluster.server.scanner).may("get", "apps", "daemonsets"))
     wishes = StopWishes(tmp_path, force=True)
     made = Stopping(cluster.connection(cluster.server.scanner), run, wishes, threading.Event())
-    with pytest.raises(ClusterError, match="nodes.*nothing was taken away"):
+    with pytest.raises(ClusterError, match=r"nodes.*nothing was taken away"):
         made.run(cluster.remove, lambda what, number, total: None)
     assert is_there(cluster)
 
