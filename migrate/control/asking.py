@@ -19,8 +19,8 @@ from migrate.model.agent_documents import CONTAINER, PROTOCOL, AgentStatus, Clea
 from migrate.scan.connection import RequestError
 
 AGENT = ("migrate", "audit", "agent")
-STATUS_SECONDS, PULL_SECONDS = 60.0, 60.0
-"""How long an agent may say nothing; a container on a busy node takes its time to begin."""
+STATUS_SECONDS, PULL_SECONDS = 60.0, 300.0
+"""How long an agent may say nothing; a container on a busy node takes its time to begin, and a slow disk to be read."""
 STOP_SECONDS, CLEAN_SECONDS = 300.0, 300.0
 _LONGEST_ANSWER = 1 << 20
 
@@ -58,6 +58,8 @@ class Agents:
         before = time.time_ns()
         printed, heard = self._printed(pod, "status", STATUS_SECONDS)
         status = read_answer(printed, pod.name, "status", AgentStatus)
+        if not status.run:
+            raise AgentError(f"its agent does not know its run: {status.failure or 'it does not say why'}")
         if status.run != run:
             raise AgentError(f"its agent is of the run {status.run}, not of {run}; end that one first")
         return Asked(status, _skew(before, status.at, heard))
