@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import tempfile
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -31,6 +30,7 @@ from tests.apiserver.timelines import (
     written_leads,
 )
 from tests.conftest import required_engine
+from tests.free_ports import free_port
 
 pytestmark = pytest.mark.apiserver
 _GAPS = ("pods-not-told", "services-not-told", "endpoints-not-told", "nodes-not-told", "pods-of-others-not-told")
@@ -40,9 +40,7 @@ class Restarted:
     """An API server that is stopped and comes back under the same address, with what it had stored."""
 
     def __init__(self, state: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        self._flags = ("--port", str(port), "--durable")
+        self._flags = ("--port", str(free_port()), "--durable")
         self._state = state
         self.server = self.start()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from tests.cluster_lab.proxy import Forbidden, Proxied
 from tests.cluster_lab.runtime import Place
 from tests.cluster_lab.wire import NodeNetwork, PodNetwork, Wire
 from tests.conftest import required_engine
+from tests.free_ports import free_port
 from tests.prerequisites import require
 
 NAMESPACE = "shop"
@@ -81,7 +81,7 @@ class ClusterLab:
         stack.callback(owned.remove_namespaces, self._token)
         self._library = _skew_library(self.folder)
         self._state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="migrate-")))
-        self._port = _free_port()
+        self._port = free_port()
         self.server = self._start_server()
         stack.callback(lambda: self.server.stop())
         self.admin = Client(self.server.admin)
@@ -295,10 +295,3 @@ def _skew_library(folder: Path) -> Path:
     done = subprocess.run([*compiler, *flags], capture_output=True, text=True, check=False, env=os.environ | caches)
     require(done.returncode == 0, f"a C compiler (Debian: gcc; PyPI: ziglang): {done.stderr}")
     return made
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
