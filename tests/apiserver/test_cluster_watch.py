@@ -76,6 +76,7 @@ def test_an_agent_knows_the_pods_of_its_node_only(cluster: Cluster) -> None:
     run_pod(cluster.admin, cluster.namespace, "other", cluster.node(2), "10.71.0.2")
     run_agent_pod(cluster.admin, cluster.settings, cluster.node(2))
     agent = cluster.agent(1)
+    wait_until(lambda: agent.watch.pod_at(ip_address("10.71.0.1")) is not None)
     found = agent.watch.pod_at(ip_address("10.71.0.1"))
     assert found is not None
     assert found.name == "mine"
@@ -196,7 +197,7 @@ def test_three_agents_of_which_the_leader_dies(cluster: Cluster, skews: tuple[in
     second = leader_of(rest)
     told_until(rest, lambda: len(targets(second.backends("web"))) == 2)
     told_until(rest, lambda: any(loss.kind == "nobody-led" for loss in second.losses()))
-    assert sum(agent.watch.leads for agent in rest) == 1
+    told_until(rest, lambda: sum(agent.watch.leads for agent in rest) == 1)
     paths = {agent.node: agent.path for agent in agents}
     leads = {node: [_unskewed_lead(lead, shifts[node]) for lead in written_leads(path)] for node, path in paths.items()}
     kept = {

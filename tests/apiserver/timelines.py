@@ -201,7 +201,7 @@ def leader_of(agents: list[Agent]) -> Agent:
 
     def is_led() -> bool:
         leaders[:] = [agent for agent in agents if agent.watch.leads]
-        return bool(leaders)
+        return len(leaders) == 1
 
     told_until(agents, is_led)
     (leader,) = leaders
