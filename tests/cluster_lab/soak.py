@@ -6,17 +6,21 @@ By hand, for an hour: python -m tests.cluster_lab.soak --seconds 3600
 from __future__ import annotations
 
 import argparse
+import json
 import random
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from migrate.model.agent_documents import RUN_LABEL
+from tests.apiserver.admin import wait_until
 from tests.cluster_lab.cluster import ClusterLab
 from tests.cluster_lab.flows import Way, counted, recorded
 from tests.cluster_lab.kubelet import NodeScript
-from tests.cluster_lab.laptop import IMAGE, Command, Laptop
-from tests.cluster_lab.objects import part
+from tests.cluster_lab.laptop import IMAGE, PATIENCE, Command, Laptop
+from tests.cluster_lab.objects import is_going, items, part
 from tests.cluster_lab.scene import Scene, working_folder
 from tests.command_line import Ended
 
@@ -54,6 +58,7 @@ class Soak:
         self._calm()
         assert self._watcher is not None
         self._watcher.interrupt()
+        wait_until(self._all_record, seconds=PATIENCE)
         return self.laptop.run("stop")
 
     def close(self) -> None:
@@ -114,6 +119,21 @@ class Soak:
     def _restart_server(self) -> None:
         self.done.append("restarted the API server")
         self.scene.lab.restart_server()
+
+    def _all_record(self) -> bool:
+        """Whether every node's newest agent runs and says that it records; a stop tells of those that do not."""
+        return all(self._records(node) for node in self.scene.lab.nodes)
+
+    def _records(self, node: str) -> bool:
+        pods = items(self.scene.lab.admin, f"/api/v1/pods?labelSelector={RUN_LABEL}&fieldSelector=spec.nodeName={node}")
+        living = [pod for pod in pods or [] if part(pod, "status").get("phase") != "Failed" and not is_going(pod)]
+        containers = self.scene.lab.kubelets.containers(node)
+        if [part(pod, "status").get("phase") for pod in living] != ["Running"] or len(containers) != 1:
+            return False
+        asked = subprocess.run(
+            containers[0].inside(["migrate", "audit", "agent", "status"]), capture_output=True, text=True, check=False
+        )
+        return asked.returncode == 0 and json.loads(asked.stdout)["state"] == "recording"
 
     def _calm(self) -> None:
         """Nothing goes wrong any more, so that all of it can be ended and taken away."""
