@@ -20,7 +20,7 @@ from migrate.errors import InputError
 from migrate.model.agent_documents import AgentSettings
 from tests.api_server import ApiServer
 from tests.apiserver.admin import wait_until
-from tests.apiserver.agent_stand_in import recording_in
+from tests.apiserver.agent_stand_in import recording_in, status
 from tests.apiserver.watched_cluster import NAMESPACE, RUN, WatchedCluster, watched_cluster
 from tests.unit.pulled import content
 
@@ -263,6 +263,7 @@ def test_a_cluster_that_does_not_answer_is_asked_again(cluster: WatchedCluster, 
         made.turn(lambda state: None)
         assert "no connection: Connection refused" in made.state.trouble
         assert node_of(made.state, "a").revision == node_of(good, "a").revision
+        wait_until(lambda: status(cluster.store("a"), "a", RUN).revision > node_of(good, "a").revision)
         made.turn(lambda state: None)
     assert made.state.trouble == ""
     assert node_of(made.state, "a").revision > node_of(good, "a").revision
