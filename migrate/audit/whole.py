@@ -8,11 +8,12 @@ from migrate.audit.reading import Reading, Veth
 from migrate.model.flow import Flow
 
 _OF_IMPORTS = ("import-cut", "import-lost", "import-unreadable", "import-unusable")
-_NAMES_ONLY = (
+NAMES_ONLY = (
     *("pods-not-told", "services-not-told", "endpoints-not-told", "nodes-not-told", "pods-of-others-not-told"),
     *("objects-not-read", "election-failed", "nobody-led", "owners-uncertain"),
 )
-_NO_FLOWS = ("replies-lost", "drops-lost", "no-connections", *_NAMES_ONLY, *_OF_IMPORTS)
+"""Losses of what somebody is called: an API server that answers late is enough for one."""
+_NO_FLOWS = ("replies-lost", "drops-lost", "no-connections", *NAMES_ONLY, *_OF_IMPORTS)
 """Losses after which every new flow is still recorded where it was seen, though perhaps without a name."""
 _CLOCKS_AGREE = 5 * 10**9
 """Nanoseconds. What is left of the skew between two nodes, and the way of a packet, are taken to be less."""
