@@ -89,9 +89,9 @@ class Client:
         return bool(status["allowed"])
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = _PATIENCE_SECONDS) -> None:
     """Wait for something that the server does by itself."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the API server did not get there"
         time.sleep(0.05)

@@ -15,7 +15,9 @@ PROGRAM = Path(__file__).with_name("pod_program.py")
 PATIENCE = 60.0
 """Seconds to wait for an answer that will come."""
 SHORT = 0.7
-"""Seconds to wait for one that never comes: a SYN goes out again after one second."""
+"""Seconds to wait for one that never comes. Where that takes longer and the SYN goes out again, it is counted once: as
+one asked here, and as one event and a retransmission by the probe.
+"""
 
 
 class LabPod:

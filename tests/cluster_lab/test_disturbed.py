@@ -14,7 +14,7 @@ from tests.apiserver.admin import wait_until
 from tests.cluster_lab.cluster import ClusterLab
 from tests.cluster_lab.flows import counted, recorded
 from tests.cluster_lab.kubelet import NodeScript
-from tests.cluster_lab.laptop import IMAGE, Laptop
+from tests.cluster_lab.laptop import IMAGE, PATIENCE, Laptop
 from tests.cluster_lab.objects import items
 from tests.cluster_lab.pods import LabPod
 from tests.cluster_lab.scene import DB, Scene, working_folder
@@ -64,7 +64,9 @@ def test_nodes_that_join_reboot_or_refuse_are_named_and_what_they_saw_is_kept(sc
         scene.talk(2)
         assert late.ask(scene.db_1.network.address, DB) == {"answered": 1}
         sent = counted((*scene.pods, late)) - before
-        wait_until(lambda: recorded_of(laptop, sent_by=(scene.db_0,)) == counted((scene.db_0,)) - before)
+        wait_until(
+            lambda: recorded_of(laptop, sent_by=(scene.db_0,)) == counted((scene.db_0,)) - before, seconds=PATIENCE
+        )
         lab.reboot("node-b")
         boots.add(lab.nodes["node-b"].boot_id)
         wait_until_watching(laptop, scene.watched)
