@@ -141,7 +141,7 @@ class Attachment:
     def _wait(self) -> bool:
         """Wait for the next turn, and not longer after a sleep of this machine; whether to stop."""
         until, then = time.monotonic() + self._asked.interval, time.time() + self._asked.interval
-        until = min(until, time.monotonic() + max(0.0, self.state.end / 1e9 - time.time()))
+        until = min(until, time.monotonic() + max(0.0, self.state.over_at / 1e9 - time.time()))
         while (left := min(until - time.monotonic(), then - time.time())) > 0:
             if self._stop.wait(min(left, _TURN_SECONDS)):
                 return True

@@ -19,6 +19,10 @@ FILE_NAME = "run.json"
 _PLAIN_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,180}[a-z0-9])?")
 """What all file systems take as it is. Names of nodes may have 253 letters (RFC 1123)."""
 _SHORTENED = 100
+_LATEST_SECONDS = 15 * 60
+"""How long after the end of a run agents that began late are waited for."""
+_MARGIN_SECONDS = 2
+"""Between what an agent says of its time and its end."""
 
 NodeStanding: TypeAlias = Literal["watched", "not_watched"]
 
@@ -99,10 +103,24 @@ class ClusterWatch(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         """When the run's time is over, in nanoseconds since 1970."""
         return self.began + self.seconds * 10**9
 
+    @property
+    def over_at(self) -> int:
+        """When all agents that record have done so for the run's seconds, each from its own start.
+
+        Who starts late (a slow image, a node that joined) is waited for 15 minutes at most.
+        """
+        alive = (node for node in self.nodes if node.pod and node.left is None)
+        expected = (
+            node.asked + (node.status.left_seconds + _MARGIN_SECONDS) * 10**9
+            for node in alive
+            if node.asked is not None and node.status is not None and node.status.state == "recording"
+        )
+        return max(self.end, min(max(expected, default=self.end), self.end + _LATEST_SECONDS * 10**9))
+
     def is_over(self, now: int) -> bool:
         """Whether there is nothing to wait for: the run's time is over, or all agents that are there have ended."""
         alive = [node for node in self.nodes if node.pod and node.left is None]
-        return now >= self.end or (bool(alive) and not self.trouble and all(node.has_ended for node in alive))
+        return now >= self.over_at or (bool(alive) and not self.trouble and all(node.has_ended for node in alive))
 
     def watched(self) -> Iterator[NodeState]:
         """The nodes of which there is a recording."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from migrate.control.state import NodeState
+from migrate.control.state import ClusterWatch, NodeState
 from migrate.model.agent_documents import AgentStatus
 
 
@@ -37,3 +37,25 @@ def node(revision: int, size: int, began: int | None, *, pulled: int = 0, pulled
 )
 def test_a_node_has_ended_when_all_that_is_there_is_here(known: NodeState, has_ended: bool) -> None:
     assert known.has_ended is has_ended
+
+
+def _recording(asked: int, left: int, *, gone: int | None = None) -> NodeState:
+    status = AgentStatus(
+        tool_version="1", run="r", node="a", boot_id="b", state="recording", at=1, left_seconds=left, revision=1
+    )
+    return NodeState(name="a", file="a.db", pod="agent-a", status=status, asked=asked * 10**9, left=gone)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "over"),
+    [
+        pytest.param((), 60, id="nobody is there"),
+        pytest.param((_recording(30, 20),), 60, id="an agent ends before the run does"),
+        pytest.param((_recording(30, 30), _recording(50, 70)), 122, id="one began late"),
+        pytest.param((_recording(50, 3000),), 960, id="one began an hour late"),
+        pytest.param((_recording(50, 70, gone=1),), 60, id="the node that began late is gone"),
+    ],
+)
+def test_agents_that_began_late_are_waited_for_some_time(nodes: tuple[NodeState, ...], over: int) -> None:
+    state = ClusterWatch(run="r", namespace="n", cluster="c", began=0, seconds=60, nodes=nodes)
+    assert [state.is_over(moment * 10**9) for moment in (over - 1, over)] == [False, True]
