@@ -99,7 +99,7 @@ class Stopping:
         self._nodes = {node.name: node for node in self._state.nodes}
         self._left: dict[str, tuple[str, ...]] = {}
         self._silent: set[str] = set()
-        """Nodes whose agents did not say how they do, or did not end: they may record anew, whatever they said before."""
+        """Nodes whose agents did not answer: they may record anew, whatever they said before."""
         self._gone: list[str] = []
         """Nodes that left the cluster before all of them was pulled."""
 
