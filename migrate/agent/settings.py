@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,7 @@ from migrate.audit.loader import LOADERS
 from migrate.audit.store import SMALLEST_MAX_SIZE
 from migrate.errors import InputError
 from migrate.model.addresses import parse_address
-from migrate.model.agent_documents import DAEMON_SET, NODE_VARIABLE, PROTOCOL, AgentSettings
-
-_RUN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-"""A run is the value of a label and the name of a folder (Kubernetes, "Labels and Selectors")."""
+from migrate.model.agent_documents import DAEMON_SET, NODE_VARIABLE, PROTOCOL, RUN_NAME, AgentSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +64,7 @@ def node_name(variables: Mapping[str, str] = os.environ) -> str:
 
 def _problems(settings: AgentSettings) -> list[str]:
     found = []
-    if not _RUN.fullmatch(settings.run):
+    if not RUN_NAME.fullmatch(settings.run):
         found.append(f"run {settings.run!r} is no name of a folder")
     if settings.seconds <= 0:
         found.append(f"seconds has to be more than 0, not {settings.seconds}")

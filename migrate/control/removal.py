@@ -108,7 +108,7 @@ class _Removing:
 
     def _ours(self, kind: ObjectKind) -> Found | None:
         found = self._patiently(lambda: self.connection.find(kind, self.namespace))
-        return found if found is not None and found.run == self.run else None
+        return found if found is not None and self.run and found.run == self.run else None
 
     def _delete(self, found: Found) -> None:
         """One that has gone, or was replaced by another of its name, is no failure."""

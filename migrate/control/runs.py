@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 import msgspec
 
 from migrate.errors import ClusterError, InputError
-from migrate.model.agent_documents import DAEMON_SET, PROTOCOL, SETTINGS_FILE, AgentSettings
+from migrate.model.agent_documents import DAEMON_SET, PROTOCOL, RUN_NAME, SETTINGS_FILE, AgentSettings
 from migrate.scan.connection import Connection, RequestError
 from migrate.scan.reader import Patience, Reader
 
@@ -37,7 +37,11 @@ def running(connection: Connection, namespace: str) -> AgentSettings | None:
         if error.status == 404:
             return None
         raise ClusterError(_refused(error, namespace)) from error
-    return read_settings((found.data or {}).get(SETTINGS_KEY, ""), f"ConfigMap {namespace}/{DAEMON_SET}")
+    where = f"ConfigMap {namespace}/{DAEMON_SET}"
+    settings = read_settings((found.data or {}).get(SETTINGS_KEY, ""), where)
+    if settings.namespace != namespace:
+        raise InputError(f"{where}: its {SETTINGS_KEY} is of namespace {settings.namespace!r}; remove that run")
+    return settings
 
 
 def required(connection: Connection, namespace: str) -> AgentSettings:
@@ -56,7 +60,7 @@ def read_settings(text: str, where: str) -> AgentSettings:
     try:
         head = msgspec.json.decode(text, type=_Head)
         if head.protocol == PROTOCOL:
-            return msgspec.json.decode(text, type=AgentSettings)
+            return _checked(msgspec.json.decode(text, type=AgentSettings), where)
     except msgspec.DecodeError as error:
         raise InputError(f"{where}: its {SETTINGS_KEY} has no settings of agents ({error}); remove that run") from error
     version = head.tool_version
@@ -64,6 +68,14 @@ def read_settings(text: str, where: str) -> AgentSettings:
         f"{where}: the run is of version {version} (protocol {head.protocol}), and this program knows {PROTOCOL}; "
         f"use version {version}"
     )
+
+
+def _checked(settings: AgentSettings, where: str) -> AgentSettings:
+    if not RUN_NAME.fullmatch(settings.run):
+        raise InputError(
+            f"{where}: its {SETTINGS_KEY} has {settings.run!r}, which is no name of a run; remove that run"
+        )
+    return settings
 
 
 def _refused(error: RequestError, namespace: str) -> str:

@@ -12,7 +12,7 @@ import msgspec
 
 from migrate.errors import InputError
 from migrate.files import read_bytes, write_atomic
-from migrate.model.agent_documents import AgentStatus
+from migrate.model.agent_documents import RUN_NAME, AgentStatus
 
 FOLDER = "audit"
 FILE_NAME = "run.json"
@@ -160,9 +160,12 @@ def read_state(folder: Path) -> ClusterWatch | None:
     if not path.exists():
         return None
     try:
-        return msgspec.json.decode(read_bytes(path), type=ClusterWatch)
+        state = msgspec.json.decode(read_bytes(path), type=ClusterWatch)
     except msgspec.DecodeError as error:
         raise InputError(f"{path}: not the state of an audit of this version: {error}; move it away") from error
+    if not RUN_NAME.fullmatch(state.run):
+        raise InputError(f"{path}: {state.run!r} is no name of a run; move it away")
+    return state
 
 
 def write_state(folder: Path, state: ClusterWatch) -> None:

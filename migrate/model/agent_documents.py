@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -15,6 +16,8 @@ DAEMON_SET = "cilium-migrate-audit"
 CONTAINER = "agent"
 RUN_LABEL = "cilium-migrate/run"
 """On every object of a run; its value is the run's id."""
+RUN_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+"""A run is the value of a label and the name of a folder (Kubernetes, "Labels and Selectors")."""
 SETTINGS_FILE = "/etc/cilium-migrate/run.json"
 """The settings of a run in an agent's container."""
 STORE_FOLDER = "/var/lib/cilium-migrate"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 import pytest
 
-from migrate.control.state import ClusterWatch, NodeState
-from migrate.model.agent_documents import AgentStatus
+from migrate.control.runs import read_settings
+from migrate.control.state import ClusterWatch, NodeState, read_state, state_file, write_state
+from migrate.errors import InputError
+from migrate.model.agent_documents import AgentSettings, AgentStatus
 
 
 def node(revision: int, size: int, began: int | None, *, pulled: int = 0, pulled_of: int | None = None) -> NodeState:
@@ -59,3 +64,14 @@ def _recording(asked: int, left: int, *, gone: int | None = None) -> NodeState:
 def test_agents_that_began_late_are_waited_for_some_time(nodes: tuple[NodeState, ...], over: int) -> None:
     state = ClusterWatch(run="r", namespace="n", cluster="c", began=0, seconds=60, nodes=nodes)
     assert [state.is_over(moment * 10**9) for moment in (over - 1, over)] == [False, True]
+
+
+@pytest.mark.parametrize("run", ["", "..", "a/b", "-a", "a b", "a" * 64])
+def test_a_run_that_is_no_name_is_refused(tmp_path: Path, run: str) -> None:
+    settings = AgentSettings(tool_version="1", run=run, cluster="c", began=1, seconds=60)
+    with pytest.raises(InputError, match="no name of a run"):
+        read_settings(msgspec.json.encode(settings).decode(), "ConfigMap x/y")
+    state_file(tmp_path).parent.mkdir()
+    write_state(tmp_path, ClusterWatch(run=run, namespace="x", cluster="c", began=1, seconds=60))
+    with pytest.raises(InputError, match="no name of a run"):
+        read_state(tmp_path)
