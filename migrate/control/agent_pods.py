@@ -175,6 +175,13 @@ def agent_pods(reader: Reader, namespace: str, run: str) -> tuple[AgentPod, ...]
             return _one_for_each_node(found)
 
 
+def pod_of(reader: Reader, run: str) -> AgentPod | None:
+    """A pod of a run's agents in whatever namespace, None where there is none. Raises RequestError."""
+    path = f"/api/v1/pods?labelSelector={quote(f'{RUN_LABEL}={run}')}&limit=1"
+    found = reader.fetch(path, lambda body: msgspec.json.decode(body, type=_Pods)).items
+    return _read(found[0]) if found else None
+
+
 def agent_set(reader: Reader, namespace: str) -> AgentSet:
     """The DaemonSet, without its events. Raises RequestError, also where there is none (404)."""
     path = f"/apis/apps/v1/namespaces/{namespace}/daemonsets/{DAEMON_SET}"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from migrate.collect.cluster_nodes import nodes_of
+from migrate.control.agent_pods import pod_of
 from migrate.control.manifests import (
     DAEMON_SET_KIND,
     NAMESPACE_KIND,
@@ -90,7 +91,8 @@ class _Preparing:
         missing = missing_rights(self.connection, needed)
         taken = [found for found in there if found.kind is not NAMESPACE_KIND]
         running = next((found.run for found in taken if found.run and found.kind is DAEMON_SET_KIND), "")
-        impossible = [*self._lacking(missing, stays), *unknown, *_taken(taken, running)]
+        alive = self._alive({found.run for found in there if found.run} - {running})
+        impossible = [*self._lacking(missing, stays), *unknown, *_taken(taken, running), *alive]
         doubts: list[str] = []
         if not impossible:
             impossible += self._refusals(stays, taken)
@@ -138,6 +140,21 @@ class _Preparing:
             if one is not None:
                 found.append(one)
         return found, is_hidden or any(one.kind is NAMESPACE_KIND for one in found), unknown
+
+    def _alive(self, runs: set[str]) -> Iterator[str]:
+        """Runs that have agents, maybe in other namespaces: what they have in the whole cluster is theirs."""
+        for run in sorted(runs):
+            try:
+                pod = pod_of(self.reader, run)
+            except RequestError as error:
+                if error.status != 403:  # said with the other rights
+                    yield f"whether run {run} has agents is not known: {error}"
+                continue
+            if pod is not None:
+                yield (
+                    f"run {run} has agents in namespace {pod.namespace} (pod {pod.name}), and there is one run at a "
+                    f"time; end it with migrate audit stop --namespace {pod.namespace}"
+                )
 
     def _lacking(self, missing: tuple[Right, ...], stays: bool) -> Iterator[str]:
         if missing:

@@ -169,6 +169,20 @@ def test_one_run_at_a_time(server: ApiServer, nodes: list[str]) -> None:
     assert len(objects_of(server, RUN)) == len(OWN)
 
 
+def test_a_run_of_another_namespace_keeps_what_it_has_in_the_whole_cluster(server: ApiServer, nodes: list[str]) -> None:
+    with controllers(server):
+        deploy(plan_of(server.scanner, wishes(priority=1000)))
+        wait_until(lambda: len(objects_of(server, RUN)) == 1 + len(OWN) + len(nodes))
+        before = objects_of(server, RUN)
+        plan = plan_of(server.admin, wishes("other", namespace="elsewhere", priority=1000))
+        [reason] = plan.impossible
+        assert reason.startswith(f"run {RUN} has agents in namespace {NAMESPACE} (pod {DAEMON_SET}-")
+        with pytest.raises(DeployError, match="has agents in namespace"):
+            deploy(plan)
+    assert objects_of(server, RUN) == before
+    assert objects_of(server, "other") == []
+
+
 def test_what_a_dead_run_left_goes_before_the_next(server: ApiServer, nodes: list[str]) -> None:
     deploy(plan_of(server.scanner))
     Client(server.admin).must("DELETE", f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/{DAEMON_SET}")
