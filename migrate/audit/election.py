@@ -123,9 +123,10 @@ class Election:
 
     def _after(self, error: RequestError) -> float:
         """How long to wait after a request that failed. That another one was faster is no failure."""
-        if error.status in (_CONFLICT, _NOT_FOUND) and self._seen is not None:
+        if error.status == _CONFLICT or (error.status == _NOT_FOUND and self._seen is not None):
+            looks_now = self._role == "leads" and self._seen is not None
             self._seen = None
-            return 0.0 if self._role == "leads" else self._terms.look
+            return 0.0 if looks_now else self._terms.look
         if not self._failing:
             self._failed(str(error))
         self._failing = True
