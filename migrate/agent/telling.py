@@ -64,7 +64,8 @@ def _with_recording(told: AgentStatus, recording: Path) -> AgentStatus:
         with open_recording(recording, whole=False) as reading:
             return _with_figures(told, reading)
     except InputError as error:
-        return structs.replace(told, failure=told.failure or str(error))
+        size = recording.stat().st_size
+        return structs.replace(told, bytes=size, failure=told.failure or str(error))
 
 
 def _with_figures(told: AgentStatus, reading: Reading) -> AgentStatus:
