@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable
 from threading import Event, Thread
 from typing import Protocol
@@ -57,6 +58,9 @@ def _look(
         except MigrateError:  # the settings are not there yet, and so no namespace to write to
             continue
         if writer is not None:
-            now = agent_status(places, node)
+            try:
+                now = agent_status(places, node)
+            except (MigrateError, OSError, sqlite3.Error):  # the disk or the recording; the next look may tell
+                continue
             writer.report(before, now)
             before = now

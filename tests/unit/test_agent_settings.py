@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from pathlib import Path
 from threading import Event
 
@@ -123,7 +124,9 @@ def test_a_damaged_recording_is_a_failure_that_is_told(tmp_path: Path) -> None:
     files = RunFiles(tmp_path / "store", "run-1")
     files.make()
     files.recording.write_text("no database")
-    assert "not a SQLite file" in agent_status(places(tmp_path), "node-1").failure
+    told = agent_status(places(tmp_path), "node-1")
+    assert "not a SQLite file" in told.failure
+    assert (told.revision, told.bytes) == (0, len("no database")), "there is something that is not pulled"
 
 
 def test_what_an_agent_says_is_cut_to_what_fits(tmp_path: Path) -> None:
@@ -190,6 +193,22 @@ def test_an_agent_tells_what_has_become_of_it(tmp_path: Path) -> None:
     assert none is None
     assert before == first
     assert now.failure.endswith("the volume of the recordings has to be mounted there")
+
+
+def test_a_look_that_fails_is_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = Event()
+    noted = Noted(ended)
+    failures = iter([OSError(5, "Input/output error"), sqlite3.OperationalError("disk I/O error")])
+
+    def status(where: Places, node: str) -> AgentStatus:
+        for failure in failures:
+            raise failure
+        return agent_status(where, node)
+
+    monkeypatch.setattr("migrate.agent.alarms.agent_status", status)
+    written(tmp_path)
+    tell_troubles(places(tmp_path), "node-1", ended, lambda settings: noted, seconds=0.01).join(60)
+    assert len(noted.told) == 2
 
 
 def test_the_figures_are_printed_or_written(tmp_path: Path) -> None:
