@@ -148,3 +148,4 @@ def _write(data: bytes) -> None:
     signal.alarm(_STUCK_SECONDS)
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
+    signal.alarm(0)
