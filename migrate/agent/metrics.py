@@ -55,18 +55,6 @@ def write_textfile(folder: Path, text: str) -> Path:
     return path
 
 
-def remove_textfile(folder: Path) -> bool:
-    """Take the file away again; whether it was there. Raises InputError where it cannot be removed."""
-    path = folder / FILE_NAME
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise InputError(f"{path}: cannot be removed: {error.strerror}; remove it") from error
-    return True
-
-
 def _metrics(status: AgentStatus) -> Iterator[_Metric]:
     about = {"run": status.run, "boot_id": status.boot_id, "version": status.tool_version}
     yield _Metric("info", "gauge", "What runs here, as labels.", ((about, 1),))

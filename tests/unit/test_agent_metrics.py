@@ -13,7 +13,7 @@ from msgspec import structs
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from migrate.agent.metrics import FILE_NAME, PREFIX, metrics_text, remove_textfile, write_textfile
+from migrate.agent.metrics import FILE_NAME, PREFIX, metrics_text, write_textfile
 from migrate.errors import InputError
 from migrate.model.agent_documents import AgentStatus
 
@@ -114,9 +114,6 @@ def test_the_file_for_the_node_exporter(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == [FILE_NAME]
     assert path.read_text() == metrics_text(_STATUS)
     assert path.stat().st_mode & 0o777 == 0o644
-    assert remove_textfile(tmp_path)
-    assert not remove_textfile(tmp_path)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
