@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from migrate.agent.files import RunFiles
+from migrate.agent.files import RunFiles, cleaned_mark
 from migrate.agent.settings import Places, read_settings
 from migrate.agent.telling import agent_status
 from migrate.audit.kernel import ProbeError
@@ -48,6 +48,7 @@ def clean(places: Places, node: str, patience: float) -> Cleaned:
     try:
         if files.folder.exists():
             stop(places, node, patience)
+        _mark_as_cleaned()
     except (MigrateError, OSError) as error:
         problems.append(str(error))
     try:
@@ -58,6 +59,12 @@ def clean(places: Places, node: str, patience: float) -> Cleaned:
         removed += _without(files.folder, problems)
     left = (*problems, *_in_kernel(places.bpffs), *map(str, _all_of(files.folder)))
     return Cleaned(protocol=PROTOCOL, node=node, removed=tuple(removed), left=left)
+
+
+def _mark_as_cleaned() -> None:
+    """A container of this pod that is started again records nothing anew. Raises OSError."""
+    if (mark := cleaned_mark()) is not None:
+        mark.touch()
 
 
 def _without(folder: Path, problems: list[str]) -> list[str]:

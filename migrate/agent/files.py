@@ -6,12 +6,13 @@ The small ones are written in place, as a full disk lets nobody write a new one.
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import msgspec
 
 from migrate.audit.recording import FILE_NAME
-from migrate.model.agent_documents import AgentState
+from migrate.model.agent_documents import POD_VARIABLE, AgentState
 
 _STATE_BYTES = 16 << 10
 _LONGEST_TEXT = 1000
@@ -78,6 +79,16 @@ class RunFiles:
         """It stays asked for. Raises OSError."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _overwrite(self._stop, _ASKED)
+
+
+def cleaned_mark() -> Path | None:
+    """A file in a pod that says that everything of the run was taken away through it. None where this is no pod.
+
+    It is in the pod's own temporary folder, which outlives its container and goes with the pod, so that nothing of it
+    is on the node.
+    """
+    pod = os.environ.get(POD_VARIABLE, "")
+    return Path(tempfile.gettempdir()) / f"cleaned-{pod}" if pod else None
 
 
 def _overwrite(path: Path, data: bytes) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event
 
-from migrate.agent.files import RunFiles, Said
+from migrate.agent.files import RunFiles, Said, cleaned_mark
 from migrate.agent.names import AgentPods, pods_of
 from migrate.agent.settings import Places, read_settings
 from migrate.audit.agent import Ending, Progress
@@ -70,11 +70,20 @@ def run(life: Life) -> None:
             life.ended.wait(pause)
             continue
         agent = _Agent(life, settings)
-        failure = agent.record()
+        failure = "" if _is_cleaned(life) else agent.record()
         if not failure:
             agent.wait_to_be_read()
             return
         agent.pause(failure, pauses.after(failure))
+
+
+def _is_cleaned(life: Life) -> bool:
+    """Whether the run was taken off this node through this pod, which only waits for its own end then."""
+    mark = cleaned_mark()
+    if mark is None or not mark.exists():
+        return False
+    life.log(f"this run was taken off the node ({mark}): nothing is recorded any more")
+    return True
 
 
 class _Agent:
@@ -119,6 +128,15 @@ class _Agent:
             if not is_tidy and time.time_ns() - since > self._settings.forgotten_seconds * 1_000_000_000:
                 self._tidy()
                 is_tidy = True
+            if self._files.said() is None and self._files.is_stop_asked():
+                self._say_again()
+
+    def _say_again(self) -> None:
+        """Somebody asks it to stop after what it said was taken away with its recording."""
+        try:
+            self._files.say(Said(state="finished", since=time.time_ns()))
+        except OSError as error:
+            self._life.log(f"{self._files.folder}: cannot be written: {error.strerror}")
 
     def is_set(self) -> bool:
         """Whether to stop recording; see `Stop`."""

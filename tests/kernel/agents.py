@@ -18,7 +18,7 @@ from migrate.agent.ending import clean, stop
 from migrate.agent.settings import Places
 from migrate.agent.telling import agent_status
 from migrate.audit.pulling import Pulled
-from migrate.model.agent_documents import NODE_VARIABLE, AgentSettings, AgentStatus, Cleaned
+from migrate.model.agent_documents import NODE_VARIABLE, POD_VARIABLE, AgentSettings, AgentStatus, Cleaned
 from tests.command_line import PROGRAM, environment
 from tests.kernel.lab import inside
 from tests.unit.pulled import pull
@@ -38,12 +38,13 @@ SETTINGS = AgentSettings(
 
 @dataclass
 class Agent:
-    """The agent of a node, whose files are in `folder`. `through` is a command that runs it."""
+    """The agent of a node, whose files are in `folder`. `through` is a command that runs it, `pod` its pod if any."""
 
     namespace: str
     folder: Path
     bpffs: Path
     through: tuple[str, ...] = ()
+    pod: str = ""
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -65,7 +66,7 @@ class Agent:
         """Start its container, or start it again."""
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                self._command("run", through=self.through), env=_environment(), stdout=log, stderr=log
+                self._command("run", through=self.through), env=self._environment(), stdout=log, stderr=log
             )
 
     def signal(self, number: signal.Signals) -> int:
@@ -82,7 +83,7 @@ class Agent:
         """A command beside it."""
         return subprocess.run(
             self._command(*command),
-            env=_environment(),
+            env=self._environment(),
             stdout=stdout,
             stderr=subprocess.PIPE,
             check=False,
@@ -130,6 +131,10 @@ class Agent:
         entering = ("nsenter", f"--net=/run/netns/{self.namespace}", *through)
         return [*entering, *PROGRAM, "audit", "agent", *command, *more]
 
+    def _environment(self) -> dict[str, str]:
+        of_pod = {POD_VARIABLE: self.pod, "TMPDIR": str(self.folder)} if self.pod else {}
+        return environment(**{NODE_VARIABLE: NODE_NAME}, **of_pod)
+
 
 @contextmanager
 def an_agent(
@@ -138,9 +143,10 @@ def an_agent(
     bpffs: Path,
     settings: AgentSettings | bytes = SETTINGS,
     through: tuple[str, ...] = (),
+    pod: str = "",
 ) -> Iterator[Agent]:
     """An agent that has started; it ends with the block."""
-    agent = Agent(namespace, folder, bpffs, through)
+    agent = Agent(namespace, folder, bpffs, through, pod)
     agent.settle(settings)
     agent.start()
     try:
@@ -149,7 +155,3 @@ def an_agent(
         if agent.process is not None and agent.process.poll() is None:
             agent.process.kill()
             agent.process.wait()
-
-
-def _environment() -> dict[str, str]:
-    return environment(**{NODE_VARIABLE: NODE_NAME})

@@ -199,6 +199,29 @@ def test_what_others_left_is_named_and_taken_away(lab: Lab, tmp_path: Path, bpff
         assert agent.clean().left == ()
 
 
+def test_a_cleaned_agent_can_be_stopped_and_cleaned_again_and_records_nothing_anew(
+    lab: Lab, tmp_path: Path, bpffs: Path
+) -> None:
+    with an_agent(lab.node, tmp_path, bpffs, pod="agent-1") as agent:
+        agent.wait_until_watching(_PODS)
+        answer(agent, "clean")
+        for restart in (False, True):
+            if restart:
+                agent.signal(signal.SIGKILL)
+                agent.start()
+            stopped = msgspec.json.decode(answer(agent, "stop"), type=AgentStatus)
+            assert (stopped.state, stopped.revision, stopped.bytes) == ("finished", 0, 0)
+            assert msgspec.json.decode(answer(agent, "clean"), type=Cleaned).left == ()
+        assert agent.log.count("recording ended") == 1
+        assert "taken off the node" in agent.log
+        agent.pod = "agent-2"
+        agent.signal(signal.SIGKILL)
+        agent.start()
+        agent.wait_until_watching(_PODS)
+        agent.stop()
+        assert agent.clean().left == ()
+
+
 def _fill(path: Path) -> None:
     with path.open("wb", buffering=0) as stream:
         try:
