@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from migrate.audit.reading import Reading, open_recording
+from migrate.audit.reading import IMPORTED, Reading, open_recording
 from migrate.errors import InputError
 
 Run: TypeAlias = tuple[str, str, int]
-"""Node, boot and start of a run, by which the same run is known in two files."""
+"""Node, boot and start of a run on the node's own clock, by which the same run is known in two files.
+
+What was measured of the clock differs from one pull to the next, and is not in it.
+"""
 IMPORT = "import"
 """Key of meta in a recording that was imported."""
 _GREATEST = 1 << 62
@@ -112,7 +115,9 @@ def _source(reading: Reading, path: Path, skews: dict[str, int]) -> Source:
     skew = 0 if nodes else skews.get(node, _said_skew(reading))
     segments, sums = reading.segments(), reading.sums().values()
     interval = reading.interval()
-    runs = frozenset((one.node or node, one.boot_id, one.started - skew) for one in segments)
+    shifted = {row.name: row.skew for row in nodes}
+    starts = ((one, 0 if one.attach == IMPORTED else shifted.get(one.node, 0)) for one in segments)
+    runs = frozenset((one.node or node, one.boot_id, one.started + back) for one, back in starts)
     revision = reading.meta.get("revision", "")
     events = sum(one.rows + one.coarse for one in sums)
     weight = (len(runs), interval[1] if interval else 0, int(revision) if revision.isdecimal() else events)

@@ -138,6 +138,19 @@ def test_two_copies_of_one_run_count_once_and_the_longer_one_is_taken(tmp_path: 
     assert _rows_of(done)[0][:3] == ("n1", "watched", "")
 
 
+def test_two_pulls_of_one_store_count_once_whatever_was_measured_of_its_clock(tmp_path: Path) -> None:
+    store = random_recording(tmp_path / "n1.db", "n1", 1)
+    again = tmp_path / "again.db"
+    again.write_bytes(store.read_bytes())
+    _sql(f"INSERT INTO meta VALUES ('skew', '{300 * SECOND}')")(store)
+    _sql(f"INSERT INTO meta VALUES ('skew', '{300 * SECOND + 1234}')")(again)
+    done = merge([store, again], tmp_path / "audit.db")
+    assert len(done.left_out) == 1
+    assert done.records == merge([store], tmp_path / "alone.db").records
+    merged = merge([tmp_path / "alone.db", again], tmp_path / "both.db")
+    assert (len(merged.left_out), merged.records) == (1, done.records)
+
+
 def test_clocks_are_shifted_and_that_is_said(tmp_path: Path) -> None:
     store = Recording(tmp_path / "n1.db")
     veth = store.veth("shop/db-0")
