@@ -97,9 +97,13 @@ def _incomplete(evidence: Evidence) -> Iterator[str]:
     for text, times in sorted(evidence.problems.items()):
         yield f"{text}: {times:,}"
     quiet = [node.name for node in evidence.nodes if not node.flows]
-    if quiet and evidence.sources:
+    if quiet:
         more = f" and {len(quiet) - 5} more" if len(quiet) > 5 else ""
         yield f"nothing was seen of {', '.join(quiet[:5])}{more}"
+    if not any(source.flows for source in evidence.sources):
+        yield "no flow was seen, so nothing shows what passes and what is dropped"
+    elif not _is_judged(evidence):
+        yield "no flow that was seen could be judged, so nothing shows what passes and what is dropped"
     for node in evidence.nodes:
         if node.failure:
             yield f"{node.name}: {node.failure}"
@@ -114,7 +118,13 @@ def _result(
         return "missed"
     if any(finding.id in GRAVE for finding in findings):
         return "findings"
-    return "as_predicted" if evidence.compared or evidence.endpoints else "nothing_seen"
+    has_endpoints = evidence.endpoints is not None and evidence.endpoints.as_predicted > 0
+    return "as_predicted" if has_endpoints or _is_judged(evidence) else "nothing_seen"
+
+
+def _is_judged(evidence: Evidence) -> bool:
+    """Whether anything can be said of any flow."""
+    return any(one.outcome != "not_judged" for one in evidence.compared)
 
 
 def _findings(groups: Sequence[CutoverGroup], compared: Iterable[Compared], unconfirmed: int) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ import pytest
 
 from migrate.model.cutover_documents import CutoverCheck
 from migrate.readiness.documents import read_folder
+from migrate.report.after_cutover import evidence
 from tests.command_line import Ended, migrate
 from tests.unit.audited_folder import CLUSTER, record_into
 from tests.unit.cutover_evidence import (
@@ -182,6 +183,28 @@ def test_nothing_seen_is_never_fine(folder: Path) -> None:
     ended, found = check(folder, flow(DB, WEB, reply=True))
 
     assert (ended.status, found.result) == (4, "nothing_seen")
+
+
+def test_a_drop_that_no_policy_made_shows_nothing(folder: Path) -> None:
+    ended, found = check(folder, flow(WEB, DB, "DROPPED", reason="CT_MAP_INSERTION_FAILED"))
+
+    assert (ended.status, found.result, found.complete) == (4, "nothing_seen", False)
+    assert found.tally.not_judged == 1
+    assert evidence(found).state == "partial"
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "result"),
+    [pytest.param(ENDPOINTS, "as_predicted", id="policed as asked"), pytest.param([], "nothing_seen", id="none")],
+)
+def test_agents_alone_do_not_show_what_passes(folder: Path, endpoints: list[object], result: str) -> None:
+    maps = MAPS if endpoints else []
+    ended, found = check(folder, more=agent(folder, endpoints=endpoints, policy=POLICY, maps=maps, status=STATUS))
+
+    assert (ended.status, found.result) == (4, result)
+    assert "nothing was seen of node-1" in found.incomplete
+    assert "no flow was seen, so nothing shows what passes and what is dropped" in found.incomplete
+    assert evidence(found).state == "partial"
 
 
 def test_a_recording_from_after_the_cutover(folder: Path, tmp_path: Path) -> None:
