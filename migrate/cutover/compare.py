@@ -122,12 +122,14 @@ class Comparer:
             return "the program tells neither that it passed nor that it was dropped"
         if prediction.future == "unknown":
             return prediction.reason or "what the policies say of it is not known"
-        if observed in ("dropped", "audited") and prediction.future == "would_drop" and self._may_answer(seen, meant):
-            return "it may answer a connection that stood before Cilium did, which has to be opened again"
+        if prediction.future == "would_drop" and self._may_answer(seen, meant):
+            if observed in ("dropped", "audited"):
+                return "it may answer a connection that stood before Cilium did, which has to be opened again"
+            return "it may answer a connection that the other end opened, which the policies let pass"
         return ""
 
     def _may_answer(self, seen: Observation, meant: Meant) -> bool:
-        """A dropped packet of which nobody knows who opened, where the other way round would be let through."""
+        """A packet of which nobody knows who opened, where the other way round would be let through."""
         ends = seen.ends
         if seen.openers or ends.protocol not in (TCP, UDP, SCTP):
             return False

@@ -25,6 +25,7 @@ from tests.unit.cutover_evidence import (
     RULE,
     STATUS,
     WEB,
+    WORLD,
     cutover_folder,
     endpoint,
     flow,
@@ -108,6 +109,12 @@ def test_traffic_that_no_audit_saw_is_told_apart(folder: Path) -> None:
         ),
         pytest.param(
             flow(WEB, DB, "DROPPED", reply=None, port=44444, source_port=80), "may answer", id="an old connection"
+        ),
+        pytest.param(flow(WEB, DB, reply=None, port=44444, source_port=80), "may answer", id="an answer that passed"),
+        pytest.param(
+            flow(WORLD, DB, reply=None, port=44444, source_port=80, direction="TRAFFIC_DIRECTION_UNKNOWN"),
+            "may answer",
+            id="an answer from outside, at no side",
         ),
     ],
 )
