@@ -173,7 +173,7 @@ def stopped_text(done: Stopped) -> str:
 
 def _stopped_lines(done: Stopped) -> Iterator[str]:
     pulled = sum(node.pulled for node in done.nodes)
-    yield f"run {done.run}: {pulled} of {len(done.nodes)} agents pulled to the end"
+    yield f"run {done.run}: {pulled} of {len(done.nodes)} nodes pulled to the end"
     if not done.removed:
         yield "nothing was taken away: these nodes have records that are nowhere else"
         yield from (f"  {node.node}: {node.reason}" for node in done.nodes if node.node in done.unpulled)

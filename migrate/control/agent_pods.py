@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 import msgspec
@@ -129,7 +129,10 @@ class _DaemonSet(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class AgentPod:
-    """An agent's pod. `trouble` says why it does not run, or why it began anew; `runs`: commands can be run in it."""
+    """An agent's pod. `trouble` says why it does not run, or why it began anew; `runs`: commands can be run in it.
+
+    `has_run`: this pod or another one of the run on its node may have recorded something.
+    """
 
     name: str
     namespace: str
@@ -141,6 +144,7 @@ class AgentPod:
     runs: bool
     is_ready: bool = False
     restarts: int = 0
+    has_run: bool = False
     trouble: str = ""
     is_leaving: bool = False
 
@@ -204,7 +208,8 @@ def _one_for_each_node(pods: list[AgentPod]) -> tuple[AgentPod, ...]:
     best: dict[str, AgentPod] = {}
     for pod in sorted(pods, key=lambda pod: (pod.runs, not pod.is_leaving, pod.created, pod.name)):
         best[pod.node] = pod
-    return tuple(best[node] for node in sorted(best) if node)
+    ran = {pod.node for pod in pods if pod.has_run}
+    return tuple(replace(best[node], has_run=node in ran) for node in sorted(best) if node)
 
 
 def _read(pod: _Pod) -> AgentPod:
@@ -221,6 +226,7 @@ def _read(pod: _Pod) -> AgentPod:
         runs=container.state.running is not None and pod.status.phase == "Running",
         is_ready=container.ready,
         restarts=container.restart_count,
+        has_run=pod.status.phase not in ("", "Pending") or container.restart_count > 0,
         trouble=_trouble(pod, container),
         is_leaving=pod.metadata.deletion_timestamp is not None,
     )

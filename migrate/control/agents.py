@@ -20,11 +20,15 @@ _ALWAYS = frozenset({("kubernetes.io/os", "linux")})
 
 @dataclass(frozen=True, slots=True)
 class NodeSeen:
-    """A node as the API server tells of it. `reason` says why its agent cannot be asked, or what is odd with it."""
+    """A node as the API server tells of it. `reason` says why its agent cannot be asked, or what is odd with it.
+
+    `is_for_agents`: the DaemonSet makes a pod for it.
+    """
 
     name: str
     pod: AgentPod | None
     reason: str = ""
+    is_for_agents: bool = True
 
     @property
     def can_be_asked(self) -> bool:
@@ -97,8 +101,15 @@ def _seen(parts: _Parts) -> list[NodeSeen]:
     chosen = parts.daemon_set.selector if parts.daemon_set is not None else ()
     plan = plan_nodes(nodes, tuple(label for label in chosen if label not in _ALWAYS))
     unwatched = {node.name: node.reason for node in plan.unwatched}
+    left_out = {node.name for node in plan.unwatched if not node.has_agent}
     return [
-        NodeSeen(node.name, pods.get(node.name), _reason(node, pods.get(node.name), unwatched, parts)) for node in nodes
+        NodeSeen(
+            node.name,
+            pods.get(node.name),
+            _reason(node, pods.get(node.name), unwatched, parts),
+            is_for_agents=node.name not in left_out,
+        )
+        for node in nodes
     ]
 
 

@@ -80,8 +80,8 @@ class Stopped(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing of the run is left anywhere, as far as nodes could be asked."""
-        return self.removed and not self.left and all(node.cleaned for node in self.nodes)
+        """Whether everything was pulled, and nothing of the run is left anywhere."""
+        return self.removed and not self.left and all(node.cleaned and node.pulled for node in self.nodes)
 
 
 class Stopping:
@@ -100,6 +100,8 @@ class Stopping:
         self._left: dict[str, tuple[str, ...]] = {}
         self._silent: set[str] = set()
         """Nodes whose agents did not answer: they may record anew, whatever they said before."""
+        self._unknown: list[NodeSeen] = []
+        """Nodes without an agent, of which nobody knows whether they had one."""
         self._gone: list[str] = []
         """Nodes that left the cluster before all of them was pulled."""
 
@@ -117,6 +119,7 @@ class Stopping:
         self._notice(sight.nodes)
         self._notice_gone({node.name for node in sight.nodes})
         seen = tuple(node for node in sight.nodes if node.pod is not None or self._had_an_agent(node.name))
+        self._unknown = [node for node in sight.nodes if node not in seen and node.is_for_agents]
         self._each("draining and pulling", [node for node in seen if node.can_be_asked], self._drained, show)
         unpulled = tuple(node.name for node in seen if not self._is_pulled(node))
         if any(not self._wishes.gives_up(name) for name in unpulled):
@@ -206,6 +209,11 @@ class Stopping:
         self, seen: tuple[NodeSeen, ...], *, removed: bool, left: tuple[str, ...], unpulled: tuple[str, ...]
     ) -> Stopped:
         ends = tuple(self._end_of(node, node.name not in unpulled, removed) for node in seen)
+        ends += tuple(
+            uncleaned(self._nodes[node.name], self._run.run)
+            for node in self._unknown
+            if not self._nodes[node.name].cleaned
+        )
         ends += tuple(uncleaned(self._nodes[name], self._run.run) for name in sorted(self._gone))
         waiting = tuple(name for name in unpulled if not self._wishes.gives_up(name))
         return Stopped(run=self._run.run, removed=removed, nodes=ends, left=left, unpulled=waiting)
@@ -225,13 +233,7 @@ class Stopping:
 
 def _never_began(seen: NodeSeen, node: NodeState) -> bool:
     """Whether nothing of ours can be on a node, as far as is known: its agent's container has never been started."""
-    return (
-        seen.pod is not None
-        and not seen.pod.runs
-        and not seen.pod.restarts
-        and seen.pod.phase == "Pending"
-        and (node.asked is None and not node.revision)
-    )
+    return seen.pod is not None and not seen.pod.has_run and (node.asked is None and not node.revision)
 
 
 def may_have_a_recording(node: NodeState) -> bool:

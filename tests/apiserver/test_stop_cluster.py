@@ -186,6 +186,37 @@ def test_a_node_that_records_anew_after_its_end_is_pulled_again(cluster: Watched
     assert is_whole(cluster, tmp_path, "a")
 
 
+def test_an_evicted_agent_and_its_replacement_that_waits_are_not_an_agent_that_never_began(
+    cluster: WatchedCluster, tmp_path: Path
+) -> None:
+    run = cluster.deploy()
+    cluster.add_node("b")
+    cluster.script("b").mute = True
+    cluster.add_pod("b")
+    cluster.set_status(cluster.pod_path("b"), phase="Failed", reason="Evicted")
+    cluster.add_pod("b")
+    done = stopped(cluster, tmp_path, run)
+    assert (done.removed, done.unpulled) == (False, ("b",))
+    forced = stopped(cluster, tmp_path, run, force=True)
+    assert forced.removed
+    assert [(node.pulled, node.cleaned, node.commands) for node in forced.nodes] == [(False, False, BY_HAND)]
+
+
+def test_a_node_that_may_have_had_an_agent_is_named(cluster: WatchedCluster, tmp_path: Path) -> None:
+    run = cluster.deploy()
+    cluster.add("a")
+    cluster.add_node("b")
+    cluster.add_node("windows", system="windows")
+    done = stopped(cluster, tmp_path, run)
+    assert done.removed
+    assert not done.is_clean
+    assert [(node.node, node.pulled, node.cleaned, node.commands) for node in done.nodes] == [
+        ("a", True, True, ()),
+        ("b", False, False, BY_HAND),
+    ]
+    assert "it has no agent yet" in done.nodes[1].reason
+
+
 def test_nothing_ends_while_the_cluster_does_not_tell_of_its_nodes(cluster: WatchedCluster, tmp_path: Path) -> None:
     run = cluster.deploy()
     cluster.add("a", "b")
