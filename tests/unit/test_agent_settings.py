@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 from pathlib import Path
 from threading import Event
@@ -15,6 +16,7 @@ from migrate.agent.alarms import tell_troubles
 from migrate.agent.files import RunFiles, Said
 from migrate.agent.settings import Places, node_name, read_settings
 from migrate.agent.telling import agent_status
+from migrate.cli.audit_agent import _write
 from migrate.errors import InputError
 from migrate.model.agent_documents import PROTOCOL, AgentSettings, AgentStatus
 from tests.command_line import migrate as command
@@ -235,3 +237,11 @@ def test_a_reader_of_a_pull_that_goes_away_is_no_bug(tmp_path: Path) -> None:
     ended = migrate_process(tmp_path, "audit", "agent", "pull", *options, stdout=writing)
     os.close(writing)
     assert (ended.status, ended.stderr) == (141, "")
+
+
+def test_the_alarm_of_a_pull_is_for_its_reader_only(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    try:
+        _write(b"a piece")
+    finally:
+        left = signal.alarm(0)
+    assert (left, capfdbinary.readouterr().out) == (0, b"a piece")
