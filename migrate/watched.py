@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from msgspec import structs
 
+import migrate
 from migrate.audit.merge_sources import NodeRow
 from migrate.audit.merged import Merged, merge
 from migrate.audit.node import cluster_digest, is_a_node
 from migrate.audited import Place, read_scene, run_judged
+from migrate.control.agents import look
 from migrate.control.asking import Agents
 from migrate.control.attach import (
     DEFAULT_INTERVAL,
@@ -27,9 +30,9 @@ from migrate.control.exec import ExecConnection
 from migrate.control.objects import ObjectConnection
 from migrate.control.removal import remove
 from migrate.control.runs import required, running
-from migrate.control.state import ClusterWatch, NodeState, read_state, stores_in
+from migrate.control.state import ClusterWatch, NodeState, read_state, stores_in, write_state
 from migrate.control.stopping import Show as ShowStep
-from migrate.control.stopping import Stopped, Stopping, StopWishes
+from migrate.control.stopping import Stopped, Stopping, StopWishes, may_have_a_recording, uncleaned
 from migrate.errors import ClusterError, InputError
 from migrate.model.agent_documents import NAMESPACE, AgentSettings
 from migrate.model.audit_documents import Audit
@@ -105,21 +108,60 @@ def end(request: WatchRequest, wishes: StopWishes, show: ShowStep, stop: threadi
     connection = request.connect()
     settings = running(connection, request.namespace)
     if settings is None:
-        return _end_of_rest(request, connection)
+        state = _known_run(request, connection)
+        settings = _settings_of(state)
+        if not _has_agents(connection, settings):
+            return _end_of_rest(request, connection)
     _check_cluster(request, settings)
     with alone(request.folder):
         stopping = Stopping(connection, settings, wishes, stop)
         return stopping.run(lambda: _removed(connection, request.namespace, settings.run), show)
 
 
-def _end_of_rest(request: WatchRequest, connection: ClusterConnection) -> Stopped:
-    """Of a run whose end was broken off, what is left of it; the folder knows which run that was."""
+def _known_run(request: WatchRequest, connection: ClusterConnection) -> ClusterWatch:
+    """The run that the folder knows, of which the cluster has no settings. Raises InputError where there is none."""
     state = read_state(request.folder) if request.folder.is_dir() else None
     if state is None or state.stopped is not None:
         required(connection, request.namespace)
         raise ClusterError("the run came back while it was looked for; try again")
-    left = _removed(connection, request.namespace, state.run)
-    return Stopped(run=state.run, removed=True, left=left)
+    if state.namespace != request.namespace:
+        raise InputError(
+            f"{request.folder}: run {state.run} is in namespace {state.namespace}, not in {request.namespace}; give "
+            f"--namespace {state.namespace}"
+        )
+    return state
+
+
+def _settings_of(state: ClusterWatch) -> AgentSettings:
+    return AgentSettings(
+        tool_version=migrate.__version__,
+        run=state.run,
+        namespace=state.namespace,
+        cluster=state.cluster,
+        began=state.began,
+        seconds=state.seconds,
+    )
+
+
+def _has_agents(connection: ClusterConnection, settings: AgentSettings) -> bool:
+    """Whether agents are there all the same, so that somebody deleted their settings. Raises ClusterError."""
+    sight = look(connection, settings)
+    if sight.nodes is None or sight.trouble:
+        raise ClusterError(f"{sight.trouble}; nothing was taken away, try again")
+    return sight.deployed or any(node.pod is not None and not node.pod.is_leaving for node in sight.nodes)
+
+
+def _end_of_rest(request: WatchRequest, connection: ClusterConnection) -> Stopped:
+    """Of a run whose end was broken off, what is left of it; the folder knows which run that was."""
+    with alone(request.folder):
+        state = _known_run(request, connection)
+        removal = remove(connection, state.namespace, state.run)
+        if not removal.removed and not removal.left:
+            required(connection, request.namespace)
+        if not removal.left:
+            write_state(request.folder, structs.replace(state, stopped=time.time_ns()))
+    nodes = tuple(uncleaned(node, state.run) for node in state.nodes if may_have_a_recording(node))
+    return Stopped(run=state.run, removed=True, nodes=nodes, left=tuple(map(str, removal.left)))
 
 
 def _removed(connection: ClusterConnection, namespace: str, run: str) -> tuple[str, ...]:

@@ -90,6 +90,21 @@ def test_attach_once_status_and_stop(cluster: WatchedCluster, tmp_path: Path) ->
     assert (again.status, "no audit runs there" in again.stderr) == (2, True)
 
 
+def test_a_run_whose_settings_were_deleted_by_hand_is_drained_before_it_goes(
+    cluster: WatchedCluster, tmp_path: Path
+) -> None:
+    cluster.deploy()
+    cluster.add("a")
+    assert audit(cluster, tmp_path, "attach", "--once").status == 0
+    cluster.admin.must("DELETE", OBJECTS[1][2])
+    elsewhere = audit(cluster, tmp_path, "stop", "--namespace", "default")
+    assert (elsewhere.status, "give --namespace cilium-migrate" in elsewhere.stderr) == (2, True)
+    with cluster.collected():
+        ended = audit(cluster, tmp_path, "stop")
+    assert ended.status == 0, ended.stderr + ended.stdout
+    assert content(tmp_path / "migration/audit/a.db") == content(cluster.stores / "kept/a.db")
+
+
 def test_a_watcher_that_is_killed_at_any_moment_loses_nothing(cluster: WatchedCluster, tmp_path: Path) -> None:
     cluster.deploy()
     cluster.add("a", "b")
