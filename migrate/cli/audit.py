@@ -167,13 +167,13 @@ def status(
 ) -> None:
     """Say how far a recording is: running or not, time left, what was kept and lost.
 
-    With --context or --kubeconfig: how all agents of that cluster do, node by node.
+    With --context or --kubeconfig, or in a folder that follows a cluster: how all its agents do, node by node.
     """
     from migrate.audited import run_status
     from migrate.cli.audit_status import status_text
     from migrate.cli.emit import document_text, emit
 
-    if context or kubeconfig:
+    if audit_cluster.means_a_cluster(folder, recording, context, kubeconfig):
         audit_cluster.cluster_status(_cluster_place(folder), context, kubeconfig, namespace, output)
     done = run_status(_place(folder, None, None, recording, None))
     emit(status_text(done) if output is options.OutputFormat.TABLE else document_text(done, output))
@@ -195,13 +195,14 @@ def stop(
     """End the audit that runs; it keeps everything and reports where it was started.
 
     Of an audit that was killed, what it left in the kernel is taken away, with what was not written yet.
-    With --context or --kubeconfig: end that of a cluster. All agents write what they have, it is pulled into the
-    working folder, and everything is taken off the nodes and out of the cluster; exit status 4 when something is left.
+    With --context or --kubeconfig, or in a folder that follows a cluster: end that of the cluster. All agents write
+    what they have, it is pulled into the working folder, and everything is taken off the nodes and out of the cluster;
+    exit status 4 when something is left.
     """
     from migrate.audit.stopping import stop_audit
     from migrate.cli.emit import hint
 
-    if context or kubeconfig:
+    if audit_cluster.means_a_cluster(folder, recording, context, kubeconfig):
         place = _cluster_place(folder)
         audit_cluster.cluster_stop(place, context, kubeconfig, namespace, discard, force, output, quiet)
     path = _place(folder, None, None, recording, None).audit_db

@@ -73,6 +73,16 @@ def attach(
     raise typer.Exit(ExitStatus.INCOMPLETE if _is_incomplete(state) else ExitStatus.FINE)
 
 
+def means_a_cluster(folder: Path, recording: Path | None, context: str | None, kubeconfig: str | None) -> bool:
+    """Whether a cluster is meant, and not this machine: it is named, or the folder has a run that is not stopped."""
+    from migrate.control.state import read_state
+
+    if context or kubeconfig:
+        return True
+    state = read_state(folder) if recording is None else None
+    return state is not None and state.stopped is None
+
+
 def cluster_status(
     place: Place, context: str | None, kubeconfig: str | None, namespace: str, output: options.OutputFormat
 ) -> NoReturn:

@@ -184,7 +184,7 @@ def _stopped_lines(done: Stopped) -> Iterator[str]:
     for node in done.nodes:
         if not node.cleaned:
             left = f"; left there: {', '.join(node.left)}" if node.left else ""
-            yield f"  {node.node}: {node.reason or 'not asked'}{left}; run there as root: {' && '.join(node.commands)}"
+            yield f"  {node.node}: {node.reason or 'not asked'}{left}; run there as root: {'; '.join(node.commands)}"
         elif not node.pulled:
             yield f"  {node.node}: its records were given up: {node.reason}"
     yield from (f"left in the cluster: {what}" for what in done.left)

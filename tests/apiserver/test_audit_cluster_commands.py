@@ -105,6 +105,19 @@ def test_a_run_whose_settings_were_deleted_by_hand_is_drained_before_it_goes(
     assert content(tmp_path / "migration/audit/a.db") == content(cluster.stores / "kept/a.db")
 
 
+def test_status_and_stop_mean_the_cluster_that_the_folder_follows(cluster: WatchedCluster, tmp_path: Path) -> None:
+    cluster.deploy()
+    cluster.add("a")
+    assert audit(cluster, tmp_path, "attach", "--once").status == 0
+    default = str(cluster.server.admin)
+    said = migrate(tmp_path, "audit", "status", KUBECONFIG=default)
+    assert (said.status, f"run {RUN}" in said.stdout) == (0, True), said.stderr
+    with cluster.collected():
+        ended = migrate(tmp_path, "audit", "stop", KUBECONFIG=default)
+    assert ended.status == 0, ended.stderr + ended.stdout
+    assert all(cluster.admin.call("GET", path)[0] == 404 for _, _, path in OBJECTS)
+
+
 def test_a_watcher_that_is_killed_at_any_moment_loses_nothing(cluster: WatchedCluster, tmp_path: Path) -> None:
     cluster.deploy()
     cluster.add("a", "b")
