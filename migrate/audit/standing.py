@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from migrate.audit import words
 from migrate.audit.judge import Outcome
 from migrate.audit.layout import bytes_of
-from migrate.audit.reading import Connection
+from migrate.audit.reading import IMPORTED, Connection
 from migrate.audit.replay import Line, Replay
 from migrate.model.audit_documents import AuditEnd, StandingConnection
 from migrate.model.documents import DecidedBy, FlowExample
@@ -45,7 +45,10 @@ def standing(replay: Replay, lines: Iterable[Line]) -> tuple[StandingConnection,
 
 
 def _inventory(replay: Replay) -> Iterator[tuple[_Head, FlowExample, int]]:
-    """What stood at the end of each node's last run. Where it has no inventory of its end, that of its start is all."""
+    """What stood at the end of each node's last run. Where it has no inventory of its end, that of its start is all.
+
+    What another program told is no run and has no inventory.
+    """
     moments: dict[Connection, set[str]] = {}
     ended: set[int] = set()
     for one in replay.reading.connections():
@@ -53,7 +56,8 @@ def _inventory(replay: Replay) -> Iterator[tuple[_Head, FlowExample, int]]:
             moments.setdefault(one._replace(moment=""), set()).add(one.moment)
         if one.moment == "end":
             ended.add(one.segment)
-    segments = sorted(replay.reading.segments(), key=lambda segment: segment.id)
+    runs = (one for one in replay.reading.segments() if one.attach != IMPORTED)
+    segments = sorted(runs, key=lambda segment: segment.id)
     times = {one.id: (one.started, one.ended or one.started) for one in segments}
     last = {segment.node: segment.id for segment in segments}.values()
     for one, seen in moments.items():

@@ -14,7 +14,7 @@ from migrate.audit.reading import open_recording
 from migrate.cli.audit_text import difference_text
 from migrate.model.audit_documents import Audit
 from tests.audit_scene import POLICIES, WEB, revision, scene
-from tests.recordings import START, Recording
+from tests.recordings import HOUR, START, Recording
 from tests.update_schemas import path_of
 
 _WEB, _DB, _FREE, _CLIENT = "10.1.0.10", "10.1.0.2", "10.1.0.9", "198.51.100.7"
@@ -184,6 +184,13 @@ def test_connections_at_the_cutover(
         recording.connection(moment, client, server)
     audit = judged(recording, tmp_path)
     assert [(one.effect, one.seen) for one in audit.connections] == ([found] if found else [])
+
+
+def test_what_another_program_told_is_no_later_run_of_a_node(recording: Recording, tmp_path: Path) -> None:
+    recording.connection("end", (_FREE, 40000), (_WEB, 80))
+    values = (9, "imported", "", "", "hubble", "import", START + HOUR, START + 2 * HOUR, "[]", "n1")
+    recording.insert("segment", *values)
+    assert [one.effect for one in judged(recording, tmp_path).connections] == ["cut"]
 
 
 def test_sampled_segments_tell_of_connections_from_before(recording: Recording, tmp_path: Path) -> None:
