@@ -87,7 +87,8 @@ class Source:
 def read_sources(paths: Sequence[Path], skews: dict[str, int]) -> tuple[list[Source], list[LeftOut]]:
     """The recordings that can be used, each run once, in the order in which they are merged, and the others.
 
-    Of two files with the same run the one that has more is taken. Raises InputError where they are of two clusters.
+    Of two files with the same run the one that has more is taken; runs that only the other has are missed with it, and
+    the node is named. Raises InputError where they are of two clusters.
     """
     found, left_out = [], []
     for path in sorted(dict.fromkeys(path.resolve() for path in paths)):
@@ -99,14 +100,24 @@ def read_sources(paths: Sequence[Path], skews: dict[str, int]) -> tuple[list[Sou
             left_out.append(LeftOut(path, path.stem, _without_path(error, path)))
     _check_clusters(found)
     taken: list[Source] = []
+    again: list[tuple[Source, Source]] = []
     for source in sorted(found, key=lambda one: (one.weight, one.order), reverse=True):
         same = next((other for other in taken if other.runs & source.runs), None)
         if same is None:
             taken.append(source)
         else:
-            text = f"{same.path.name} has the same run, and as much of it or more"
-            left_out.append(LeftOut(source.path, "", text))
+            again.append((source, same))
+    known = frozenset[Run]().union(*(source.runs for source in taken))
+    left_out += [_overlapping(source, same, source.runs - known) for source, same in again]
     return sorted(taken, key=lambda one: one.order), sorted(left_out, key=lambda one: one.path.name)
+
+
+def _overlapping(source: Source, same: Source, missed: frozenset[Run]) -> LeftOut:
+    """A file that has runs of one that is taken; `missed` are those that no taken file has."""
+    if not missed:
+        return LeftOut(source.path, "", f"{same.path.name} has the same run, and as much of it or more")
+    text = f"{same.path.name} has some of its runs, not all; merge the nodes' own recordings"
+    return LeftOut(source.path, min(missed)[0], text)
 
 
 def _source(reading: Reading, path: Path, skews: dict[str, int]) -> Source:

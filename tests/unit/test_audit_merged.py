@@ -138,6 +138,22 @@ def test_two_copies_of_one_run_count_once_and_the_longer_one_is_taken(tmp_path: 
     assert _rows_of(done)[0][:3] == ("n1", "watched", "")
 
 
+def test_a_file_with_a_run_that_no_other_has_is_not_left_out_as_the_same(stores: list[Path], tmp_path: Path) -> None:
+    stores.append(random_recording(tmp_path / "n3.db", "n3", 7))
+    merged = merge(stores, tmp_path / "merged.db").path
+    _sql(
+        "INSERT INTO segment (id, boot_id, layout, kernel, loader, attach, started) "
+        f"VALUES (99, 'boot-9', '', '', 'libbpf', 'tcx', {START + 2 * HOUR})"
+    )(stores[0])
+    done = merge([merged, *stores[:2]], tmp_path / "audit.db")
+    assert [(one.path.name, one.node, one.reason) for one in done.left_out] == [
+        ("n1.db", "n1", "merged.db has some of its runs, not all; merge the nodes' own recordings"),
+        ("n2.db", "", "merged.db has the same run, and as much of it or more"),
+    ]
+    assert "n1.db is left out: merged.db has some of its runs" in _rows_of(done)[0][2]
+    assert [row[2] for row in _rows_of(done)[1:]] == ["", ""]
+
+
 def test_two_pulls_of_one_store_count_once_whatever_was_measured_of_its_clock(tmp_path: Path) -> None:
     store = random_recording(tmp_path / "n1.db", "n1", 1)
     again = tmp_path / "again.db"
