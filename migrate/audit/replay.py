@@ -266,8 +266,8 @@ class Replay:
         """Only TCP and SCTP always answer; of others it is not known that nobody took what was sent.
 
         What came to the peer, on whatever node, was let through. What did not, though the peer was watched all the
-        time, was dropped on the way. Where the peer was not watched, nobody knows; nor where another program tells of
-        the flow and not of its end.
+        time, was dropped on the way. Where the peer was not watched, or may be somebody unknown, nobody knows; nor
+        where another program tells of the flow and not of its end.
         """
         ends = self._ends(row, asked)
         if any(key in self._dropped for key in ends):
@@ -281,7 +281,8 @@ class Replay:
         flows = [flow for flows in asked.alternatives for flow in flows]
         if any(key in delivered for key in self._masked(row, ends)):
             return "unanswered" if row[7] in (TCP, SCTP) else "works"
-        if flows and all(self._whole.saw(flow, row[9], row[10], node) for flow in flows):
+        known = flows and not asked.unsure and not asked.world
+        if known and all(self._whole.saw(flow, row[9], row[10], node) for flow in flows):
             return "denied"
         return "unanswered" if row[7] in (TCP, SCTP) else "works"
 

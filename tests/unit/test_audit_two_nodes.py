@@ -15,7 +15,7 @@ from migrate.audit.reading import open_recording
 from migrate.audit.replay import Line, Replay
 from migrate.model.audit_documents import Audit
 from tests.audit_scene import WEB, revision, scene
-from tests.recordings import START, Recording
+from tests.recordings import START, Recording, packed
 
 Fill: TypeAlias = Callable[[Recording, Recording], None]
 _WEB, _DB, _FREE, _OPEN, _FAR_DB, _FAR_WEB = ("10.1.0.10", "10.1.0.2", "10.1.0.9", "10.1.0.7", "10.2.0.2", "10.2.0.10")
@@ -117,6 +117,15 @@ def _at_no_backend(first: Recording, second: Recording) -> None:
     _watched(second)
 
 
+def _behind_somebody_unknown(first: Recording, second: Recording) -> None:
+    """One backend was watched and got nothing; whose the other address was is not told."""
+    first.flow(first.veth(WEB), "from", _WEB, "10.96.0.10", "TCP/5432", answered=0)
+    for target in (_FAR_DB, "10.2.0.99"):
+        first.insert("backend", "shop", "db", packed("10.96.0.10"), 6, 5432, packed(target), 5432, 0, None)
+    first.owner("10.2.0.99", "shop/early", since=-9000, until=-8000)
+    _watched(second)
+
+
 @pytest.mark.parametrize(
     ("fill", "today", "verdict"),
     [
@@ -132,6 +141,7 @@ def _at_no_backend(first: Recording, second: Recording) -> None:
         pytest.param(_datagram, "works", "would_drop", id="a datagram needs no answer"),
         pytest.param(_behind_a_service, "works", "would_allow", id="it reached one backend of a Service"),
         pytest.param(_at_no_backend, "denied", "denied_today", id="it reached none of the watched backends"),
+        pytest.param(_behind_somebody_unknown, "unanswered", "unknown", id="who was the other backend is not known"),
     ],
 )
 def test_a_call_that_nobody_answered(fill: Fill, today: str, verdict: str, tmp_path: Path) -> None:
