@@ -21,6 +21,15 @@ IMPORT = "import"
 """Key of meta in a recording that was imported."""
 _GREATEST = 1 << 62
 """Times and counts beyond it are of no clock and no counter."""
+_RANGES = {
+    **dict.fromkeys(("port", "source_port", "original_port", "backend_port", "target_port"), (0, 0xFFFF)),
+    "protocol": (0, 0xFF),
+    "direction": (0, 1),
+    "kind": (0, 3),
+    "coarse": (0, 2),
+    "hour": (0, _GREATEST // (3600 * 10**9)),
+}
+"""Columns of numbers with the least and the greatest value."""
 _UNCHECKED = "seen"
 """It has bytes of the kernel, and is not merged."""
 _REFERENCES = {
@@ -174,7 +183,8 @@ def _wrong(name: str, kind: str, needed: bool) -> Iterator[str]:
     """Conditions under which a value is not of its column."""
     null = "" if needed else f' AND "{name}" IS NOT NULL'
     if kind == "INTEGER":
-        limits = f'"{name}" NOT BETWEEN -{_GREATEST} AND {_GREATEST}'
+        least, most = _RANGES.get(name, (-_GREATEST, _GREATEST))
+        limits = f'"{name}" NOT BETWEEN {least} AND {most}'
         yield f"(typeof(\"{name}\") <> 'integer' OR {limits}){null}"
     elif kind == "BLOB":
         yield f'(typeof("{name}") <> \'blob\' OR length("{name}") <> 16){null}'

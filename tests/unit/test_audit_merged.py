@@ -20,6 +20,10 @@ from tests.recordings import HOUR, SECOND, START, Recording, packed
 
 Spoil: TypeAlias = Callable[[Path], None]
 _A, _B = "10.1.0.2", "10.2.0.2"
+_FLOW = (
+    "INSERT INTO flow VALUES (1, 494000, {way}, 0, 0, zeroblob(16), zeroblob(16), {protocol}, {port}, "
+    "1, 1, 1, 1, 1, 0, 0, 1, 0)"
+)
 
 
 @pytest.fixture
@@ -57,6 +61,9 @@ def _rows_of(done: Merged) -> tuple[NodeState, ...]:
         pytest.param(_sql("UPDATE veth SET since = 9223372036854775807"), "veth has values", id="a time beyond all"),
         pytest.param(_sql("UPDATE meta SET value = x'00' WHERE key = 'node'"), "meta has", id="bytes for a name"),
         pytest.param(_sql("UPDATE veth SET segment = 7"), "veth has values", id="a run that is not there"),
+        pytest.param(_sql(_FLOW.format(way=0, protocol=6, port=70000)), "flow has", id="a port that is none"),
+        pytest.param(_sql(_FLOW.format(way=0, protocol=300, port=1)), "flow has", id="a protocol that is none"),
+        pytest.param(_sql(_FLOW.format(way=2, protocol=6, port=1)), "flow has", id="neither in nor out"),
         pytest.param(
             _sql("INSERT INTO owner VALUES (x'0a', 'pod', 'a', 'b', 'u', 0, NULL)"), "owner has", id="half an address"
         ),
