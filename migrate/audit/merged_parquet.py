@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _BY_VETH = ("gap", "flow", "translated", "dropped")
 _BY_SEGMENT = ("veth", "epoch", "counter", "loss", "connection")
 _WHOLE = ("owner", "backend", "node", "meta")
+_NO_NODE = "_"
+"""The file of what no node's name was said of."""
 _TYPES = {"INTEGER": "BIGINT", "TEXT": "VARCHAR", "BLOB": "VARCHAR"}
 
 
@@ -56,9 +58,10 @@ def merge_into_parquet(stores: Sequence[Path], folder: Path, nodes: Sequence[Nod
         made.mkdir()
         with closing(sqlite3.connect(place / "audit.db")) as merged, duckdb.connect(":memory:") as writer:
             for table, node, query in _parts(merged):
-                target = made / table / f"{quote(node, safe='')}.parquet" if node else made / f"{table}.parquet"
+                target = made / (table if node is None else f"{table}/{_file_name(node)}")
+                target = target.with_name(f"{target.name}.parquet")
                 target.parent.mkdir(exist_ok=True)
-                _write(merged, writer, table, query, (node,) if node else (), target)
+                _write(merged, writer, table, query, () if node is None else (node,), target)
         made.chmod(0o755)
         with suppress(FileNotFoundError):
             folder.rmdir()
@@ -70,8 +73,13 @@ def merge_into_parquet(stores: Sequence[Path], folder: Path, nodes: Sequence[Nod
     return replace(done, path=folder)
 
 
-def _parts(merged: sqlite3.Connection) -> Iterator[tuple[str, str, str]]:
-    """Table, node (empty: of all) and what reads its rows."""
+def _file_name(node: str) -> str:
+    """One for each node, whatever it is called."""
+    return quote(node, safe="").replace(_NO_NODE, "%5F") or _NO_NODE
+
+
+def _parts(merged: sqlite3.Connection) -> Iterator[tuple[str, str | None, str]]:
+    """Table, node (None: of all; empty: of none that was named) and what reads its rows."""
     names = [str(name) for (name,) in merged.execute("SELECT DISTINCT node FROM segment ORDER BY node")]
     segments = "SELECT id FROM segment WHERE node = ?"
     for node in names:
@@ -81,7 +89,7 @@ def _parts(merged: sqlite3.Connection) -> Iterator[tuple[str, str, str]]:
         for table in _BY_VETH:
             veths = f"SELECT id FROM veth WHERE segment IN ({segments})"
             yield table, node, f"SELECT * FROM {table} WHERE veth IN ({veths})"
-    yield from ((table, "", f"SELECT * FROM {table}") for table in _WHOLE)
+    yield from ((table, None, f"SELECT * FROM {table}") for table in _WHOLE)
 
 
 def _write(

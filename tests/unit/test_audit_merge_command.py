@@ -97,6 +97,18 @@ def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:
     assert "no recordings" in ended.stderr
 
 
+def test_parquet_of_an_import_without_a_node_s_name(stores: Path, tmp_path: Path) -> None:
+    pytest.importorskip("duckdb")
+    with closing(sqlite3.connect(stores / "n2.db", isolation_level=None)) as connection:
+        connection.execute("DELETE FROM meta WHERE key = 'node'")
+        connection.execute("INSERT INTO meta VALUES ('import', '{}')")
+        connection.execute("UPDATE segment SET attach = 'import'")
+    ended = _merge(stores, "--format", "parquet", "--output-dir", tmp_path / "out")
+    assert ended.status == 0, ended.stderr
+    assert sorted(path.name for path in (tmp_path / "out" / "flow").iterdir()) == ["_.parquet", "n1.parquet"]
+    assert (tmp_path / "out" / "node.parquet").is_file()
+
+
 def test_parquet_has_a_file_for_each_table_and_node(stores: Path, tmp_path: Path) -> None:
     duckdb = pytest.importorskip("duckdb")
     place, into = tmp_path / "parquet", tmp_path / "all.db"
