@@ -1,7 +1,8 @@
 """What another program saw as a record at the interface of a pod: the pod, the way, and what is known of today.
 
 Connections are told from their openers: a reply is turned around and counts as an answer. A TCP segment that neither
-opens nor answers an opening is kept as one of the middle of a connection, which is shown and not judged as a drop.
+opens nor answers an opening, and a datagram between ports as an answer has them of which nobody tells whether it is one, are kept
+as of the middle of a connection, which is shown and not judged as a drop.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ _ECHO_REPLIES = {(ICMP, 0): 8, (ICMPV6, 129): 128}
 """Answers of ping, and what asks for them."""
 _ERRORS = {ICMP: frozenset((3, 4, 5, 11, 12)), ICMPV6: frozenset((1, 2, 3, 4))}
 _WITH_PORTS = (TCP, UDP, SCTP, 136)
+EPHEMERAL = 32768
+"""Linux takes ports from here on for the client's end (ip_local_port_range)."""
 
 
 class Unusable(NamedTuple):
@@ -187,4 +190,9 @@ def _kind(flow: SeenFlow, is_reply: bool | None) -> Kind:
     if flow.icmp is not None and flow.icmp[0] in _ERRORS[flow.protocol]:
         return Kind.ICMP_ERROR
     is_open = flow.verdict in ("forwarded", "unknown")
-    return Kind.MID_STREAM if is_reply is None and flow.protocol == TCP and is_open else Kind.NEW
+    return Kind.MID_STREAM if is_reply is None and is_open and _may_be_later(flow) else Kind.NEW
+
+
+def _may_be_later(flow: SeenFlow) -> bool:
+    """Whether a packet of which nobody tells who opened may be another than the first, or an answer."""
+    return flow.protocol == TCP or (flow.protocol in (UDP, SCTP) and 0 < flow.source_port < EPHEMERAL <= flow.port)

@@ -185,6 +185,17 @@ def test_replies_are_turned_around_and_count_as_answers(folder: Path) -> None:
     assert [why.reason for why in found.not_used] == ["a reply that did not go on, which no policy decides"]
 
 
+def test_a_datagram_that_may_be_an_answer_is_no_drop(folder: Path) -> None:
+    answer: dict[str, Json] = {"is_reply": None, "l4": {"UDP": {"source_port": 53, "destination_port": 40000}}}
+    asks: dict[str, Json] = {"is_reply": None, "l4": {"UDP": {"source_port": 40000, "destination_port": 53}}}
+    found = one(folder, line(CRON, DB, **answer), line(CRON, WEB, **asks))
+    assert records(folder, found) == [
+        ("cron-0", 0, 0, CRON, WEB, 53, 1, 1),
+        ("cron-0", 0, 1, CRON, DB, 40000, 1, 1),
+    ]
+    assert replay(folder, found.recording, 4).would_drop == ()
+
+
 def test_pods_that_are_named_alone_are_looked_up(folder: Path) -> None:
     def pod(name: str = "", **fields: Json) -> Json:
         return {"namespace": "shop", "pod_name": name, **fields}
