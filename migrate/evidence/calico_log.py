@@ -25,6 +25,8 @@ ORIGIN: Final = "calico-log"
 PREFIXES: Final = ("calico-packet",)
 
 _DAY = 86_400
+_LONGEST_TEXT = 2048
+"""Characters. A packet in the kernel's log has some hundred."""
 _PROTOCOLS = {"TCP": TCP, "UDP": UDP, "SCTP": SCTP, "ICMP": ICMP, "ICMPv6": ICMPV6, "UDPLITE": 136, "AH": 51, "ESP": 50}
 _PORTS = (TCP, UDP, SCTP, 136)
 _WORKLOAD = ("cali", "azv", "eni", "gke", "lxc", "veth")
@@ -42,7 +44,7 @@ _DMESG = re.compile(
 _HOST = re.compile(r"(?P<host>\S+) kernel(?:\[\d+\])?(?::| -)")
 _FIELD = re.compile(r"(?:^| )([A-Z]{2,9})=(\S*)")
 _TRACED = re.compile(
-    r"(?P<interface>[^\s:]+)-(?P<side>[EI]): policy (?P<verdict>ALLOWED|DENIED)\b"
+    r"(?<![^\s:])(?P<interface>[^\s:]+)-(?P<side>[EI]): policy (?P<verdict>ALLOWED|DENIED)\b"
     r"(?:\s+proto (?P<protocol>\d{1,3}) src (?P<source>\S+):(?P<source_port>\d+) "
     r"dest (?P<destination>\S+):(?P<port>\d+))?"
 )
@@ -90,6 +92,8 @@ def _read_line(line: Numbered, prefixes: Sequence[str], before: int) -> SeenFlow
     if text.startswith("{"):
         entry = _DECODE(line.text)
         text = _message(entry)
+    if len(text) > _LONGEST_TEXT:
+        return _too_long(line.at_line, text)
     traced = _TRACED.search(text)
     if traced is not None:
         return _traced(line, traced)
@@ -102,6 +106,13 @@ def _read_line(line: Numbered, prefixes: Sequence[str], before: int) -> SeenFlow
         packet = packet.rpartition(" ")[0]
     told = _of_journal(entry) if entry is not None else _head(head, before)
     return _logged(line.at_line, told, "IN=" + packet.partition("[")[0])
+
+
+def _too_long(at_line: str, text: str) -> Unread:
+    """Logs of a node have long lines of other programs too."""
+    if " SRC=" in text or ": policy " in text:
+        return Unread(at_line, "unreadable", "a line that is too long for a packet", brief(text))
+    return Unread(at_line, "no_flow", "a line without a packet")
 
 
 def _message(entry: _Journal) -> str:

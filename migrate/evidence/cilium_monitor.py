@@ -34,8 +34,11 @@ _POLICY = re.compile(
     r"(?P<way>ingress|egress)(?: (?P<is_ingress>true|false))?, action (?P<action>\w+),(?: auth: [^,]*,)? "
     r"match [^,]*, (?P<packet>.*)"
 )
-_DROP = re.compile(r"xx drop \((?P<reason>.*?)\) flow \S+ to endpoint \d+,(?P<rest>.*)")
-_TRACE = re.compile(r"(?P<way>->|<-) [^:]*? flow \S+ ?,? .*?\bstate (?P<state>\w+)(?P<rest>.*)")
+_DROP = re.compile(r"xx drop \((?P<reason>.{0,128}?)\) flow \S+ to endpoint \d+,(?P<rest>.*)")
+_TRACE = re.compile(r"(?>.*?(?P<way>->|<-) )(?>[^:]*? flow )\S++ ?,? .*?\bstate (?P<state>\w++)(?P<rest>.*)")
+"""Atomic, so that no line takes more than a few passes over it."""
+_LONGEST_TEXT = 2048
+"""Characters. Lines of cilium monitor have some hundred."""
 _LOST = re.compile(r"\bLost (\d{1,12}) events?\b", re.IGNORECASE)
 _VERBOSE = re.compile(r"CPU \d+: MARK \S+ FROM \d+ (?:DROP|to-|from-)")
 _ENDS = re.compile(
@@ -110,6 +113,8 @@ def read(lines: Iterable[bytes], name: str) -> Iterator[SeenFlow | Unread]:
 
 
 def _of_text(at_line: str, text: str) -> SeenFlow | Unread:
+    if len(text) > _LONGEST_TEXT:
+        return Unread(at_line, "unreadable", "a line that is too long for one of cilium monitor", brief(text))
     at = 0
     if stamped := _TIME.match(text):
         at, text = rfc3339(stamped[1]), text[stamped.end() :]
@@ -121,7 +126,7 @@ def _of_text(at_line: str, text: str) -> SeenFlow | Unread:
         return _seen(at_line, at, packet, _verdict(found["action"]), "ingress" if way == "ingress" else "egress")
     if found := _DROP.search(text):
         return _seen(at_line, at, _packet(found["rest"].rpartition(": ")[2]), "dropped", reason=found["reason"])
-    if found := _TRACE.search(text):
+    if found := _TRACE.match(text):
         verdict: Verdict = "forwarded" if found["way"] == "->" else "unknown"
         return _seen(at_line, at, _in_state(_packet(found["rest"].rpartition(": ")[2]), found["state"]), verdict)
     if found := _LOST.search(text):

@@ -18,11 +18,13 @@ _Reader: TypeAlias = Callable[[Iterable[bytes], str], Iterator[Seen]]
 
 _LOOKED_AT = 1_000_000
 """Lines. A node's log may have many before the first packet."""
+_BEGINNING = 4096
+"""Bytes of a line in which a mark has to be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """Logs of one program. `cannot_tell` is what is missing in all of them."""
+    """Logs of one program. `mark` takes a few passes over any line. `cannot_tell` is what is missing in all of them."""
 
     name: str
     what: str
@@ -36,7 +38,7 @@ FORMATS = (
         hubble.ORIGIN,
         "flows of Hubble, Retina or ACNS as JSON",
         re.compile(
-            rb'\{.*"(?:verdict|lost_events|lostEvents|node_status|nodeStatus|l4|drop_reason_desc)"\s*:|\{"flow"\s*:\s*\{"time"',
+            rb'^[^{]*\{.*"(?:verdict|lost_events|lostEvents|node_status|nodeStatus|l4|drop_reason_desc)"\s*:|\{"flow"\s*:\s*\{"time"',
         ),
         hubble.read,
         (
@@ -47,7 +49,7 @@ FORMATS = (
     Format(
         calico_flow_logs.ORIGIN,
         "flow logs of Calico as JSON",
-        re.compile(rb'\{.*"(?:reporter|dest_name|dest_namespace|destName|source_name_aggr)"\s*:'),
+        re.compile(rb'^[^{]*\{.*"(?:reporter|dest_name|dest_namespace|destName|source_name_aggr)"\s*:'),
         calico_flow_logs.read,
         (
             "an entry is many connections of some minutes",
@@ -58,14 +60,16 @@ FORMATS = (
     Format(
         cilium_monitor.ORIGIN,
         "lines of cilium monitor",
-        re.compile(rb'Policy verdict log: |xx drop \(|^\s*(?:->|<-) .* flow |\{.*"type"\s*:\s*"(?:drop|trace|policy)'),
+        re.compile(
+            rb'Policy verdict log: |xx drop \(|^\s*(?:->|<-) .* flow |^[^{]*\{.*"type"\s*:\s*"(?:drop|trace|policy)'
+        ),
         cilium_monitor.read,
         ("it has no times: everything is put at the time of the file", "it has no pods, only addresses"),
     ),
     Format(
         calico_log.ORIGIN,
         "packets that Log rules of Calico wrote to the kernel's log",
-        re.compile(rb"IN=\S* .*SRC=\S+ DST=|-[EI]: policy (?:ALLOWED|DENIED)"),
+        re.compile(rb"IN=\S{0,64} OUT=\S{0,64} .{0,256}?SRC=\S{1,64} DST=|-[EI]: policy (?:ALLOWED|DENIED)"),
         calico_log.read,
         (
             "only what a Log rule matched is there, as the first packets of connections",
@@ -94,7 +98,7 @@ def format_of(lines: Iterable[bytes], path: Path, wanted: str | None = None) -> 
     for line in islice(lines, _LOOKED_AT):
         first = first or line.strip()
         for form in FORMATS:
-            if form.mark.search(line):
+            if form.mark.search(line[:_BEGINNING]):
                 return form
     raise InputError(f"{path}: {_why_none(first)}; the formats are {', '.join(NAMES)}")
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
+from migrate.errors import InputError
 from migrate.evidence import calico_flow_logs, calico_log, cilium_monitor, npm_metrics
+from migrate.evidence.formats import format_of
 from migrate.evidence.seen import Counted, SeenFlow, SeenPod, Unread
 from migrate.model.raw import Json
 
@@ -491,3 +494,39 @@ def test_metrics_tell_of_rules_and_drops() -> None:
 def test_metrics_of_a_node_are_all_read() -> None:
     lines = (SAMPLES / "npm-node-metrics.txt").read_bytes().splitlines(keepends=True)
     assert not [one for one in npm_metrics.read(lines, "m") if isinstance(one, Unread) and one.kind != "no_flow"]
+
+
+HOSTILE = (
+    b"-> flow , " * 6_500,
+    b"-> a flow 0x1 " + b"state " * 11_000,
+    b"xx drop (" * 7_200,
+    b"Policy verdict log: flow 0x1 local EP ID 1, remote ID " * 1_200,
+    b"a" * (1 << 16),
+    b"a-E: policy ALLOWED proto 6 src " + b"1:" * (1 << 15),
+    b"IN= OUT= SRC=" * 5_000,
+    b"IN= " * (1 << 14),
+    b"{" * (1 << 16),
+    b'{"type" ' * (1 << 13),
+)
+"""Lines that take a search without bounds minutes or more."""
+
+
+@pytest.mark.parametrize("line", HOSTILE, ids=lambda line: line[:16].decode())
+def test_hostile_lines_stand_between_good_ones(line: bytes, tmp_path: Path) -> None:
+    verdict = (
+        b"Policy verdict log: flow 0x1 local EP ID 1, remote ID 2, proto 6, ingress, action deny, auth: disabled, "
+        b"match none, 10.0.0.1:40000 -> 10.0.0.2:5432 tcp SYN\n"
+    )
+    packet = f"calico-packet: {PACKET}\n".encode()
+    for good, name, read in ((verdict, "cilium-monitor", cilium_monitor.read), (packet, "calico-log", kernel)):
+        lines = [good] + [line + b"\n"] * 20 + [good]
+        assert format_of(lines, tmp_path).name == name
+        assert [found.at_line for found in read(lines, "log") if isinstance(found, SeenFlow)] == ["log:1", "log:22"]
+    with suppress(InputError):
+        format_of([line] * 20, tmp_path)
+
+
+def test_lines_that_are_too_long_are_told_unless_they_are_of_others() -> None:
+    assert unread(cilium_monitor.read, "-> flow " * 300).reason == "a line that is too long for one of cilium monitor"
+    assert unread(kernel, "a word " * 300).kind == "no_flow"
+    assert unread(kernel, f"calico-packet: {PACKET} " * 30).reason == "a line that is too long for a packet"
