@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from math import isfinite
 from typing import Final
 
 from migrate.evidence.numbered import numbered
@@ -46,7 +47,11 @@ def read(lines: Iterable[bytes], name: str) -> Iterator[Counted | Unread]:
 
 
 def _value(text: str) -> int | None:
+    """None where it is no number or none that a counter reaches; 0 for what a metric without a value has."""
     try:
-        return int(float(text))
-    except (ValueError, OverflowError):
+        number = float(text)
+    except ValueError:
         return None
+    if not isfinite(number):
+        return 0
+    return int(number) if abs(number) < 1 << 63 else None

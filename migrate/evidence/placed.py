@@ -1,8 +1,8 @@
 """What another program saw as a record at the interface of a pod: the pod, the way, and what is known of today.
 
 Connections are told from their openers: a reply is turned around and counts as an answer. A TCP segment that neither
-opens nor answers an opening is kept as one of the middle of a connection, which is shown and not judged as a drop. So is a
-datagram that has the ports of an answer, where nobody tells whether it is one.
+opens nor answers an opening is kept as one of the middle of a connection, which is shown and not judged as a drop.
+So is a datagram that has the ports of an answer, where nobody tells whether it is one.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ UNWATCHED = "told by another program, which does not say what it left out"
 
 _MOST_WAITING = 50_000
 _MOST_PODS = _MOST_ADDRESSES = 100_000
+_MOST_TIMES, _MOST_EVENTS = 1 << 40, 1 << 53
+"""Of one entry, and of all of one kind in an hour. Beyond them a program tells nonsense, and sums have 63 bits."""
 _Key = tuple[int, int, int, int, int, bytes, bytes, int, int]
 _Span = list[int]
 """The first and the last moment."""
@@ -84,8 +86,8 @@ class ImportedRecording:
         waiting = self._dropped if record.is_dropped else self._flows
         row = waiting.setdefault(_key(veth, record, at), [at, at, 0, 0, 0])
         _widen(row, at)
-        row[2] += record.events
-        row[3] += record.answered
+        row[2] = min(row[2] + min(record.events, _MOST_TIMES), _MOST_EVENTS)
+        row[3] = min(row[3] + min(record.answered, _MOST_TIMES), _MOST_EVENTS)
         row[4] = record.source_port
         if len(waiting) >= _MOST_WAITING:
             self._write_waiting()
@@ -114,7 +116,7 @@ class ImportedRecording:
         self._connection.execute("UPDATE flow SET events = 1 WHERE events = 0")
         end = max(span[1] for _, span in self._segments.values())
         for (kind, detail), count in sorted(losses.items()):
-            self._insert("loss", (1, end, kind, count, detail))
+            self._insert("loss", (1, end, kind, min(count, _MOST_EVENTS), detail))
         self._connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", sorted(meta.items()))
         self._connection.execute("COMMIT")
 

@@ -196,6 +196,14 @@ def test_a_datagram_that_may_be_an_answer_is_no_drop(folder: Path) -> None:
     assert replay(folder, found.recording, 4).would_drop == ()
 
 
+def test_counts_beyond_all_sense_are_kept_as_many(folder: Path) -> None:
+    lost = {"lost_events": {"num_events_lost": str(1 << 53)}}
+    huge = line(WEB, DB, flow_count=str(1 << 53))
+    found = one(folder, *([huge, json.dumps(lost)] * 1_100), status=4)
+    assert rows(folder / found.recording, "SELECT events, answered FROM flow") == [(1_100 << 40, 1_100 << 40)]
+    assert rows(folder / found.recording, "SELECT count FROM loss") == [(1 << 53,)]
+
+
 def test_pods_that_are_named_alone_are_looked_up(folder: Path) -> None:
     def pod(name: str = "", **fields: Json) -> Json:
         return {"namespace": "shop", "pod_name": name, **fields}

@@ -488,7 +488,17 @@ def test_metrics_tell_of_rules_and_drops() -> None:
         ("npm_iptables_restore_failure_total", 2),
     ]
     assert ("podname", "backend-0") in counted[1].labels
-    assert [one.at_line for one in found if isinstance(one, Unread) and one.kind == "unreadable"] == ["m:7", "m:10"]
+    assert [one.at_line for one in found if isinstance(one, Unread) and one.kind == "unreadable"] == ["m:10"]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [("NaN", "no_flow"), ("+Inf", "no_flow"), ("-Inf", "no_flow"), ("1e300", "unreadable"), ("x", "unreadable")],
+)
+def test_metrics_with_values_that_are_no_count(value: str, kind: str) -> None:
+    (found,) = npm_metrics.read([f"npm_num_policies {value}\n".encode()], "log")
+    assert isinstance(found, Unread)
+    assert found.kind == kind
 
 
 def test_metrics_of_a_node_are_all_read() -> None:
