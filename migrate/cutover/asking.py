@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 from urllib.parse import quote
 
@@ -105,9 +107,13 @@ class Told:
 def ask_all(
     cluster: Cluster, pods: Sequence[AgentPod], wanted: Wanted, progress: Callable[[str, int, int | None], None]
 ) -> Iterator[Told]:
-    """Every agent, some at a time, in their order."""
+    """Every agent in their order, some at a time; no more than these wait with their answers in memory."""
+    waiting: deque[Future[Told]] = deque()
+    left = iter(pods)
     with ThreadPoolExecutor(_AT_ONCE) as workers:
-        for number, told in enumerate(workers.map(lambda pod: ask(cluster, pod, wanted), pods), start=1):
+        for number in range(1, len(pods) + 1):
+            waiting.extend(workers.submit(ask, cluster, pod, wanted) for pod in islice(left, _AT_ONCE - len(waiting)))
+            told = waiting.popleft().result()
             progress("agents", number, len(pods))
             yield told
 
