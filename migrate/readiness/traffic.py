@@ -113,10 +113,15 @@ def loss_text(audit: Audit) -> str:
 
 
 def hours_of(audit: Audit) -> float | None:
-    """How long the audit went on, in hours; None when nothing was recorded, whatever other programs told."""
+    """How long every watched node was recorded at least, in hours; never more than from the first start to the end.
+
+    None when nothing was recorded, whatever other programs told.
+    """
     if audit.since is None or audit.until is None or (audit.nodes and not watched_nodes(audit)):
         return None
-    return (datetime.fromisoformat(audit.until) - datetime.fromisoformat(audit.since)).total_seconds() / 3600
+    span = (datetime.fromisoformat(audit.until) - datetime.fromisoformat(audit.since)).total_seconds()
+    nodes = (node for node in audit.nodes if node.state != "not_watched" and node.recorded_seconds > 0)
+    return min([span, *(node.recorded_seconds for node in nodes)]) / 3600
 
 
 def span_text(audit: Audit) -> str:

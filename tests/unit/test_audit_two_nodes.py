@@ -14,8 +14,9 @@ from migrate.audit.merged import merge
 from migrate.audit.reading import open_recording
 from migrate.audit.replay import Line, Replay
 from migrate.model.audit_documents import Audit
+from migrate.readiness.traffic import hours_of
 from tests.audit_scene import WEB, revision, scene
-from tests.recordings import START, Recording, packed
+from tests.recordings import HOUR, START, Recording, packed
 
 Fill: TypeAlias = Callable[[Recording, Recording], None]
 _WEB, _DB, _FREE, _OPEN, _FAR_DB, _FAR_WEB = ("10.1.0.10", "10.1.0.2", "10.1.0.9", "10.1.0.7", "10.2.0.2", "10.2.0.10")
@@ -234,3 +235,12 @@ def test_a_pod_that_came_by_a_node_port_of_its_own_node(tmp_path: Path) -> None:
     assert end is not None
     assert str(end.pod) == "shop/db-1"
     assert line.asked.topic == ""
+
+
+def test_nodes_that_were_watched_one_after_the_other_make_no_long_audit(tmp_path: Path) -> None:
+    def later(_: Recording, second: Recording) -> None:
+        second.execute("UPDATE segment SET started = started + 23 * ?, ended = ended + 23 * ?", HOUR, HOUR)
+
+    hours = hours_of(document(tmp_path, later))
+    assert hours is not None
+    assert hours <= 1
