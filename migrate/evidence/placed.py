@@ -167,10 +167,14 @@ class Places:
         )
 
     def owner(self, address: Address, seen: SeenPod | None) -> Owner | None:
-        """The pod that has an address: as the program says, else by the snapshot; None for what is no pod."""
+        """The pod that has an address: as the program says, else by the snapshot; None for what is no pod.
+
+        A pod that came later and is said to have a node's address is on its node's network.
+        """
         if seen is not None and seen.name:
             known = self._pods.get((seen.namespace, seen.name))
-            return None if known is not None and known.host_network else Owner(seen.namespace, seen.name)
+            on_node = address in self._nodes_addresses if known is None else known.host_network
+            return None if on_node else Owner(seen.namespace, seen.name)
         pod = self._by_address.get(address)
         if pod is not None:
             return Owner(pod.namespace, pod.name)

@@ -204,6 +204,13 @@ def test_counts_beyond_all_sense_are_kept_as_many(folder: Path) -> None:
     assert rows(folder / found.recording, "SELECT count FROM loss") == [(1 << 53,)]
 
 
+def test_a_newer_pod_on_its_node_s_network_is_not_the_node_s_owner(folder: Path) -> None:
+    agent: Json = {"namespace": "kube-system", "pod_name": "agent-xyz"}
+    found = one(folder, line("192.0.2.10", DB, source=agent))
+    assert records(folder, found) == [("db-0", 1, 0, "192.0.2.10", DB, 5432, 1, 1)]
+    assert rows(folder / found.recording, "SELECT count(*) FROM owner") == [(0,)]
+
+
 def test_pods_that_are_named_alone_are_looked_up(folder: Path) -> None:
     def pod(name: str = "", **fields: Json) -> Json:
         return {"namespace": "shop", "pod_name": name, **fields}
