@@ -70,6 +70,14 @@ def watched_share(coverage: Sequence[PodCoverage]) -> float | None:
     return min(sum(pod.watched_seconds for pod in coverage) / alive, 1.0) if alive else None
 
 
+def watched_share_of_all(audit: Audit) -> float | None:
+    """`watched_share` over all pods that are known, so that pods of nodes that nobody watched count as not watched."""
+    share = watched_share(audit.coverage)
+    seen = sum(one.pods for one in audit.namespaces)
+    known = seen + sum(one.not_watched_pods for one in audit.namespaces)
+    return share if share is None or not seen else share * seen / known
+
+
 def coverage_text(audit: Audit) -> str:
     """Nodes, pods and the share of their time that was watched, never rounded up to all of it; how many were quiet."""
     nodes = f"{where_text(audit)} watched, " if len(audit.nodes) > 1 and not audit.node else ""

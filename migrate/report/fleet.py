@@ -19,7 +19,7 @@ import migrate
 from migrate.errors import InputError, MigrateError
 from migrate.readiness.documents import AUDIT, NODES, PLAN, SNAPSHOT, VERIFICATION
 from migrate.readiness.rules import load_rules
-from migrate.readiness.traffic import watched_share
+from migrate.readiness.traffic import watched_share_of_all
 from migrate.readiness.verdict import State
 from migrate.report.document import Deadline, Report
 from migrate.report.made import make_report
@@ -48,7 +48,7 @@ class FleetRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
 
     `state` is that of its report, or "unreadable" with the reason in `problem`. What is None is not known: a number of
     would-be drops (kinds of traffic) without an audit, `missed` predictions without a check after the cutover, the
-    watched share of the pods' time (0 to 1), ages in days. `missing` are documents that are not there, `outdated` those
+    watched share of all pods' time (0 to 1), ages in days. `missing` are documents that are not there, `outdated` those
     that were made from other policies or another snapshot than those of now. `page` is its report in HTML, relative to
     the folder, where there is one.
     """
@@ -210,7 +210,7 @@ def _of(report: Report, task: _Task) -> FleetRow:
         warnings=report.summary.findings.warning,
         would_drop=None if audit is None else len(audit.would_drop),
         missed=None if cutover is None else len(cutover.missed),
-        watched=None if audit is None else watched_share(audit.coverage),
+        watched=None if audit is None else watched_share_of_all(audit),
         snapshot_taken=taken,
         snapshot_days=_days(taken, task.now),
         audit_until=None if audit is None else audit.until,

@@ -11,10 +11,11 @@ import pytest
 from msgspec import structs
 
 from migrate.errors import InputError
-from migrate.model.audit_documents import Audit, CoverageGap
+from migrate.model.audit_documents import Audit, CoverageGap, NamespaceCoverage, PodCoverage
 from migrate.model.documents import Cause, Matrix
 from migrate.model.plan_documents import Plan
 from migrate.readiness.rules import load_rules
+from migrate.readiness.traffic import watched_share_of_all
 from migrate.report.comparison import causes_of, changed_pairs, matrix_view
 from migrate.report.document import Report
 from migrate.report.hours import clock_of, hours_picture, hours_words, watch_of
@@ -186,3 +187,12 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path: Path) -> None:
     (folder / "plan.json").write_text("{}")
     with pytest.raises(InputError, match=r"plan\.json: is no plan of this version"):
         make_report(folder, load_rules(), NOW)
+
+
+def test_pods_that_nobody_watched_lower_the_share_of_all(audit: Audit) -> None:
+    seen = NamespaceCoverage(namespace="shop", state="traffic", pods=1)
+    unseen = NamespaceCoverage(namespace="bank", state="not_watched", not_watched_pods=99)
+    pod = PodCoverage(namespace="shop", pod="a", interface="v", alive_seconds=10.0, watched_seconds=5.0)
+    one = structs.replace(audit, coverage=(pod,), namespaces=(seen,))
+    assert watched_share_of_all(one) == 0.5
+    assert watched_share_of_all(structs.replace(one, namespaces=(seen, unseen))) == pytest.approx(0.005)
