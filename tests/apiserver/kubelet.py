@@ -112,7 +112,7 @@ class Kubelet:
 
     def running(self) -> int:
         """Processes that stand for containers and have not ended."""
-        return sum(pod.process is not None and pod.process.poll() is None for pod in self._pods.values())
+        return sum(pod.process is not None and pod.process.poll() is None for pod in list(self._pods.values()))
 
     def work(self) -> None:
         """What a kubelet does all the time, until the end of the test."""
@@ -128,7 +128,7 @@ class Kubelet:
     def stop(self) -> None:
         """End every process."""
         self._stop.set()
-        for pod in self._pods.values():
+        for pod in list(self._pods.values()):
             _end(pod.process)
 
     def _listed(self, admin: Client) -> list[Object]:
@@ -138,7 +138,7 @@ class Kubelet:
 
     def _end_others(self, listed: set[str]) -> None:
         """Nothing runs for a pod that the API server does not have."""
-        for uid, pod in self._pods.items():
+        for uid, pod in list(self._pods.items()):
             if uid not in listed:
                 _end(pod.process)
 

@@ -42,9 +42,12 @@ def _line(key: FlowKey, value: FlowValue) -> str:
 
 
 def check_sum(probe: LibbpfProbe) -> None:
-    """Every new event is in a row, in a coarse row, or counted as lost."""
-    counters = probe.counters()
-    exact = sum(value.events for table in probe.flows for value in rows(table).values())
-    coarse = sum(value.events for value in rows(probe.coarse).values())
+    """Every new event is in a row, in a coarse row, or counted as lost; looked at while none came in between."""
+    while True:
+        counters = probe.counters()
+        exact = sum(value.events for table in probe.flows for value in rows(table).values())
+        coarse = sum(value.events for value in rows(probe.coarse).values())
+        if probe.counters()[Counter.NEW] == counters[Counter.NEW]:
+            break
     assert exact + coarse + counters[Counter.LOST] == counters[Counter.NEW]
     assert coarse == counters[Counter.COARSE]

@@ -11,12 +11,14 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 
 import migrate
+from migrate.model.agent_documents import NODE_VARIABLE
 from tests.prerequisites import require
 
 pytestmark = pytest.mark.packaging
@@ -46,10 +48,14 @@ def steps() -> Iterator[tuple[str, str]]:
             yield word, " ".join(arguments.split())
 
 
-def run(*command: str | Path, cwd: Path = _ROOT, check: bool = True) -> subprocess.CompletedProcess[str]:
+def environment() -> dict[str, str]:
+    """What a container of an agent has, without the modules of this checkout."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment = kept | {"NODE_NAME": "node"}
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    return kept | {NODE_VARIABLE: "node"}
+
+
+def run(*command: str | Path, cwd: Path = _ROOT, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, check=False, timeout=300)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -107,13 +113,30 @@ for module in pkgutil.walk_packages(migrate.agent.__path__, "migrate.agent."):
 """
 
 
+@contextmanager
+def waiting_agent(image: Path, folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """An agent that tries again and again, until the end of the block."""
+    command = [str(image / "bin" / "migrate"), "audit", "agent", "run", *arguments]
+    agent = subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
+    try:
+        yield agent
+    finally:
+        agent.terminate()
+        agent.wait()
+        assert agent.stderr is not None
+        agent.stderr.close()
+
+
 def test_an_agent_of_the_image_finds_all_that_it_imports(image: Path, tmp_path: Path) -> None:
     """The image has only a part of the dependencies, and some modules are imported where they are needed."""
-    for command in ("run", "status", "pull", "stop", "clean"):
-        nowhere = ("--settings", str(tmp_path / "none"))
+    nowhere = ("--settings", str(tmp_path / "none"))
+    for command in ("status", "pull", "stop", "clean"):
         done = run(image / "bin" / "migrate", "audit", "agent", command, *nowhere, cwd=tmp_path, check=False)
         assert done.returncode == 2, done.stderr
         assert "the settings of the run cannot be read" in done.stderr
+    with waiting_agent(image, tmp_path, *nowhere) as agent:
+        assert agent.stderr is not None
+        assert "the settings of the run cannot be read" in agent.stderr.readline()
     lazily = "import kubernetes.client, kubernetes.config, pyroute2, migrate.scan.kubeconfig\n"
     run(image / "bin" / "python", "-c", _AGENT + lazily, cwd=tmp_path)
 
