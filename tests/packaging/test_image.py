@@ -130,10 +130,10 @@ def waiting_agent(image: Path, folder: Path, *arguments: str) -> Iterator[subpro
 def test_an_agent_of_the_image_finds_all_that_it_imports(image: Path, tmp_path: Path) -> None:
     """The image has only a part of the dependencies, and some modules are imported where they are needed."""
     nowhere = ("--settings", str(tmp_path / "none"))
-    for command in ("status", "pull", "stop", "clean"):
+    for command, status in (("status", 0), ("pull", 2), ("stop", 2), ("clean", 2)):
         done = run(image / "bin" / "migrate", "audit", "agent", command, *nowhere, cwd=tmp_path, check=False)
-        assert done.returncode == 2, done.stderr
-        assert "the settings of the run cannot be read" in done.stderr
+        assert done.returncode == status, done.stderr
+        assert "the settings of the run cannot be read" in done.stdout + done.stderr
     with waiting_agent(image, tmp_path, *nowhere) as agent:
         assert agent.stderr is not None
         assert "the settings of the run cannot be read" in agent.stderr.readline()
