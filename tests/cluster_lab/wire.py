@@ -51,8 +51,12 @@ class Wire:
         )
 
     def plug(self, node: NodeNetwork) -> None:
-        """Connect a node that is new, or new again."""
+        """Connect a node that is new, or new again.
+
+        What was at the other end of its old interface is gone only some time after the node's namespace was deleted.
+        """
         name = f"node{node.number}"
+        subprocess.run(["ip", "-n", self.namespace, "link", "delete", name], capture_output=True, check=False)
         ip(
             self.namespace,
             f"link add {name} type veth peer name uplink netns {node.namespace}",
