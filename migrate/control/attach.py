@@ -44,6 +44,8 @@ _TRIES = 3
 _SETTLE_SECONDS = 10.0
 _MOST_SKIPPED = 10
 """A node that does not answer is asked at least every so many turns."""
+_CLOSE = 100_000_000
+"""Nanoseconds by which two clocks of this machine may seem to differ after a wait."""
 _TURN_SECONDS = 0.5
 LEFT_THE_CLUSTER = "it left the cluster during the run"
 
@@ -117,7 +119,7 @@ class Attachment:
         """Turns until the run's time is over, all agents have ended, somebody took the run away, or `stop` is set."""
         while not self._stop.is_set():
             self.turn(show)
-            if self._is_gone or self.state.is_over(time.time_ns()) or self._wait():
+            if self._is_gone or self._is_over() or self._wait() or self._is_over():
                 return
 
     def turn(self, show: Show) -> None:
@@ -137,6 +139,10 @@ class Attachment:
         except InputError as error:
             self.state = structs.replace(self.state, trouble=str(error))
         show(self.state)
+
+    def _is_over(self) -> bool:
+        """By what agents said last; asked once more, they would have that much time again."""
+        return self.state.is_over(time.time_ns() + _CLOSE)
 
     def _wait(self) -> bool:
         """Wait for the next turn, and not longer after a sleep of this machine; whether to stop."""
