@@ -9,6 +9,7 @@ from ipaddress import ip_address
 
 from migrate.audit.exported import ExportedFlow
 from migrate.model.addresses import Network
+from migrate.model.words import counted
 
 _MOST = 20
 _HEAD = """\
@@ -82,7 +83,7 @@ def _seen(entry: _Entry) -> Iterator[str]:
     """Those with most connections first."""
     calls = sorted(entry.calls.items(), key=lambda item: (-item[1].events, item[0]))
     for (address, port, source), one in calls[:_MOST]:
-        count = f"{one.events:,} connection{'' if one.events == 1 else 's'}"
+        count = counted(one.events, "connection")
         yield f"{address} {port}: {count} of {source}, {one.first[:19]}Z to {one.last[:19]}Z"
     if len(calls) > _MOST:
         yield f"and {len(calls) - _MOST} more"

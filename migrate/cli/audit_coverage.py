@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 
+from migrate.cli.emit import wrapped
 from migrate.model.audit_documents import Audit, CronCoverage, NodeCoverage
+from migrate.model.words import counted
 
-_WIDTH = 80
 _MOST = 30
 _NAMES = 5
 
@@ -26,7 +26,7 @@ def _nodes(nodes: Sequence[NodeCoverage]) -> Iterator[str]:
     yield "Nodes"
     ordered = sorted(nodes, key=lambda node: (node.state != "not_watched", node.name))
     for node in ordered[:_MOST]:
-        yield from _wrapped(f"- {node.name}: {_node_text(node)}")
+        yield from wrapped(f"- {node.name}: {_node_text(node)}", "  ")
     if len(nodes) > _MOST:
         yield f"and {len(nodes) - _MOST} more, which -o json shows"
 
@@ -36,10 +36,10 @@ def _node_text(node: NodeCoverage) -> str:
         return f"NOT WATCHED: {node.reason}"
     share = min(node.watched_seconds / node.alive_seconds, 1.0) if node.alive_seconds else 1.0
     shown = "100" if share >= 1 else f"{min(100 * share, 99.99):.2f}"
-    parts = [f"{shown} % of the time of {_count(node.pods, 'pod')}"]
+    parts = [f"{shown} % of the time of {counted(node.pods, 'pod')}"]
     if node.quiet_pods:
         parts.append(f"{node.quiet_pods:,} of them quiet")
-    parts.append("quiet: nothing was seen" if node.state == "quiet" else _count(node.connections, "connection"))
+    parts.append("quiet: nothing was seen" if node.state == "quiet" else counted(node.connections, "connection"))
     if node.lost:
         parts.append(f"{node.lost:,} lost")
     if abs(node.skew_seconds) >= 1:
@@ -55,13 +55,13 @@ def _quiet(audit: Audit) -> Iterator[str]:
     found = ((pods, "pod"), (spaces, "whole namespace"), (hours, "hour"))
     if any(names for names, _ in found):
         yield ""
-        yield from _wrapped("Watched and quiet, so that what they do at other times is not known:")
+        yield from wrapped("Watched and quiet, so that what they do at other times is not known:", "  ")
         for names, word in found:
             if names:
-                yield from _wrapped(f"- {_count(len(names), word)}: {_some(names)}")
+                yield from wrapped(f"- {counted(len(names), word)}: {_some(names)}", "  ")
     if unwatched:
         yield ""
-        yield from _wrapped(f"No pod was watched in {_count(len(unwatched), 'namespace')}: {_some(unwatched)}")
+        yield from wrapped(f"No pod was watched in {counted(len(unwatched), 'namespace')}: {_some(unwatched)}", "  ")
 
 
 def _runs(jobs: Sequence[CronCoverage]) -> Iterator[str]:
@@ -69,11 +69,11 @@ def _runs(jobs: Sequence[CronCoverage]) -> Iterator[str]:
     lacking = [job for job in jobs if not job.expected or job.with_traffic < job.expected]
     if lacking:
         yield ""
-        yield from _wrapped("CronJobs of which not every run was seen with traffic, or that had none to run:")
+        yield from wrapped("CronJobs of which not every run was seen with traffic, or that had none to run:", "  ")
     for job in lacking[:_MOST]:
-        of = "a schedule that cannot be read" if job.expected is None else _count(job.expected, "run")
+        of = "a schedule that cannot be read" if job.expected is None else counted(job.expected, "run")
         seen = f"{job.seen} watched, {job.with_traffic} with traffic"
-        yield from _wrapped(f"- {job.job} ({job.schedule}): of {of} {seen}")
+        yield from wrapped(f"- {job.job} ({job.schedule}): of {of} {seen}", "  ")
     if len(lacking) > _MOST:
         yield f"and {len(lacking) - _MOST} more, which -o json shows"
 
@@ -81,11 +81,3 @@ def _runs(jobs: Sequence[CronCoverage]) -> Iterator[str]:
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
     return ", ".join(names[:_NAMES]) + more
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 else 's'}"

@@ -13,9 +13,10 @@ import typer
 
 from migrate.audit.durations import duration_text
 from migrate.audit.sizes import size_text
-from migrate.cli.audit_text import connections_of, packet_text
+from migrate.cli.audit_text import connections_of
 from migrate.cli.emit import decided_text, plain
 from migrate.errors import InputError
+from migrate.model.words import packet_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

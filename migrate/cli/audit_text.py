@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from migrate.cli.audit_coverage import coverage_lines
-from migrate.cli.emit import decided_text, plain, table_text
+from migrate.cli.emit import decided_text, plain, table_text, wrapped
 from migrate.model.audit_documents import (
     Audit,
     AuditDifference,
@@ -15,9 +14,9 @@ from migrate.model.audit_documents import (
     StandingConnection,
     TopicResult,
 )
+from migrate.model.words import counted, packet_text
 from migrate.readiness.traffic import watch_line, where_text
 
-_WIDTH = 80
 _MOST = 30
 _BARS = " ▁▂▃▄▅▆▇█"
 _RESULTS = {
@@ -35,7 +34,7 @@ _EFFECTS = {
 
 def audit_text(audit: Audit) -> str:
     """What was watched and lost, the result, what would be dropped, each class of traffic, and how sure all that is."""
-    first, head, *rest = (_wrapped(watch_line(audit), "  "), *_lines(audit))
+    first, head, *rest = (wrapped(watch_line(audit), "  "), *_lines(audit))
     return table_text(*map(plain, first), plain(head, "bold"), *(plain(line) for line in rest))
 
 
@@ -58,16 +57,16 @@ def difference_text(found: AuditDifference) -> str:
 def _changed(changes: Sequence[ChangedDrop]) -> Iterator[str]:
     if changes:
         yield ""
-        yield f"Dropped by both, otherwise: {_count(len(changes), 'kind')} of traffic"
+        yield f"Dropped by both, otherwise: {counted(len(changes), 'kind')} of traffic"
     for number, change in enumerate(changes[:_MOST], start=1):
         group = change.groups[0]
         ends = f"{group.source} → {group.destination} {packet_text(group)}"
-        yield from _wrapped(f"{number}. {ends}: {change.events_before:,} before, {change.events:,} now", "   ")
+        yield from wrapped(f"{number}. {ends}: {change.events_before:,} before, {change.events:,} now", "   ")
         was = "; ".join(map(decided_text, change.decided_before))
         now = "; ".join(map(decided_text, dict.fromkeys(one.decided_by for one in change.groups)))
-        yield from _wrapped(now, " " * 11, "   by      " if now == was else "   now by  ")
+        yield from wrapped(now, " " * 11, "   by      " if now == was else "   now by  ")
         if now != was:
-            yield from _wrapped(was, " " * 11, "   was by  ")
+            yield from wrapped(was, " " * 11, "   was by  ")
     if len(changes) > _MOST:
         yield f"and {len(changes) - _MOST} more, which -o json shows"
 
@@ -80,9 +79,9 @@ def connections_of(groups: Iterable[ObservedGroup]) -> int:
 def _lines(audit: Audit) -> Iterator[str]:
     several = not audit.node and len(audit.nodes) > 1
     where = where_text(audit) if several else audit.node or "?"
-    yield from _wrapped(_headline(audit))
-    yield from _wrapped(f"{'' if several else 'node '}{where}, {audit.since or '?'} to {audit.until or '?'}", "  ")
-    yield from _wrapped(f"judged by {audit.policies}", "  ")
+    yield from wrapped(_headline(audit))
+    yield from wrapped(f"{'' if several else 'node '}{where}, {audit.since or '?'} to {audit.until or '?'}", "  ")
+    yield from wrapped(f"judged by {audit.policies}", "  ")
     yield from _section("Would be dropped", audit.would_drop)
     yield from _standing(audit.connections)
     yield ""
@@ -101,7 +100,7 @@ def _lines(audit: Audit) -> Iterator[str]:
 def _headline(audit: Audit) -> str:
     text = _RESULTS[audit.result]
     if audit.would_drop:
-        kinds, events = _count(len(audit.would_drop), "kind"), _count(connections_of(audit.would_drop), "connection")
+        kinds, events = counted(len(audit.would_drop), "kind"), counted(connections_of(audit.would_drop), "connection")
         text += f": {kinds} of traffic that passes today, {events}"
     return text if audit.complete else f"{text} (incomplete)"
 
@@ -110,7 +109,7 @@ def _section(title: str, groups: Sequence[ObservedGroup]) -> Iterator[str]:
     if not groups:
         return
     yield ""
-    yield f"{title}: {_count(len(groups), 'kind')} of traffic"
+    yield f"{title}: {counted(len(groups), 'kind')} of traffic"
     for number, group in enumerate(groups[:_MOST], start=1):
         yield from _group(number, group)
     if len(groups) > _MOST:
@@ -121,14 +120,14 @@ def _group(number: int, group: ObservedGroup) -> Iterator[str]:
     through = f" through {group.service}" if group.service else ""
     side = f" at {group.side}" if group.side else ""
     ends = f"{group.source} → {group.destination} {packet_text(group)}{through}"
-    yield from _wrapped(f"{number}. {ends}: {_count(group.events, 'connection')}{side}", "   ")
+    yield from wrapped(f"{number}. {ends}: {counted(group.events, 'connection')}{side}", "   ")
     said = decided_text(group.decided_by) or group.reason
     if said:
-        yield from _wrapped(f"by      {said}", " " * 11, "   ")
+        yield from wrapped(f"by      {said}", " " * 11, "   ")
     yield f"   seen    {group.first} to {group.last}"
     if len(group.hours) > 1:
         yield f"   hours   {_histogram(group.hours)}"
-    yield from _wrapped(f"such as {group.example.source} to {group.example.destination}", " " * 11, "   ")
+    yield from wrapped(f"such as {group.example.source} to {group.example.destination}", " " * 11, "   ")
 
 
 def _histogram(hours: dict[str, int]) -> str:
@@ -138,13 +137,6 @@ def _histogram(hours: dict[str, int]) -> str:
         of_day[int(hour[-2:])] += events
     top = max(of_day) or 1
     return "0" + "".join(_BARS[-(-events * (len(_BARS) - 1) // top)] for events in of_day) + "24 UTC"
-
-
-def packet_text(group: ObservedGroup) -> str:
-    """Protocol and port."""
-    if group.protocol in ("ICMP", "ICMPv6"):
-        return f"{group.protocol} type {group.port} code {group.icmp_code}"
-    return f"{group.protocol}/{group.port}" if group.port else group.protocol
 
 
 def _topic(title: str, topic: TopicResult) -> Iterator[str]:
@@ -158,17 +150,17 @@ def _topic(title: str, topic: TopicResult) -> Iterator[str]:
         (tally.denied_today, "denied today"),
         (tally.unknown, "not known"),
     )
-    yield from _wrapped(f"{title}: {', '.join(f'{number:,} {word}' for number, word in counts if number)}", "  ")
+    yield from wrapped(f"{title}: {', '.join(f'{number:,} {word}' for number, word in counts if number)}", "  ")
 
 
 def _standing(connections: Sequence[StandingConnection]) -> Iterator[str]:
     if not connections:
         return
     yield ""
-    yield f"Long-lived connections at risk: {_count(len(connections), 'kind')}"
+    yield f"Long-lived connections at risk: {counted(len(connections), 'kind')}"
     for one in connections[:_MOST]:
         ends = f"{one.client} → {one.server} {one.protocol}/{one.port}, {one.count} of them"
-        yield from _wrapped(f"{ends}: {_EFFECTS[one.effect]}", "  ", "- ")
+        yield from wrapped(f"{ends}: {_EFFECTS[one.effect]}", "  ", "- ")
     if len(connections) > _MOST:
         yield f"and {len(connections) - _MOST} more, which -o json shows"
 
@@ -176,9 +168,9 @@ def _standing(connections: Sequence[StandingConnection]) -> Iterator[str]:
 def _never_seen(audit: Audit) -> Iterator[str]:
     if audit.never_seen:
         yield ""
-        rules = _count(len(audit.never_seen), "rule")
+        rules = counted(len(audit.never_seen), "rule")
         told = f"Allowed by the policies that judge here, and never seen: {rules}, which -o json shows."
-        yield from _wrapped(f"{told} That makes none of them needless.")
+        yield from wrapped(f"{told} That makes none of them needless.")
 
 
 def _doubts(audit: Audit) -> Iterator[str]:
@@ -190,16 +182,6 @@ def _doubts(audit: Audit) -> Iterator[str]:
         if texts:
             yield ""
         for text in texts[:_MOST]:
-            yield from _wrapped(f"{title}: {text}", "  ")
+            yield from wrapped(f"{title}: {text}", "  ")
         if len(texts) > _MOST:
             yield f"and {len(texts) - _MOST} more, which -o json shows"
-
-
-def _wrapped(text: str, indent: str = "", first: str = "") -> list[str]:
-    return textwrap.wrap(
-        text, _WIDTH, initial_indent=first, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 else 's'}"

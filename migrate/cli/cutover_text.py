@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from migrate.cli.emit import decided_text, plain, table_text
-from migrate.cutover.made import GRAVE, counted, packet_text
+from migrate.cli.emit import decided_text, plain, table_text, wrapped
+from migrate.cutover.made import GRAVE
 from migrate.files import write_atomic
 from migrate.model.cutover_documents import CutoverCheck, CutoverGroup
+from migrate.model.words import counted, packet_text
 from migrate.translate.names import file_of
 
-_WIDTH = 80
 _MOST = 30
 _ABOVE = ("CUT-PREDICTION-MISSED", "CUT-PREDICTION-WIDER")
 """Findings whose traffic stands above them, kind by kind."""
@@ -61,9 +60,9 @@ def write_suggested(check: CutoverCheck, folder: Path) -> list[Path]:
 def _lines(check: CutoverCheck) -> Iterator[str]:
     tally = check.tally
     text = _RESULTS[check.result]
-    yield from _wrapped(text if check.complete else f"{text} (incomplete)")
-    yield from _wrapped(f"seen {check.since or '?'} to {check.until or '?'}, judged by {check.policies}", "  ")
-    yield from _wrapped(
+    yield from wrapped(text if check.complete else f"{text} (incomplete)")
+    yield from wrapped(f"seen {check.since or '?'} to {check.until or '?'}, judged by {check.policies}", "  ")
+    yield from wrapped(
         f"{tally.missed_drop:,} dropped against the prediction, {tally.missed_allow:,} passed against it, "
         f"{tally.as_predicted:,} as predicted, {tally.new_traffic:,} never seen before, "
         f"{tally.not_judged:,} not judged, {tally.replies:,} replies",
@@ -99,22 +98,22 @@ def _section(title: str, groups: Sequence[CutoverGroup]) -> Iterator[str]:
 def _group(number: int, group: CutoverGroup) -> Iterator[str]:
     through = f" through {group.service}" if group.service else ""
     ends = f"{group.source} → {group.destination} {packet_text(group)}{through}: {counted(group.times, 'event')}"
-    yield from _wrapped(f"{number}. {ends}", "   ")
+    yield from wrapped(f"{number}. {ends}", "   ")
     said = _SAID[group.predicted]
     before = _BEFORE.get(group.audit, "")
-    yield from _wrapped(f"said     {said}" + (f"; {before}" if before else ""), " " * 12, "   ")
-    yield from _wrapped(f"happened {_happened(group)}", " " * 12, "   ")
+    yield from wrapped(f"said     {said}" + (f"; {before}" if before else ""), " " * 12, "   ")
+    yield from wrapped(f"happened {_happened(group)}", " " * 12, "   ")
     by = decided_text(group.decided_by)
     if by:
-        yield from _wrapped(f"by       {by}", " " * 12, "   ")
+        yield from wrapped(f"by       {by}", " " * 12, "   ")
     if group.reason:
-        yield from _wrapped(f"note     {group.reason}", " " * 12, "   ")
+        yield from wrapped(f"note     {group.reason}", " " * 12, "   ")
     if group.first:
         yield f"   seen     {group.first} to {group.last}"
     example = f"{group.example.source} to {group.example.destination}"
-    yield from _wrapped(f"such as  {example}" + (f", {group.evidence}" if group.evidence else ""), " " * 12, "   ")
+    yield from wrapped(f"such as  {example}" + (f", {group.evidence}" if group.evidence else ""), " " * 12, "   ")
     if group.do:
-        yield from _wrapped(f"do       {group.do}", " " * 12, "   ")
+        yield from wrapped(f"do       {group.do}", " " * 12, "   ")
 
 
 def _happened(group: CutoverGroup) -> str:
@@ -131,12 +130,12 @@ def _helps(check: CutoverCheck) -> Iterator[str]:
         names = (
             f"{counted(len(check.suggested), 'suggested policy').replace('policys', 'policies')} would let it through"
         )
-        yield from _wrapped(f"{names} (--output-dir writes them):", "  ")
+        yield from wrapped(f"{names} (--output-dir writes them):", "  ")
         for policy in check.suggested[:_MOST]:
-            yield from _wrapped(f"{policy.object}: {'; '.join(policy.flows[:3])}", "    ", "  - ")
+            yield from wrapped(f"{policy.object}: {'; '.join(policy.flows[:3])}", "    ", "  - ")
     if check.way_back and check.result == "missed":
         yield ""
-        yield from _wrapped(f"way back: {check.way_back}", "  ")
+        yield from wrapped(f"way back: {check.way_back}", "  ")
 
 
 def _findings(check: CutoverCheck) -> Iterator[str]:
@@ -147,7 +146,7 @@ def _findings(check: CutoverCheck) -> Iterator[str]:
         yield f"Findings: {len(told)} (migrate explain-rule ID says more)"
     for finding in told[:_MOST]:
         where = f"{finding.subject}: " if finding.subject is not None else ""
-        yield from _wrapped(f"{finding.id} {where}{finding.detail}", "    ", "  ")
+        yield from wrapped(f"{finding.id} {where}{finding.detail}", "    ", "  ")
     if len(told) > _MOST:
         yield f"and {len(told) - _MOST} more, which -o json shows"
 
@@ -159,7 +158,7 @@ def _quiet(check: CutoverCheck) -> Iterator[str]:
     yield f"Said to be dropped, and not seen since: {counted(len(check.not_confirmed), 'kind')} of traffic"
     for one in check.not_confirmed[:_MOST]:
         events = counted(one.events, "connection")
-        yield from _wrapped(f"{one.source} → {one.destination} {packet_text(one)}: {events} before", "    ", "  - ")
+        yield from wrapped(f"{one.source} → {one.destination} {packet_text(one)}: {events} before", "    ", "  - ")
 
 
 def _doubts(check: CutoverCheck) -> Iterator[str]:
@@ -172,12 +171,6 @@ def _doubts(check: CutoverCheck) -> Iterator[str]:
         if texts:
             yield ""
         for text in texts[:_MOST]:
-            yield from _wrapped(f"{title}: {text}", "  ")
+            yield from wrapped(f"{title}: {text}", "  ")
         if len(texts) > _MOST:
             yield f"and {len(texts) - _MOST} more, which -o json shows"
-
-
-def _wrapped(text: str, indent: str = "", first: str = "") -> list[str]:
-    return textwrap.wrap(
-        text, _WIDTH, initial_indent=first, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from migrate.model.documents import DecidedBy
 
 _WIDTH_WITHOUT_TERMINAL = 200
+_WIDTH = 80
 
 
 def emit(text: str) -> None:
@@ -49,6 +51,13 @@ def document_text(document: msgspec.Struct, output: OutputFormat) -> str:
     if output is OutputFormat.YAML:
         return yaml_out.dump(msgspec.to_builtins(document))
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+
+
+def wrapped(text: str, indent: str = "", first: str = "") -> list[str]:
+    """A text in lines of 80 columns, broken at blanks: `first` stands before it, `indent` before its further lines."""
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=first, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def decided_text(decided: DecidedBy) -> str:

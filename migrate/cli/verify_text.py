@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from migrate.cli.emit import decided_text, plain, table_text
+from migrate.cli.emit import decided_text, plain, table_text, wrapped
 from migrate.model.documents import Cause, CauseEnds, FlowExample, Matrix, Verification, WitnessProof
 
 _WIDTH = 80
@@ -29,25 +29,19 @@ def verification_text(done: Verification) -> str:
 
 def _lines(done: Verification) -> Iterator[str]:
     proof = f" ({_HOLDS[done.proof]})" if done.result != "different" else ""
-    yield from _wrapped(f"{done.result}{proof}: {done.before} | {done.after}")
+    yield from wrapped(f"{done.result}{proof}: {done.before} | {done.after}")
     yield f"{done.classes} classes of pods, {done.ends} ends, {done.packets} kinds of packets"
     for number, place in enumerate(done.left_out):
         if number == _MOST:
             yield f"and {len(done.left_out) - _MOST} more, which -o json shows"
             break
-        yield from _wrapped(f"not read or not modelled: {place}", "  ")
+        yield from wrapped(f"not read or not modelled: {place}", "  ")
     yield from _causes(done.causes)
     if done.witness is not None:
         yield from _witness(done.witness, alone=done.proof != "snapshot" or done.result != "equivalent")
     if done.matrix is not None:
         yield ""
         yield from _matrix(done.matrix)
-
-
-def _wrapped(text: str, indent: str = "", first: str = "") -> list[str]:
-    return textwrap.wrap(
-        text, _WIDTH, initial_indent=first, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
 
 
 def _causes(causes: tuple[Cause, ...], *, made_up: bool = False) -> Iterator[str]:
@@ -65,17 +59,17 @@ def _causes(causes: tuple[Cause, ...], *, made_up: bool = False) -> Iterator[str
 def _cause(number: int, cause: Cause) -> Iterator[str]:
     flow = cause.counterexample
     ends = f"{flow.source} to {flow.destination}"
-    yield from _wrapped(f"{number}. {_CHANGES[cause.change]} at {cause.side}: {ends} {_packet(flow)}", "   ")
+    yield from wrapped(f"{number}. {_CHANGES[cause.change]} at {cause.side}: {ends} {_packet(flow)}", "   ")
     for end, traits in ((flow.source, flow.source_traits), (flow.destination, flow.destination_traits)):
         if traits:
-            yield from _wrapped(f"{end} has {', '.join(traits)}", "     ", "   ")
-    yield from _wrapped(f"before  {decided_text(cause.before)}", " " * 11, "   ")
-    yield from _wrapped(f"after   {decided_text(cause.after)}", " " * 11, "   ")
+            yield from wrapped(f"{end} has {', '.join(traits)}", "     ", "   ")
+    yield from wrapped(f"before  {decided_text(cause.before)}", " " * 11, "   ")
+    yield from wrapped(f"after   {decided_text(cause.after)}", " " * 11, "   ")
 
 
 def _touched(cause: Cause) -> list[str]:
     pairs = f"; {_count(cause.pod_pairs, 'pair')} of pods" if cause.pod_pairs else ""
-    return _wrapped(f"touches {_ends(cause.sources)} to {_ends(cause.destinations)}{pairs}", " " * 11, "   ")
+    return wrapped(f"touches {_ends(cause.sources)} to {_ends(cause.destinations)}{pairs}", " " * 11, "   ")
 
 
 def _packet(flow: FlowExample) -> str:
@@ -103,13 +97,13 @@ def _count(number: int, word: str) -> str:
 def _witness(witness: WitnessProof, *, alone: bool) -> Iterator[str]:
     yield ""
     if witness.result == "undecided":
-        yield from _wrapped(f"not proved for any pods: {witness.reason}")
+        yield from wrapped(f"not proved for any pods: {witness.reason}")
         return
-    yield from _wrapped(f"{_count(witness.pods, 'kind')} of made-up pods: {witness.result}")
+    yield from wrapped(f"{_count(witness.pods, 'kind')} of made-up pods: {witness.result}")
     for assumption in witness.assumptions:
-        yield from _wrapped(f"as long as {assumption}", "    ", "  ")
+        yield from wrapped(f"as long as {assumption}", "    ", "  ")
     if not alone:
-        yield from _wrapped("so other pods than those of today would see a difference, such as")
+        yield from wrapped("so other pods than those of today would see a difference, such as")
     yield from _causes(witness.causes, made_up=True)
 
 
@@ -137,4 +131,4 @@ def _changed(matrix: Matrix) -> Iterable[str]:
     for source, before, after in rows:
         for destination, was, now in zip(matrix.names, before, after, strict=True):
             if was != now:
-                yield from _wrapped(f"{source} to {destination}: {_LETTERS[was]}, then {_LETTERS[now]}", "    ")
+                yield from wrapped(f"{source} to {destination}: {_LETTERS[was]}, then {_LETTERS[now]}", "    ")

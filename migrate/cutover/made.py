@@ -18,10 +18,10 @@ from migrate.model.cutover_documents import (
     CutoverSource,
     CutoverSuggestion,
     EndpointCheck,
-    NotConfirmed,
 )
 from migrate.model.finding import Effect, Finding
 from migrate.model.refs import ObjectRef
+from migrate.model.words import counted, packet_text
 
 GRAVE = ("CUT-NOT-ENFORCED", "CUT-AUDIT-MODE", "CUT-POLICY-NOT-IMPORTED", "CUT-POLICY-DIFFERS", "CUT-MAP-PRESSURE")
 """Findings that say that the policies are not in force as predicted."""
@@ -186,15 +186,3 @@ def _kinds(groups: Sequence[CutoverGroup]) -> str:
 
 def _ends(group: CutoverGroup) -> str:
     return f"{group.source} → {group.destination} {packet_text(group)}"
-
-
-def packet_text(group: CutoverGroup | NotConfirmed) -> str:
-    """Protocol and port, such as TCP/443."""
-    if group.protocol in ("ICMP", "ICMPv6"):
-        return f"{group.protocol} type {group.port} code {group.icmp_code}"
-    return f"{group.protocol}/{group.port}" if group.port else group.protocol
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

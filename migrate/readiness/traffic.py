@@ -10,6 +10,7 @@ from typing import TypeVar
 from migrate.model.audit_documents import Audit, AuditEnd, ObservedGroup, PodCoverage, StandingConnection
 from migrate.model.finding import Effect, Finding
 from migrate.model.refs import ObjectRef
+from migrate.model.words import counted, packet_text
 
 _Touching = TypeVar("_Touching", ObservedGroup, StandingConnection)
 
@@ -50,13 +51,6 @@ def _by_namespace(
 def _finding(identity: str, namespace: str | None, detail: str) -> Finding:
     subject = None if namespace is None else ObjectRef("v1", "Namespace", None, namespace)
     return Finding(id=identity, detail=detail, effect=Effect.NARROWS, subject=subject)
-
-
-def packet_text(group: ObservedGroup) -> str:
-    """Protocol and port, such as TCP/443."""
-    if group.protocol in ("ICMP", "ICMPv6"):
-        return f"{group.protocol} type {group.port} code {group.icmp_code}"
-    return f"{group.protocol}/{group.port}" if group.port else group.protocol
 
 
 def ends_text(group: ObservedGroup) -> str:
@@ -160,8 +154,3 @@ def beyond_audit(audit: Audit | None) -> str:
         f"Live traffic beyond the audit: it watched pods of {where_text(audit)} {span_text(audit)}. "
         "What was not seen there, on other nodes or at other times is unknown."
     )
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from migrate.model.audit_documents import Audit
 from migrate.model.documents import SnapshotHeader, Translation, Verification
+from migrate.model.words import counted
 from migrate.readiness import nodes_read, traffic
 from migrate.readiness.documents import Documents
-from migrate.readiness.traffic import counted
 from migrate.report import after_cutover
 from migrate.report.document import EvidenceLine, FindingGroup, Step
 from migrate.report.entries import group_anchor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from migrate.model.audit_documents import CronCoverage, HourCoverage, NamespaceCoverage, NodeCoverage, Watching
-from migrate.readiness.traffic import counted
+from migrate.model.words import counted
 
 _WORDS: dict[Watching, str] = {"traffic": "traffic seen", "quiet": "quiet", "not_watched": "not watched"}
 _ORDER: dict[Watching, int] = {"not_watched": 0, "quiet": 1, "traffic": 2}

@@ -14,7 +14,7 @@ from migrate.errors import InputError
 from migrate.model.audit_documents import Audit, AuditEnd, ObservedGroup, Tally, TopicResult
 from migrate.model.documents import Cause, Matrix, Verification
 from migrate.model.raw import RawObject
-from migrate.readiness.traffic import counted
+from migrate.model.words import counted
 from migrate.readiness.verdict import State
 from migrate.report import words
 from migrate.report.answer import first_sentence, traffic_lines

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from migrate.model.audit_documents import Audit, ObservedGroup, PodCoverage, StandingConnection, Tally
-from migrate.readiness.traffic import packet_text
+from migrate.model.words import packet_text
 from migrate.report.comparison import decided_text
 from migrate.report.coverage_rows import namespace_cells, node_cells, quiet_hours, run_cells
 from migrate.report.hours import Watch, hours_picture, hours_words, pod_letters, watch_of
