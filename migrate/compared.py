@@ -209,7 +209,7 @@ def stale(folder: Path, document: Translation, policies: Sequence[RawObject]) ->
 
 def state(name: str, engine: str, policies: Sequence[RawObject], cluster: Cluster, profile: Profile) -> State:
     """Policies as an engine means them; Cilium is the one that the profile describes, none enforces nothing."""
-    options, release = engine_options(engine, profile, policies), release_of(profile)
+    options, release = engine_options(engine, profile, policies, cluster), release_of(profile)
     whole_cluster = _of_services(policies)
     if engine == "cilium":
         whole_cluster = whole_cluster or _of_cilium(policies, CiliumSettings.of_release(release).with_flags(options))

@@ -40,18 +40,26 @@ def engine_over(engine: str, policies: Sequence[RawObject], cluster: Cluster, pr
     """The engine of a `state`, for questions about single flows."""
     if engine == "none":
         engine, policies = "kubernetes", []
-    return built(engine, policies, engine_options(engine, profile, policies), release_of(profile), cluster)
+    return built(engine, policies, engine_options(engine, profile, policies, cluster), release_of(profile), cluster)
 
 
-def engine_options(engine: str, profile: Profile, policies: Sequence[RawObject]) -> Mapping[str, Json]:
-    """The agent's flags; ClusterNetworkPolicies that are given are read where the target can be told to."""
+def engine_options(
+    engine: str, profile: Profile, policies: Sequence[RawObject], cluster: Cluster
+) -> Mapping[str, Json]:
+    """The agent's flags; ClusterNetworkPolicies that are given are read where the target can be told to.
+
+    The IP versions that run are those of the pods, where these are known.
+    """
     if engine != "cilium":
         return {}
+    families = cluster.pod_families or {4, 6}
     tiers = profile.cluster_network_policy and any(is_cluster_network_policy(raw) for raw in policies)
     return ({"enable-k8s-cluster-network-policy": True} if tiers else {}) | {
         "enable-sctp": profile.sctp,
         "enable-icmp-rules": profile.icmp_rules,
         "policy-cidr-match-mode": [*profile.cidr_match_modes],
+        "enable-ipv4": 4 in families,
+        "enable-ipv6": 6 in families,
     }
 
 

@@ -131,3 +131,11 @@ class Cluster:
     complete: bool = False
     ip_families: frozenset[int] = field(default_factory=frozenset)
     names: tuple[tuple[str, tuple[Address, ...]], ...] | None = None
+
+    @property
+    def pod_families(self) -> frozenset[int]:
+        """The IP versions of pods, which nodes need not share; those of all addresses where no pod has its own."""
+        own = (pod.addresses for pod in self.pods if not pod.host_network)
+        found = {address.version for addresses in own for address in addresses}
+        networks = {4: self.pod_networks.v4, 6: self.pod_networks.v6}
+        return frozenset(found | {version for version, part in networks.items() if part}) or self.ip_families

@@ -25,12 +25,16 @@ _NAMESPACE_KEY = "k8s:io.kubernetes.pod.namespace"
 
 @dataclass(frozen=True, slots=True)
 class CidrRule:
-    """One entry of a CIDR list: a prefix less exceptions, a group by name, or groups by label."""
+    """One entry of a CIDR list: a prefix less exceptions, a group by name, or groups by label.
+
+    `plain` are those of fromCIDR and toCIDR, which releases do not always take like a CIDRSet.
+    """
 
     cidr: Network | None = None
     excepts: tuple[Network, ...] = ()
     group: str | None = None
     groups: Selector | None = None
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +223,7 @@ _NOBODY_KINDS = _KINDS[:5]
 
 def _read_peers(fields: Fields, side: str) -> Peers:
     sizes = {name: fields.items(f"{side}{name}") for name in _KINDS if fields.has(f"{side}{name}")}
-    plain = [CidrRule(_network(fields, text)) for text in fields.texts(f"{side}CIDR")]
+    plain = [CidrRule(_network(fields, text), plain=True) for text in fields.texts(f"{side}CIDR")]
     return Peers(
         lists=tuple(name for name, items in sizes.items() if items),
         nobody=any(sizes.get(name) == [] for name in _NOBODY_KINDS),

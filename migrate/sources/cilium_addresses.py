@@ -55,13 +55,16 @@ class CidrPeers:
         self._pods = [pod.addresses for pod in cluster.pods if not pod.host_network]
         self._nodes = [node.addresses for node in cluster.nodes]
 
-    def block(self, cidr: Network, holes: Sequence[Network]) -> Predicate:
-        """Addresses of a prefix less some others. A prefix of no bits is "the outside" where only nodes match."""
+    def block(self, cidr: Network, holes: Sequence[Network], *, plain: bool = False) -> Predicate:
+        """Addresses of a prefix less some others. A prefix of no bits is "the outside" where only nodes match.
+
+        Up to 1.18 that is so for both IP versions without dual stack, since there is one outside then, other than in a
+        `plain` list (pkg/policy/api/cidr.go of v1.18.8).
+        """
         whole = cidr.prefixlen == 0
-        inside = AddressSet.of([cidr])
-        if whole and cidr.version not in self._settings.families:
-            inside = _EVERYTHING  # Without dual stack there is one outside, whatever the family.
-        return self._ends(inside, AddressSet.of(holes), whole=whole)
+        if whole and not plain and self._settings.outside_is_one and cidr.version not in self._settings.families:
+            return AllOf((At(Place.OUTSIDE), Addresses(_EVERYTHING - AddressSet.of(holes))))
+        return self._ends(AddressSet.of([cidr]), AddressSet.of(holes), whole=whole)
 
     def group(self, name: str, holes: Sequence[Network]) -> Predicate:
         """Addresses of a CiliumCIDRGroup; nobody when there is none of that name."""

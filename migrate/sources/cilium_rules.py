@@ -194,7 +194,7 @@ class RuleMaker:
 
     def _cidr(self, rule: CidrRule) -> Predicate:
         if rule.cidr is not None:
-            return self._cidrs.block(rule.cidr, rule.excepts)
+            return self._cidrs.block(rule.cidr, rule.excepts, plain=rule.plain)
         if rule.groups is not None:
             return self._cidrs.groups(rule.groups, rule.excepts)
         return self._cidrs.group(rule.group or "", rule.excepts)

@@ -39,6 +39,7 @@ from migrate.translate.render import JsonMap, render_group, render_policy
 from migrate.translate.results import emitted_object, finish, ill_named, is_about_pods, is_unusable
 from migrate.translate.schema import violations
 from migrate.translate.text import to_text
+from migrate.translate.zero_prefix import in_halves
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,7 +398,7 @@ class _Run:
         return ()
 
     def _write_policy(self, policy: CiliumPolicy, notes: Notes) -> tuple[EmittedObject, ...]:
-        marked = replace(policy, labels=(*policy.labels, *self.labels))
+        marked = replace(in_halves(policy, self.context, notes), labels=(*policy.labels, *self.labels))
         return self._write(render_policy(marked), policy.namespace, notes, policy.description)
 
     def _write(self, data: JsonMap, namespace: str | None, notes: Notes, description: str) -> tuple[EmittedObject, ...]:

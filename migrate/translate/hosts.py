@@ -31,6 +31,7 @@ from migrate.translate.notes import Notes
 from migrate.translate.objects import ANYONE, Block, CiliumPolicy, CiliumRule, IcmpType, Peers, PolicySpec, Port
 from migrate.translate.render import JsonMap, render_policy
 from migrate.translate.selectors import ANY_NAMESPACE, pod_label_is_visible
+from migrate.translate.zero_prefix import in_halves
 
 _PROTOCOLS = {number: name for name, number in PROTOCOL_NUMBERS.items()}
 _NODES, _HEALTH = Peers(entities=("remote-node",)), Peers(entities=("health",))
@@ -222,7 +223,7 @@ def _policy(
     first = group.members[0][1]
     name = give_name(f"host-{first.name}")
     spec = PolicySpec(subject, isolates, tuple(dict.fromkeys(rules)))
-    data = render_policy(CiliumPolicy(None, name, (spec,), first.ref, first.at, ""))
+    data = render_policy(in_halves(CiliumPolicy(None, name, (spec,), first.ref, first.at, ""), context, notes))
     whole = data["spec"]
     if isinstance(whole, dict):
         data["spec"] = {"nodeSelector": whole.pop("endpointSelector"), **whole}

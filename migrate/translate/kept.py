@@ -1,8 +1,8 @@
 """NetworkPolicies that stay as they are: Cilium reads them itself, with the differences listed here.
 
 Facts (measured on Cilium 1.18.8 and 1.20.2): rules that policyTypes leave out isolate all the same; a CIDR is never a
-pod or node; up to 1.18 a namespaceSelector of negations admits the world; before 1.20 a named egress port is one
-number for the whole cluster.
+pod or node; up to 1.18 a namespaceSelector of negations admits the world, and so does ::/0 in an IPv4 cluster; before
+1.20 a named egress port is one number for the whole cluster.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from migrate.translate.kubernetes import block_peers, note_sctp_ports, selected_
 from migrate.translate.notes import Notes
 from migrate.translate.objects import CiliumPolicy, CiliumRule, Peers, PolicySpec, Port
 from migrate.translate.selectors import filtered_labels, possible
+from migrate.translate.zero_prefix import outside_blocks
 
 
 def differences(policy: NetworkPolicy, context: Context) -> list[tuple[Effect, str]]:
@@ -30,6 +31,14 @@ def differences(policy: NetworkPolicy, context: Context) -> list[tuple[Effect, s
     if context.profile.negative_namespace_selector_admits_world and any(_negative(rule) for _, rule in rules):
         text = f"in {context.profile.name} a namespaceSelector made of negations also admits the outside and nodes"
         found.append((Effect.WIDENS, text))
+    families = context.cluster.pod_families
+    for block in outside_blocks(policy, context.profile, families):
+        if families:
+            text = f"in {context.profile.name} {block.cidr} also means every address outside of IPv{min(families)}"
+            found.append((Effect.WIDENS, text))
+        else:
+            text = f"in {context.profile.name} {block.cidr} means every address outside unless both IP versions run"
+            found.append((Effect.UNKNOWN, text))
     if not context.profile.named_ports_per_identity and any(_named(*pair) for pair in rules):
         text = f"{context.profile.name} takes a named egress port as one number for the whole cluster"
         found.append((Effect.WIDENS, text))

@@ -54,6 +54,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     named_ports_per_identity: bool
     default_local_cluster: bool
     negative_namespace_selector_admits_world: bool
+    zero_prefix_is_world: bool
     range_from_zero: Literal["as-written", "every-port", "unknown"]
     identity_label_patterns: tuple[str, ...]
     # Settings, as they are unless somebody changes them.

@@ -6,7 +6,7 @@ import ipaddress
 from typing import TypeAlias
 
 from tests.differential.chance import Chance
-from tests.differential.clusters import Traits, versions
+from tests.differential.clusters import Families, Traits, versions
 from tests.reference.cases import Case
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -19,9 +19,16 @@ EVERYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 RANGES = {4: ("10.0.0.0/8", "10.244.0.0/16", "10.10.0.0/24"), 6: ("fd00::/8", "fd00:244::/32", "fd10::/64")}
 
 
+def draw_version(chance: Chance, families: Families) -> int:
+    """An IP version that the cluster has; now and then one that it lacks, which people write all the same."""
+    return chance.pick((4, 6) if chance.happens(0.2) else versions(families))
+
+
 def draw_block(chance: Chance, traits: Traits, case: Case, version: int | None = None) -> Network:
-    """A CIDR of one IP version, or of any that the cluster has."""
-    version = version or chance.pick(versions(traits.families))
+    """A CIDR of one IP version, or of a drawn one."""
+    version = version or draw_version(chance, traits.families)
+    if version not in versions(traits.families) and chance.happens(0.5):
+        return ipaddress.ip_network(EVERYWHERE[version])
     if chance.happens(traits.inside):
         return ipaddress.ip_network(_inside(chance, case, version))
     return ipaddress.ip_network(chance.pick((*OUTSIDE[version], EVERYWHERE[version])))

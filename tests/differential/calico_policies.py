@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
-from tests.differential.blocks import draw_block
+from tests.differential.blocks import draw_block, draw_version
 from tests.differential.calico_selectors import draw_selector
 from tests.differential.chance import Chance
 from tests.differential.clusters import (
@@ -25,7 +25,6 @@ from tests.differential.clusters import (
     Traits,
     draw_namespace,
     labels,
-    versions,
 )
 from tests.reference.cases import Case
 
@@ -122,7 +121,7 @@ class CalicoPolicies:
         chance = self._chance
         rule: Object = {"action": chance.pick(self._grammar.actions)}
         protocol = chance.pick(("", "", "TCP", "TCP", "UDP", "SCTP", "ICMP", 6, 17))
-        version = chance.pick(versions(self._traits.families))
+        version = draw_version(chance, self._traits.families)
         if protocol == "ICMP" and version == 6:
             protocol = "ICMPv6"
         if protocol:

@@ -10,7 +10,7 @@ from tests.differential.calico_policies import Grammar
 from tests.differential.generate import DIALECTS, Dialect, generate
 from tests.reference.cases import Case, Directory
 
-SEEDS = [str(seed) for seed in range(60)]
+SEEDS = [str(seed) for seed in range(180)]
 
 KUBERNETES_WORDS = (
     '"NotIn"', '"In"', '"Exists"', '"DoesNotExist"', '"matchLabels"', '"namespaceSelector": {}', '"podSelector": {}',

@@ -37,7 +37,7 @@ def test_policies_that_were_not_read_are_not_judged(scene: Scene) -> None:
 
 def _blocks(number: int) -> str:
     peers = ", ".join(f"{{ipBlock: {{cidr: 192.0.2.{n}/32}}}}" for n in range(number))
-    return policy("blocks", f"{{podSelector: {{}}, ingress: [{{from: [{peers}]}}]}}")
+    return policy("admitting", f"{{podSelector: {{}}, ingress: [{{from: [{peers}]}}]}}")
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,35 @@ POSITIVE = policy(
 )
 def test_world_by_negation(cluster: str, policies: str, target: str, effects: list[Effect], scene: Scene) -> None:
     answer = scene.scan(cluster, policies).translate("--target", target).ask("POL-NS-NEGATIVE-WORLD")
+    assert [finding.effect for finding in answer.findings] == effects
+    assert answer.lacks == ()
+
+
+def _admitting(*cidrs: str) -> str:
+    return policy("admitting", f"{{podSelector: {{}}, ingress: [{{from: [{', '.join(cidrs)}]}}]}}")
+
+
+ALL_IPV6 = '{ipBlock: {cidr: "::/0"}}'
+ALMOST_ALL = "{ipBlock: {cidr: 0.0.0.0/0, except: [8.8.8.8/32]}}"
+
+
+@pytest.mark.parametrize(
+    ("policies", "target", "effects"),
+    [
+        pytest.param(_admitting(ALMOST_ALL, ALL_IPV6), "cilium-1.18", [Effect.WIDENS], id="1.18 lets all of IPv4 in"),
+        pytest.param(_admitting(ALMOST_ALL, ALL_IPV6), "aks-1.36", [Effect.WIDENS], id="which AKS runs"),
+        pytest.param(_admitting(ALMOST_ALL, ALL_IPV6), "cilium-1.20", [], id="1.20 does not"),
+        pytest.param(_admitting(ALMOST_ALL), "cilium-1.18", [], id="the version that runs is taken as it is written"),
+        pytest.param(
+            _admitting("{ipBlock: {cidr: 0.0.0.0/0}}", ALL_IPV6), "cilium-1.18", [], id="all of IPv4 is meant"
+        ),
+        pytest.param(
+            _admitting('{ipBlock: {cidr: "::/1"}}', '{ipBlock: {cidr: "8000::/1"}}'), "cilium-1.18", [], id="halves"
+        ),
+    ],
+)
+def test_world_by_a_prefix_of_no_bits(policies: str, target: str, effects: list[Effect], scene: Scene) -> None:
+    answer = scene.scan("calico", policies).translate("--target", target).ask("POL-CIDR-ZERO-WORLD")
     assert [finding.effect for finding in answer.findings] == effects
     assert answer.lacks == ()
 

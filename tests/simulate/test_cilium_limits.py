@@ -329,6 +329,32 @@ def test_10000_policies_on_two_pods() -> None:
 
 
 @pytest.mark.engine
+@pytest.mark.parametrize(("name", "runs"), [("cilium-1.18", "ipv4"), ("cilium-1.18", "ipv6"), ("cilium-1.20", "ipv4")])
+def test_prefix_of_no_bits_of_the_version_that_does_not_run(name: str, runs: str) -> None:
+    off = {"ipv4": "ipv6", "ipv6": "ipv4"}[runs]
+    prefixes = {"ipv4": ["0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1"], "ipv6": ["::/0", "::/1", "8000::/1"]}[off]
+    own, outside = {"ipv4": ("10.0.0.1", "8.8.8.8"), "ipv6": ("fd00::1", "2001:db8::1")}[runs]
+    rules: list[Json] = [
+        {"fromCIDRSet": [{"cidr": prefix}], "toPorts": [{"ports": [{"port": str(index + 1)}]}]}
+        for index, prefix in enumerate(prefixes)
+    ]
+    drawn = DrawnCase(
+        name=f"{name}-{runs}",
+        engine="cilium",
+        namespaces=(Namespace("default"),),
+        pods=(Pod("default", "a", {}, (own,), node="n"),),
+        nodes=(Node("n", ("10.1.0.1" if runs == "ipv4" else "fd10::1",)),),
+        policies=({**policy({"ingress": rules})},),
+        flows=tuple(Flow(End(ip=outside), End(pod="default/a"), "TCP", port) for port in (1, 2, 3)),
+        options={off: False},
+    )
+    said = DIALECTS[name].truth(policy_engine(required_engine(name)))(drawn)
+    assert DIALECTS[name].model(drawn).answers == said.answers
+    taken = name == "cilium-1.18"
+    assert [answer and answer.ingress for answer in said.answers] == ["allow" if taken else "deny", "deny", "deny"]
+
+
+@pytest.mark.engine
 @pytest.mark.parametrize("name", ["cilium-1.18", "cilium-1.20"])
 def test_engine_compares_odd_label_values_in_the_same_way(name: str) -> None:
     def ports(number: int) -> list[Json]:

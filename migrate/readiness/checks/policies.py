@@ -21,6 +21,7 @@ from migrate.sources import calico, cilium
 from migrate.sources.kubernetes import BlockPeer, NetworkPolicy, PodPeer
 from migrate.translate.kinds import is_policy
 from migrate.translate.lint_policies import lint
+from migrate.translate.zero_prefix import outside_blocks
 
 _SHARE = 0.8
 """The share of a limit from which on it is near."""
@@ -94,6 +95,25 @@ def _world_by_negation(documents: Documents, today: date) -> Iterator[Finding]:
             field=found.field,
             at=found.at,
         )
+
+
+def _world_by_zero_prefix(documents: Documents, today: date) -> Iterator[Finding]:
+    profile, families = target(documents), documents.cluster.pod_families
+    results = {} if documents.translation is None else {r.source: r.original for r in documents.translation.results}
+    for raw, policy in documents.network_policies:
+        until = "" if results.get(raw.ref) == "stays" else ", from the cutover until the policy is deleted"
+        for block in outside_blocks(policy, profile, families):
+            effect = Effect.WIDENS if families else Effect.UNKNOWN
+            yield Finding(
+                id="POL-CIDR-ZERO-WORLD",
+                detail=f"{profile.title} takes {block.cidr} for every address outside where only the other IP version "
+                f"runs{until}",
+                effect=effect,
+                effect_on_intent=effect,
+                subject=raw.ref,
+                field=block.field,
+                at=policy.at,
+            )
 
 
 def _negates_namespaces(policy: NetworkPolicy) -> bool:
@@ -268,6 +288,7 @@ CHECKS = (
     Check("POL-MANY-IPBLOCK", _many_blocks, kinds=_POLICIES, concerns=_on_npm),
     Check("POL-CALICO-NATIVE", _calico_native, concerns=_on_calico),
     Check("POL-NS-NEGATIVE-WORLD", _world_by_negation, kinds=_POLICIES),
+    Check("POL-CIDR-ZERO-WORLD", _world_by_zero_prefix, kinds=_POLICIES),
     Check("POL-OTHER-PROTO", _other_protocols),
     Check("POL-SCTP", _sctp, kinds=("Pod", "Service")),
     Check("POL-FQDN", _names, needs=_FUTURE),
