@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/installed
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make lock" $(LOCK_OPTIONS)
 
-.PHONY: help demo test check lint format types layers docs engines prerequisites kernels lock clean
+.PHONY: help demo test check lint format types layers docs engines prerequisites fresh kernels lock clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ engines: prerequisites ## build the real engines that tests ask; minutes at the 
 docs: $(INSTALLED) ## the documentation as a site in build/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo build/site/index.html
+
+fresh: prerequisites engines ## the tests that draw their cases, with a seed that nobody saw; MIGRATE_TEST_SEED repeats one
+	@env -u CI $(BIN)/python -m pytest $(PROCESSES) tests/differential tests/simulate tests/kernel/test_netfilter_truth.py
 
 kernels: prerequisites ## the probe in guests with Debian's kernels, which is a part of test; four minutes
 	@$(BIN)/python -m pytest -rA -m vm tests/kernel_matrix

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -17,11 +16,12 @@ from tests.differential.tiered import generate_tiered
 from tests.differential.translation import translate_case
 from tests.policy_engines import EngineAnswer, PolicyEngine
 from tests.reference.cases import Case
+from tests.seeds import drawn_seed
 
 pytestmark = pytest.mark.engine
 
 CLUSTERS = int(os.environ.get("MIGRATE_DIFFERENTIAL_CLUSTERS", "60"))
-FRESH_SEED = os.environ.get("MIGRATE_DIFFERENTIAL_SEED") or secrets.token_hex(4)
+FRESH_SEED = drawn_seed()
 TARGET = "cilium-1.20"
 MOST_DECLARED = 0.5
 

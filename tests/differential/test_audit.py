@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -26,11 +25,12 @@ from tests.differential.harness import Engines, after, answers
 from tests.differential.run import TARGETS
 from tests.differential.translation import translate_case
 from tests.recordings import START, Recording
+from tests.seeds import drawn_seed
 
 pytestmark = pytest.mark.engine
 
 CLUSTERS = max(1, int(os.environ.get("MIGRATE_DIFFERENTIAL_CLUSTERS", "60")) // 12)
-FRESH_SEED = os.environ.get("MIGRATE_DIFFERENTIAL_SEED") or secrets.token_hex(4)
+FRESH_SEED = drawn_seed()
 
 
 @pytest.mark.parametrize("seed", ["fixed", "fresh"])

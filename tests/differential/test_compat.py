@@ -6,7 +6,6 @@ What NPM does is the word of tests/reference/npm.py, what Cilium will do that of
 from __future__ import annotations
 
 import os
-import secrets
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,13 +23,14 @@ from tests.differential.run import TARGETS, as_json
 from tests.differential.translation import cluster_objects, translate_objects
 from tests.reference import npm
 from tests.reference.cases import Answer, Case, Directory, Flow
+from tests.seeds import drawn_seed
 from tests.simulate.languages import npm_case
 
 pytestmark = pytest.mark.engine
 
 CLUSTERS = max(1, int(os.environ.get("MIGRATE_DIFFERENTIAL_CLUSTERS", "60")) // 6)
 """For each target and seed."""
-FRESH_SEED = os.environ.get("MIGRATE_DIFFERENTIAL_SEED") or secrets.token_hex(4)
+FRESH_SEED = drawn_seed()
 _FINDINGS = ("POL-EGRESS-OWN-NODE", "POL-NOT-ENFORCED-BY-NPM", "POL-NS-NEGATIVE-ONLY", "POL-NS-NOTIN-MULTI")
 Opening: TypeAlias = Literal["one", "several", "refused"]
 _OPENINGS: tuple[Opening, ...] = ("one", "several", "refused")

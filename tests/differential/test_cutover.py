@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -31,11 +30,12 @@ from tests.differential.run import TARGETS
 from tests.differential.translation import translate_case
 from tests.policy_engines import FlowAnswer, PolicyEngine
 from tests.reference.cases import Case
+from tests.seeds import drawn_seed
 
 pytestmark = pytest.mark.engine
 
 CLUSTERS = max(1, int(os.environ.get("MIGRATE_DIFFERENTIAL_CLUSTERS", "60")) // 60)
-FRESH_SEED = os.environ.get("MIGRATE_DIFFERENTIAL_SEED") or secrets.token_hex(4)
+FRESH_SEED = drawn_seed()
 _ANSWERED = {ICMP: (0, 3, 4, 5, 11, 12, 14), ICMPV6: (*range(1, 5), 129, *range(133, 138))}
 
 

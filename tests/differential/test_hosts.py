@@ -7,7 +7,6 @@ are denied where a finding says so.
 from __future__ import annotations
 
 import os
-import secrets
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import cast
@@ -25,11 +24,12 @@ from tests.differential.harness import Engines, Object, after, answers, truth
 from tests.differential.run import TARGETS, as_json
 from tests.differential.translation import cluster_objects
 from tests.reference.cases import Case, End, Flow, Namespace, Node, Pod
+from tests.seeds import drawn_seed
 
 pytestmark = pytest.mark.engine
 
 CLUSTERS = max(15, int(os.environ.get("MIGRATE_DIFFERENTIAL_CLUSTERS", "60")) // 2)
-FRESH_SEED = os.environ.get("MIGRATE_DIFFERENTIAL_SEED") or secrets.token_hex(4)
+FRESH_SEED = drawn_seed()
 _V3 = "projectcalico.org/v3"
 _OUTSIDE = ("8.8.8.8", "203.0.113.7", "198.51.100.1")
 _NETS = ("203.0.113.0/24", "8.8.8.8/32", "0.0.0.0/0", "10.0.0.0/16", "10.1.0.0/24", "10.1.0.2/32")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections import Counter
 from typing import cast
 
@@ -25,11 +24,12 @@ from tests.differential.harness import Engines, Object, key_of, truth
 from tests.differential.run import as_json
 from tests.differential.translation import cluster_objects
 from tests.reference.cases import Case
+from tests.seeds import drawn_seed
 
 pytestmark = pytest.mark.engine
 
 CLUSTERS = int(os.environ.get("MIGRATE_DIFFERENTIAL_CLUSTERS", "60"))
-FRESH_SEED = os.environ.get("MIGRATE_DIFFERENTIAL_SEED") or secrets.token_hex(4)
+FRESH_SEED = drawn_seed()
 SIMPLE = Traits("dual", inside=0.3, names=0.05, ignored=0.0, exotic=0.05)
 UNORDERED = Grammar()
 ORDERED = Grammar(actions=("Allow", "Allow", "Allow", "Allow", "Deny"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import cast
@@ -25,11 +24,12 @@ from tests.differential.harness import Engines, Object, Translated, compare
 from tests.differential.run import TARGETS, as_json
 from tests.differential.translation import cluster_objects, translate_case
 from tests.reference.cases import Answer, Case
+from tests.seeds import drawn_seed
 
 pytestmark = pytest.mark.engine
 
 CLUSTERS = int(os.environ.get("MIGRATE_DIFFERENTIAL_CLUSTERS", "60"))
-FRESH_SEED = os.environ.get("MIGRATE_DIFFERENTIAL_SEED") or secrets.token_hex(4)
+FRESH_SEED = drawn_seed()
 _RULES = ("ingress", "ingressDeny", "egress", "egressDeny")
 
 

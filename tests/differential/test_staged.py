@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from typing import cast
 
 import msgspec
@@ -29,11 +28,12 @@ from tests.differential.harness import (
 from tests.differential.run import TARGETS, as_json
 from tests.differential.translation import cluster_objects
 from tests.reference.cases import Case
+from tests.seeds import drawn_seed
 
 pytestmark = pytest.mark.engine
 
 CLUSTERS = max(4, int(os.environ.get("MIGRATE_DIFFERENTIAL_CLUSTERS", "60")) // 4)
-FRESH_SEED = os.environ.get("MIGRATE_DIFFERENTIAL_SEED") or secrets.token_hex(4)
+FRESH_SEED = drawn_seed()
 
 
 def with_one_policy(seed: str, number: int) -> Case:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from functools import partial
 from pathlib import Path
 
@@ -14,12 +13,13 @@ from tests.differential.harness import Comparison, Engines, Translated, compare
 from tests.differential.run import CASES, TARGETS, as_json, counterexample
 from tests.differential.translation import exact_part, translate_case
 from tests.reference.cases import Case, read_case
+from tests.seeds import drawn_seed
 
 pytestmark = pytest.mark.engine
 
 CLUSTERS = int(os.environ.get("MIGRATE_DIFFERENTIAL_CLUSTERS", "60"))
 """For each dialect and target, half of them always the same."""
-FRESH_SEED = os.environ.get("MIGRATE_DIFFERENTIAL_SEED") or secrets.token_hex(4)
+FRESH_SEED = drawn_seed()
 MOST_DECLARED = {"kubernetes": 0.4, "calico": 0.4, "ordered": 0.8}
 """If more flows than this are declared, the comparison says little. Much of Calico's language has no word in Cilium."""
 KEPT = sorted(CASES.glob("*.json"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import secrets
 import shutil
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from tests.kernel.filter_lab import Router, Sent, router
 from tests.kernel.random_rules import MARKED, SET_KINDS, Draw, Packets, Rules, Sets
 from tests.kernel.rules_by_kind import Trial
 from tests.prerequisites import require
+from tests.seeds import drawn_seed
 
 pytestmark = pytest.mark.kernel
 
@@ -77,7 +77,7 @@ def test_every_kind_of_match_and_target_decides_as_the_kernel(backend: str, caps
 
 @pytest.mark.parametrize("seed", [_SEED, pytest.param(None, id="seed that is drawn")])
 def test_packets_do_what_the_evaluator_says(seed: str | None, capsys: pytest.CaptureFixture[str]) -> None:
-    told, drawn = Told(), seed or secrets.token_hex(4)
+    told, drawn = Told(), seed or drawn_seed()
     kinds_of_sets = _set_kinds()
     for number in range(_RULESETS):
         with router() as lab:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from tests.conftest import required_engine
 from tests.policy_engines import policy_engine
 from tests.reference.cases import read_case
+from tests.seeds import drawn_seed
 from tests.simulate.dialects import DIALECTS, Dialect, Speaker
 from tests.simulate.fields import NEVER_DECIDES, NOT_ASKED, every_field, family
 from tests.simulate.run import CASES, Tally, explain, judge, with_words
@@ -25,7 +25,7 @@ MOST = 15
 FLOWS = 100_000
 LONGER = int(os.environ.get("MIGRATE_SIMULATE_TIMES", "1"))
 """How many times as many clusters; for nights."""
-FRESH_SEED = os.environ.get("MIGRATE_SIMULATE_SEED") or secrets.token_hex(4)
+FRESH_SEED = drawn_seed()
 KEPT = sorted(CASES.glob("*.json"))
 
 
