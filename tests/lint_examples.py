@@ -283,6 +283,24 @@ WITHOUT_SNAPSHOT = [
         id="every address, or the world by name",
     ),
     pytest.param(
+        "LINT-CIDR-ZERO",
+        policy("ingress", {"fromCIDRSet": [{"cidr": "0.0.0.0/0", "except": ["203.0.113.0/24"]}, {"cidr": "::/0"}]}),
+        policy("ingress", {"fromCIDRSet": [{"cidr": "0.0.0.0/0", "except": ["203.0.113.0/24"]}, {"cidr": "::/1"}]}),
+        id="all of IPv6 beside a part of IPv4, or a half",
+    ),
+    pytest.param(
+        "LINT-CIDR-ZERO",
+        policy("egress", {"toCIDRSet": [{"cidr": "::/0"}]}),
+        policy("egress", {"toCIDR": ["::/0"]}),
+        id="in a set, or in a plain list",
+    ),
+    pytest.param(
+        "LINT-CIDR-ZERO",
+        kubernetes(ingress=[peers({"ipBlock": {"cidr": "::/0"}})]),
+        kubernetes(ingress=[peers({"ipBlock": {"cidr": "::/0"}}, {"ipBlock": {"cidr": "0.0.0.0/0"}})]),
+        id="an ipBlock alone, or beside all of IPv4",
+    ),
+    pytest.param(
         "LINT-TYPES-EXCLUDED",
         kubernetes(policyTypes=["Egress"], ingress=[peers({"podSelector": {}})]),
         kubernetes(policyTypes=["Ingress", "Egress"], ingress=[peers({"podSelector": {}})]),

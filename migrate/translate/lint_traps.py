@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from migrate.model.addresses import Network
 from migrate.model.flow import Direction
 from migrate.model.raw import Json
 from migrate.model.selectors import EVERYTHING
 from migrate.sources.cilium import CiliumPolicy, CiliumRule, CiliumSpec
 from migrate.sources.kubernetes import NetworkPolicy, Rule
 from migrate.translate.lint_scene import Note, Scene, only_negations
+from migrate.translate.zero_prefix import outside_blocks, outside_prefixes
 
 _HEALTH = {"health", "cluster", "all"}
 
@@ -28,6 +30,7 @@ def notes(data: Mapping[str, Json], policy: CiliumPolicy, scene: Scene) -> Itera
             yield from _icmp(rule)
             yield from _entities(rule)
             yield from _groups(rule, scene)
+            yield from _zero_prefixes(rule, scene)
             yield from _names(rule, policy, scene)
             for name in rule.unmodelled:
                 yield Note("LINT-NOT-READ", f"{rule.field}.{name}", "is not modelled here, so nothing is said about it")
@@ -156,6 +159,25 @@ def _groups(rule: CiliumRule, scene: Scene) -> Iterator[Note]:
             yield Note("LINT-NEGATIVE-ONLY", place, "a selector of negations alone also means pods outside all groups")
 
 
+def _zero_prefixes(rule: CiliumRule, scene: Scene) -> Iterator[Note]:
+    side = "from" if rule.direction is Direction.INGRESS else "to"
+    sets = [entry for entry in rule.peers.cidrs if not entry.plain]
+    blocks = [(entry.cidr, entry.excepts) for entry in sets if entry.cidr is not None]
+    for cidr in outside_prefixes(blocks, scene.profile, _families(scene)):
+        yield _zero_prefix(cidr, f"{rule.field}.{side}CIDRSet", scene)
+
+
+def _zero_prefix(cidr: Network, place: str, scene: Scene) -> Note:
+    where = "also means every address outside of the other IP version, which alone runs here"
+    if not _families(scene):
+        where = "also means every address outside of the other IP version unless both run"
+    return Note("LINT-CIDR-ZERO", place, f"{cidr} {where}")
+
+
+def _families(scene: Scene) -> frozenset[int]:
+    return frozenset() if scene.cluster is None else scene.cluster.pod_families
+
+
 def _names(rule: CiliumRule, policy: CiliumPolicy, scene: Scene) -> Iterator[Note]:
     """toFQDNs learn addresses from the DNS answers that a DNS rule lets the proxy see."""
     if not rule.peers.domains or not scene.profile.fqdn:
@@ -178,6 +200,8 @@ def network_policy_notes(policy: NetworkPolicy, scene: Scene) -> Iterator[Note]:
     for direction, rules in ((Direction.INGRESS, policy.ingress), (Direction.EGRESS, policy.egress)):
         for rule in rules:
             yield from _kubernetes_ports(rule, direction, scene)
+    for block in outside_blocks(policy, scene.profile, _families(scene)):
+        yield _zero_prefix(block.cidr, block.field, scene)
 
 
 def _kubernetes_ports(rule: Rule, direction: Direction, scene: Scene) -> Iterator[Note]:

@@ -1,18 +1,19 @@
 """0.0.0.0/0 and ::/0 where Cilium runs one IP version: up to 1.18 the other version's means the whole outside.
 
-Without dual stack there is one identity for the outside, and a prefix of no bits stands for it, whatever its version.
-So in an IPv4 cluster ::/0 admits (or denies) every IPv4 address outside. Prefixes of one bit are never taken so.
+Without dual stack there is one identity for the outside, and a prefix of no bits in a CIDRSet or an ipBlock (not in a
+plain list of CIDRs) stands for it, whatever its version. So in an IPv4 cluster ::/0 admits (or denies) every IPv4
+address outside. Prefixes of one bit are never taken so.
 Facts: pkg/policy/api/cidr.go of v1.17.0 and v1.18.8, pkg/labels/cidr.go of v1.19.0 and v1.20.2; measured on the policy
 engines 1.18.8 (admits) and 1.20.2 (does not).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from migrate.model.addresses import AddressSet, Network
-from migrate.sources.kubernetes import BlockPeer, NetworkPolicy, Rule
+from migrate.sources.kubernetes import BlockPeer, NetworkPolicy
 from migrate.translate.context import Context
 from migrate.translate.notes import Notes
 from migrate.translate.objects import Block, CiliumPolicy, CiliumRule
@@ -27,21 +28,25 @@ def means_the_outside(net: Network, profile: Profile, families: Collection[int])
     return profile.zero_prefix_is_world and net.prefixlen == 0 and net.version not in (families or _IPV4)
 
 
+def outside_prefixes(
+    blocks: Sequence[tuple[Network, Sequence[Network]]], profile: Profile, families: Collection[int]
+) -> list[Network]:
+    """Of the blocks of one rule (each with its exceptions) those that let the outside in or out and no other does."""
+    everything, covered = AddressSet.everything(), AddressSet()
+    for net, holes in blocks:
+        covered |= AddressSet.of([net]) - AddressSet.of(holes)
+    given = families or _IPV4
+    if (4 not in given or everything.v4 <= covered.v4) and (6 not in given or everything.v6 <= covered.v6):
+        return []
+    return [net for net, _ in blocks if means_the_outside(net, profile, families)]
+
+
 def outside_blocks(policy: NetworkPolicy, profile: Profile, families: Collection[int]) -> Iterator[BlockPeer]:
     """Blocks of the policy that let the outside in or out where no other block of their rule does."""
     for rule in (*policy.ingress, *policy.egress):
-        if not _has_whole_outside(rule, families):
-            blocks = (peer for peer in rule.peers or () if isinstance(peer, BlockPeer))
-            yield from (block for block in blocks if means_the_outside(block.cidr, profile, families))
-
-
-def _has_whole_outside(rule: Rule, families: Collection[int]) -> bool:
-    covered, everything = AddressSet(), AddressSet.everything()
-    for peer in rule.peers or ():
-        if isinstance(peer, BlockPeer):
-            covered |= peer.addresses()
-    given = families or _IPV4
-    return (4 not in given or everything.v4 <= covered.v4) and (6 not in given or everything.v6 <= covered.v6)
+        blocks = [peer for peer in rule.peers or () if isinstance(peer, BlockPeer)]
+        taken = outside_prefixes([(block.cidr, block.excepts) for block in blocks], profile, families)
+        yield from (block for block in blocks if block.cidr in taken)
 
 
 def in_halves(policy: CiliumPolicy, context: Context, notes: Notes) -> CiliumPolicy:

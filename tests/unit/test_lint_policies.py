@@ -59,6 +59,13 @@ def test_found_and_not_found(finding_id: str, wrong: Fields, right: Fields) -> N
             id="since 1.19 peers are of the own cluster",
         ),
         pytest.param(
+            "LINT-CIDR-ZERO",
+            policy("ingress", {"fromCIDRSet": [{"cidr": "::/0"}]}),
+            "cilium-1.18 aks-1.36",
+            "cilium-1.19 cilium-1.20",
+            id="since 1.19 each IP version has a label",
+        ),
+        pytest.param(
             "LINT-NAMED-EGRESS-PORT",
             policy("egress", TO_CLIENT | ports(tcp("sql"))),
             "cilium-1.19 aks-1.36",
