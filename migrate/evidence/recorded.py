@@ -112,6 +112,7 @@ class ImportedRecording:
             self._insert("veth", life)
             self._insert("gap", (veth, first, last, UNWATCHED))
         self._write_owners(known)
+        self._leave_open_what_did_not_arrive()
         # A connection of which only answers were seen is one, at least.
         self._connection.execute("UPDATE flow SET events = 1 WHERE events = 0")
         end = max(span[1] for _, span in self._segments.values())
@@ -126,6 +127,24 @@ class ImportedRecording:
                 continue
             for owner, (first, last) in owners.items():
                 self._insert("owner", (bytes_of(address), "pod", *owner, "", first, last))
+
+    def _leave_open_what_did_not_arrive(self) -> None:
+        """What left a pod and was dropped at its peer, which let none of its kind in, is not known to work.
+
+        A program tells of a packet at each end by itself: forwarded at the sender's, dropped at the receiver's.
+        """
+        ends = "source, destination, protocol, port"
+        execute = self._connection.execute
+        execute(f"CREATE TEMP TABLE stopped AS SELECT DISTINCT {ends}, veth FROM dropped")
+        execute(f"CREATE INDEX temp.by_ends ON stopped ({ends})")
+        let_in = f"SELECT {ends} FROM flow WHERE direction = 1 AND kind = 0 AND answered > 0"
+        execute(f"DELETE FROM stopped WHERE ({ends}) IN ({let_in})")
+        there = " AND ".join(f"stopped.{name} = flow.{name}" for name in ends.split(", "))
+        execute(
+            "UPDATE flow SET answered = 0 WHERE direction = 0 AND kind = 0 AND answered <= events "
+            f"AND EXISTS (SELECT 1 FROM stopped WHERE {there} AND stopped.veth <> flow.veth)"
+        )
+        execute("DROP TABLE stopped")
 
     def _insert(self, table: str, values: tuple[int | str | bytes | None, ...]) -> None:
         self._connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)

@@ -277,6 +277,29 @@ def test_evidence_is_judged_and_says_that_nothing_was_watched(folder: Path) -> N
     assert ended.stdout.startswith("watched for no time at all: ")
 
 
+@pytest.mark.parametrize(
+    ("more", "denied", "works"),
+    [
+        pytest.param((), [5432], [], id="forwarded by the sender's node, dropped by the receiver's"),
+        pytest.param((line(CRON, DB, traffic_direction="INGRESS"),), [], [5432], id="another of its kind was let in"),
+        pytest.param(
+            (line(DB, CRON, is_reply=True, l4={"TCP": {"source_port": 5432, "destination_port": 40000}}),),
+            [],
+            [5432],
+            id="one of them was answered",
+        ),
+    ],
+)
+def test_what_leaves_a_pod_and_does_not_arrive_is_denied_today(
+    more: tuple[str, ...], denied: list[int], works: list[int], folder: Path
+) -> None:
+    stopped = line(CRON, DB, verdict="DROPPED", traffic_direction="INGRESS", drop_reason_desc="POLICY_DENIED")
+    found = one(folder, line(CRON, DB), stopped, *more)
+    done = replay(folder, found.recording, 1 if works else 4)
+    assert [group.port for group in done.would_drop] == works
+    assert [group.port for group in done.denied_today if group.port not in works] == denied
+
+
 def test_without_a_verdict_nothing_is_said_to_work(folder: Path) -> None:
     head = "Nov 20 09:14:07 node-1 kernel: calico-packet: "
     path = write(
