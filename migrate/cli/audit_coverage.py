@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from migrate.cli.emit import wrapped
+from migrate.cli.listing import listed
 from migrate.model.audit_documents import Audit, CronCoverage, NodeCoverage
 from migrate.model.words import counted
 
-_MOST = 30
 _NAMES = 5
 
 
@@ -25,10 +25,7 @@ def _nodes(nodes: Sequence[NodeCoverage]) -> Iterator[str]:
     yield ""
     yield "Nodes"
     ordered = sorted(nodes, key=lambda node: (node.state != "not_watched", node.name))
-    for node in ordered[:_MOST]:
-        yield from wrapped(f"- {node.name}: {_node_text(node)}", "  ")
-    if len(nodes) > _MOST:
-        yield f"and {len(nodes) - _MOST} more, which -o json shows"
+    yield from listed(ordered, lambda _, node: wrapped(f"- {node.name}: {_node_text(node)}", "  "))
 
 
 def _node_text(node: NodeCoverage) -> str:
@@ -70,12 +67,13 @@ def _runs(jobs: Sequence[CronCoverage]) -> Iterator[str]:
     if lacking:
         yield ""
         yield from wrapped("CronJobs of which not every run was seen with traffic, or that had none to run:", "  ")
-    for job in lacking[:_MOST]:
-        of = "a schedule that cannot be read" if job.expected is None else counted(job.expected, "run")
-        seen = f"{job.seen} watched, {job.with_traffic} with traffic"
-        yield from wrapped(f"- {job.job} ({job.schedule}): of {of} {seen}", "  ")
-    if len(lacking) > _MOST:
-        yield f"and {len(lacking) - _MOST} more, which -o json shows"
+    yield from listed(lacking, _job)
+
+
+def _job(_: int, job: CronCoverage) -> list[str]:
+    of = "a schedule that cannot be read" if job.expected is None else counted(job.expected, "run")
+    seen = f"{job.seen} watched, {job.with_traffic} with traffic"
+    return wrapped(f"- {job.job} ({job.schedule}): of {of} {seen}", "  ")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from migrate.cli.audit_coverage import coverage_lines
 from migrate.cli.emit import decided_text, plain, table_text, wrapped
+from migrate.cli.listing import kinds_of_traffic, listed, paragraphs
 from migrate.model.audit_documents import (
     Audit,
     AuditDifference,
@@ -17,7 +18,6 @@ from migrate.model.audit_documents import (
 from migrate.model.words import counted, packet_text
 from migrate.readiness.traffic import watch_line, where_text
 
-_MOST = 30
 _BARS = " ▁▂▃▄▅▆▇█"
 _RESULTS = {
     "would_drop": "WOULD DROP",
@@ -45,30 +45,24 @@ def difference_text(found: AuditDifference) -> str:
         f"newly dropped: {newly} kinds of traffic, no longer dropped: {no_longer}, dropped otherwise: {changed}",
         f"before  {found.before}",
         f"after   {found.after}",
-        *_section("Newly dropped", found.newly_dropped),
-        *_section("No longer dropped", found.no_longer_dropped),
-        *_changed(found.changed),
+        *kinds_of_traffic("Newly dropped", found.newly_dropped, _group),
+        *kinds_of_traffic("No longer dropped", found.no_longer_dropped, _group),
+        *kinds_of_traffic("Dropped by both, otherwise", found.changed, _change),
     ]
     if not found.complete:
         lines += ["", "incomplete: see what each revision says of the recording"]
     return table_text(plain(lines[0], "bold"), *(plain(line) for line in lines[1:]))
 
 
-def _changed(changes: Sequence[ChangedDrop]) -> Iterator[str]:
-    if changes:
-        yield ""
-        yield f"Dropped by both, otherwise: {counted(len(changes), 'kind')} of traffic"
-    for number, change in enumerate(changes[:_MOST], start=1):
-        group = change.groups[0]
-        ends = f"{group.source} → {group.destination} {packet_text(group)}"
-        yield from wrapped(f"{number}. {ends}: {change.events_before:,} before, {change.events:,} now", "   ")
-        was = "; ".join(map(decided_text, change.decided_before))
-        now = "; ".join(map(decided_text, dict.fromkeys(one.decided_by for one in change.groups)))
-        yield from wrapped(now, " " * 11, "   by      " if now == was else "   now by  ")
-        if now != was:
-            yield from wrapped(was, " " * 11, "   was by  ")
-    if len(changes) > _MOST:
-        yield f"and {len(changes) - _MOST} more, which -o json shows"
+def _change(number: int, change: ChangedDrop) -> Iterator[str]:
+    group = change.groups[0]
+    ends = f"{group.source} → {group.destination} {packet_text(group)}"
+    yield from wrapped(f"{number}. {ends}: {change.events_before:,} before, {change.events:,} now", "   ")
+    was = "; ".join(map(decided_text, change.decided_before))
+    now = "; ".join(map(decided_text, dict.fromkeys(one.decided_by for one in change.groups)))
+    yield from wrapped(now, " " * 11, "   by      " if now == was else "   now by  ")
+    if now != was:
+        yield from wrapped(was, " " * 11, "   was by  ")
 
 
 def connections_of(groups: Iterable[ObservedGroup]) -> int:
@@ -82,7 +76,7 @@ def _lines(audit: Audit) -> Iterator[str]:
     yield from wrapped(_headline(audit))
     yield from wrapped(f"{'' if several else 'node '}{where}, {audit.since or '?'} to {audit.until or '?'}", "  ")
     yield from wrapped(f"judged by {audit.policies}", "  ")
-    yield from _section("Would be dropped", audit.would_drop)
+    yield from kinds_of_traffic("Would be dropped", audit.would_drop, _group)
     yield from _standing(audit.connections)
     yield ""
     yield from _topic("Probes of kubelet and load balancers", audit.probes)
@@ -90,11 +84,15 @@ def _lines(audit: Audit) -> Iterator[str]:
     yield from _topic("API server", audit.api_server)
     yield from _topic("Cloud metadata", audit.cloud_metadata)
     yield from _topic("Node ports, by way of other nodes", audit.other_node_clients)
-    yield from _section("Already denied today", audit.denied_today)
-    yield from _section("Not certain: several owners or ways", audit.ambiguous)
+    yield from kinds_of_traffic("Already denied today", audit.denied_today, _group)
+    yield from kinds_of_traffic("Not certain: several owners or ways", audit.ambiguous, _group)
     yield from _never_seen(audit)
     yield from coverage_lines(audit)
-    yield from _doubts(audit)
+    yield from paragraphs(
+        ("incomplete", audit.incomplete),
+        ("not read or not modelled", audit.left_out),
+        ("assumed", audit.assumptions),
+    )
 
 
 def _headline(audit: Audit) -> str:
@@ -103,17 +101,6 @@ def _headline(audit: Audit) -> str:
         kinds, events = counted(len(audit.would_drop), "kind"), counted(connections_of(audit.would_drop), "connection")
         text += f": {kinds} of traffic that passes today, {events}"
     return text if audit.complete else f"{text} (incomplete)"
-
-
-def _section(title: str, groups: Sequence[ObservedGroup]) -> Iterator[str]:
-    if not groups:
-        return
-    yield ""
-    yield f"{title}: {counted(len(groups), 'kind')} of traffic"
-    for number, group in enumerate(groups[:_MOST], start=1):
-        yield from _group(number, group)
-    if len(groups) > _MOST:
-        yield f"and {len(groups) - _MOST} more, which -o json shows"
 
 
 def _group(number: int, group: ObservedGroup) -> Iterator[str]:
@@ -158,11 +145,12 @@ def _standing(connections: Sequence[StandingConnection]) -> Iterator[str]:
         return
     yield ""
     yield f"Long-lived connections at risk: {counted(len(connections), 'kind')}"
-    for one in connections[:_MOST]:
-        ends = f"{one.client} → {one.server} {one.protocol}/{one.port}, {one.count} of them"
-        yield from wrapped(f"{ends}: {_EFFECTS[one.effect]}", "  ", "- ")
-    if len(connections) > _MOST:
-        yield f"and {len(connections) - _MOST} more, which -o json shows"
+    yield from listed(connections, _connection)
+
+
+def _connection(_: int, one: StandingConnection) -> list[str]:
+    ends = f"{one.client} → {one.server} {one.protocol}/{one.port}, {one.count} of them"
+    return wrapped(f"{ends}: {_EFFECTS[one.effect]}", "  ", "- ")
 
 
 def _never_seen(audit: Audit) -> Iterator[str]:
@@ -171,17 +159,3 @@ def _never_seen(audit: Audit) -> Iterator[str]:
         rules = counted(len(audit.never_seen), "rule")
         told = f"Allowed by the policies that judge here, and never seen: {rules}, which -o json shows."
         yield from wrapped(f"{told} That makes none of them needless.")
-
-
-def _doubts(audit: Audit) -> Iterator[str]:
-    for title, texts in (
-        ("incomplete", audit.incomplete),
-        ("not read or not modelled", audit.left_out),
-        ("assumed", audit.assumptions),
-    ):
-        if texts:
-            yield ""
-        for text in texts[:_MOST]:
-            yield from wrapped(f"{title}: {text}", "  ")
-        if len(texts) > _MOST:
-            yield f"and {len(texts) - _MOST} more, which -o json shows"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from migrate.cli.emit import decided_text, plain, table_text, wrapped
+from migrate.cli.listing import kinds_of_traffic, listed, paragraphs
 from migrate.cutover.made import GRAVE
 from migrate.files import write_atomic
-from migrate.model.cutover_documents import CutoverCheck, CutoverGroup
+from migrate.model.cutover_documents import CutoverCheck, CutoverGroup, CutoverSuggestion, NotConfirmed
+from migrate.model.finding import Finding
 from migrate.model.words import counted, packet_text
 from migrate.translate.names import file_of
 
-_MOST = 30
 _ABOVE = ("CUT-PREDICTION-MISSED", "CUT-PREDICTION-WIDER")
 """Findings whose traffic stands above them, kind by kind."""
 _RESULTS = {
@@ -73,26 +74,17 @@ def _lines(check: CutoverCheck) -> Iterator[str]:
         yield f"  {counted(ends.pods, 'endpoint')}: {ends.not_as_predicted:,} not enforced as the policies ask"
     drops = [group for group in check.missed if group.outcome == "missed_drop"]
     passes = [group for group in check.missed if group.outcome == "missed_allow"]
-    yield from _section("Dropped, and was predicted to pass", drops)
-    yield from _section("Passes, and was predicted to be dropped", passes)
+    yield from kinds_of_traffic("Dropped, and was predicted to pass", drops, _group)
+    yield from kinds_of_traffic("Passes, and was predicted to be dropped", passes, _group)
     yield from _helps(check)
     yield from _findings(check)
     denied = [group for group in check.new_traffic if group.observed in ("dropped", "audited", "unanswered")]
-    yield from _section("Never seen by the audit, and dropped as the policies say", denied)
-    yield from _section("Not judged", check.not_judged)
-    yield from _quiet(check)
-    yield from _doubts(check)
-
-
-def _section(title: str, groups: Sequence[CutoverGroup]) -> Iterator[str]:
-    if not groups:
-        return
-    yield ""
-    yield f"{title}: {counted(len(groups), 'kind')} of traffic"
-    for number, group in enumerate(groups[:_MOST], start=1):
-        yield from _group(number, group)
-    if len(groups) > _MOST:
-        yield f"and {len(groups) - _MOST} more, which -o json shows"
+    yield from kinds_of_traffic("Never seen by the audit, and dropped as the policies say", denied, _group)
+    yield from kinds_of_traffic("Not judged", check.not_judged, _group)
+    yield from kinds_of_traffic("Said to be dropped, and not seen since", check.not_confirmed, _not_confirmed)
+    yield from paragraphs(
+        ("incomplete", check.incomplete), ("assumed", check.assumptions), ("not seen", check.not_seen)
+    )
 
 
 def _group(number: int, group: CutoverGroup) -> Iterator[str]:
@@ -131,11 +123,14 @@ def _helps(check: CutoverCheck) -> Iterator[str]:
             f"{counted(len(check.suggested), 'suggested policy').replace('policys', 'policies')} would let it through"
         )
         yield from wrapped(f"{names} (--output-dir writes them):", "  ")
-        for policy in check.suggested[:_MOST]:
-            yield from wrapped(f"{policy.object}: {'; '.join(policy.flows[:3])}", "    ", "  - ")
+        yield from listed(check.suggested, _suggested)
     if check.way_back and check.result == "missed":
         yield ""
         yield from wrapped(f"way back: {check.way_back}", "  ")
+
+
+def _suggested(_: int, policy: CutoverSuggestion) -> list[str]:
+    return wrapped(f"{policy.object}: {'; '.join(policy.flows[:3])}", "    ", "  - ")
 
 
 def _findings(check: CutoverCheck) -> Iterator[str]:
@@ -144,33 +139,14 @@ def _findings(check: CutoverCheck) -> Iterator[str]:
     if told:
         yield ""
         yield f"Findings: {len(told)} (migrate explain-rule ID says more)"
-    for finding in told[:_MOST]:
-        where = f"{finding.subject}: " if finding.subject is not None else ""
-        yield from wrapped(f"{finding.id} {where}{finding.detail}", "    ", "  ")
-    if len(told) > _MOST:
-        yield f"and {len(told) - _MOST} more, which -o json shows"
+    yield from listed(told, _finding)
 
 
-def _quiet(check: CutoverCheck) -> Iterator[str]:
-    if not check.not_confirmed:
-        return
-    yield ""
-    yield f"Said to be dropped, and not seen since: {counted(len(check.not_confirmed), 'kind')} of traffic"
-    for one in check.not_confirmed[:_MOST]:
-        events = counted(one.events, "connection")
-        yield from wrapped(f"{one.source} → {one.destination} {packet_text(one)}: {events} before", "    ", "  - ")
+def _finding(_: int, finding: Finding) -> list[str]:
+    where = f"{finding.subject}: " if finding.subject is not None else ""
+    return wrapped(f"{finding.id} {where}{finding.detail}", "    ", "  ")
 
 
-def _doubts(check: CutoverCheck) -> Iterator[str]:
-    titles: Iterable[tuple[str, Sequence[str]]] = (
-        ("incomplete", check.incomplete),
-        ("assumed", check.assumptions),
-        ("not seen", check.not_seen),
-    )
-    for title, texts in titles:
-        if texts:
-            yield ""
-        for text in texts[:_MOST]:
-            yield from wrapped(f"{title}: {text}", "  ")
-        if len(texts) > _MOST:
-            yield f"and {len(texts) - _MOST} more, which -o json shows"
+def _not_confirmed(_: int, one: NotConfirmed) -> list[str]:
+    events = counted(one.events, "connection")
+    return wrapped(f"{one.source} → {one.destination} {packet_text(one)}: {events} before", "    ", "  - ")

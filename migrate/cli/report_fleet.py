@@ -49,6 +49,7 @@ def fleet_text(fleet: Fleet) -> str:
     from rich.table import Table
 
     from migrate.cli.emit import plain, table_text
+    from migrate.model.words import counted
     from migrate.report.fleet_page import cells
 
     table = Table(box=None, pad_edge=False)
@@ -57,7 +58,7 @@ def fleet_text(fleet: Fleet) -> str:
     for each in fleet.rows:
         table.add_row(plain(each.cluster or "?"), *map(plain, cells(each)), plain(each.folder))
     counts = ", ".join(f"{number} {state.replace('_', ' ')}" for state, number in fleet.states.items() if number)
-    head = plain(f"{len(fleet.rows)} clusters: {counts}", "bold")
+    head = plain(f"{counted(len(fleet.rows), 'cluster')}: {counts}", "bold")
     return table_text(head, table, *(plain(line) for line in _notes(fleet)))
 
 
