@@ -19,6 +19,7 @@ from migrate.sources.cases import read_case
 from migrate.verify.engines import Built, build_engine
 from migrate.verify.simulate import Simulator
 from migrate.verify.verification import State, Wanted, verify
+from tests.differential.flows import VXLAN
 from tests.reference.cases import Answer as Said
 from tests.reference.cases import Case, End
 from tests.reference.cases import Flow as AskedFlow
@@ -97,12 +98,12 @@ def _flows(case: Case, cluster: Cluster) -> Iterator[Flow]:
 
 
 def _packets(case: Case) -> Iterator[Packet]:
-    """Both sides of each number in the policies that may be a port, and of each named one."""
+    """Both sides of each number in the policies that may be a port, and of each named one; and Calico's own rule."""
     text = str([case.policies, [port.port for pod in case.pods for port in pod.named_ports]])
     written = {int(found) for found in re.findall(r"(?<![\w.:-])\d{1,5}(?![\w.-])", text)}
     written |= {int(found) for pair in re.findall(r"'(\d+):(\d+)'", text) for found in pair}
     near = {number + step for number in written for step in (-1, 0, 1)}
-    ports = sorted(number for number in {1, 65535, *near} if 1 <= number <= 65535)
+    ports = sorted(number for number in {1, VXLAN, 65535, *near} if 1 <= number <= 65535)
     yield from (Packet(protocol, port) for protocol in (TCP, UDP, SCTP) for port in ports)
     yield from (Packet(protocol, kind) for protocol in (ICMP, ICMPV6) for kind in _TYPES)
 
