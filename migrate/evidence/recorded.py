@@ -34,6 +34,7 @@ _MOST_WAITING = 50_000
 _MOST_PODS = _MOST_ADDRESSES = 100_000
 _MOST_TIMES, _MOST_EVENTS = 1 << 40, 1 << 53
 """Of one entry, and of all of one kind in an hour. Beyond them a program tells nonsense, and sums have 63 bits."""
+_ENDS = "source, destination, protocol, port"
 _Key = tuple[int, int, int, int, int, bytes, bytes, int, int]
 _Span = list[int]
 """The first and the last moment."""
@@ -61,6 +62,8 @@ class ImportedRecording:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("BEGIN")
         connection.execute(RAISE)
+        columns = f"hour, {_ENDS}, veth"
+        connection.execute(f"CREATE TEMP TABLE stopped ({columns}, PRIMARY KEY ({columns})) WITHOUT ROWID")
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -129,19 +132,17 @@ class ImportedRecording:
                 self._insert("owner", (bytes_of(address), "pod", *owner, "", first, last))
 
     def _leave_open_what_did_not_arrive(self) -> None:
-        """What left a pod and was dropped at its peer, which let none of its kind in, is not known to work.
+        """What left a pod and was dropped at its peer in the same hour is not known to work.
 
-        A program tells of a packet at each end by itself: forwarded at the sender's, dropped at the receiver's.
+        A program tells of a packet at each end by itself: forwarded at the sender's, dropped at the receiver's. Where
+        another of its kind was let in there or answered, at whatever time, the sender's word stands.
         """
-        ends = "source, destination, protocol, port"
         execute = self._connection.execute
-        execute(f"CREATE TEMP TABLE stopped AS SELECT DISTINCT {ends}, veth FROM dropped")
-        execute(f"CREATE INDEX temp.by_ends ON stopped ({ends})")
-        let_in = f"SELECT {ends} FROM flow WHERE direction = 1 AND kind = 0 AND answered > 0"
-        execute(f"DELETE FROM stopped WHERE ({ends}) IN ({let_in})")
-        there = " AND ".join(f"stopped.{name} = flow.{name}" for name in ends.split(", "))
+        let_in = f"SELECT {_ENDS} FROM flow WHERE kind = 0 AND (direction = 1 AND answered > 0 OR answered > events)"
+        execute(f"DELETE FROM stopped WHERE ({_ENDS}) IN ({let_in})")
+        there = " AND ".join(f"stopped.{name} = flow.{name}" for name in ("hour", *_ENDS.split(", ")))
         execute(
-            "UPDATE flow SET answered = 0 WHERE direction = 0 AND kind = 0 AND answered <= events "
+            "UPDATE flow SET answered = 0 WHERE direction = 0 AND kind = 0 "
             f"AND EXISTS (SELECT 1 FROM stopped WHERE {there} AND stopped.veth <> flow.veth)"
         )
         execute("DROP TABLE stopped")
@@ -152,9 +153,12 @@ class ImportedRecording:
     def _write_waiting(self) -> None:
         self._connection.executemany(ADD_FLOW, (_flow_row(key, row) for key, row in self._flows.items()))
         for key, (first, last, events, _, _) in self._dropped.items():
-            veth, _, _, _, _, source, destination, protocol, port = key
+            veth, hour, way, _, _, source, destination, protocol, port = key
             ends = FlowEnds(address_of(source), address_of(destination), protocol, port)
             self._connection.execute(*dropped_statement(veth, ends, first, last, events))
+            if way == Direction.TO_POD:
+                stopped = (hour, source, destination, protocol, port, veth)
+                self._connection.execute("INSERT OR IGNORE INTO stopped VALUES (?, ?, ?, ?, ?, ?)", stopped)
         self._flows.clear()
         self._dropped.clear()
 

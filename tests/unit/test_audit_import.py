@@ -283,6 +283,20 @@ def test_evidence_is_judged_and_says_that_nothing_was_watched(folder: Path) -> N
         pytest.param((), [5432], [], id="forwarded by the sender's node, dropped by the receiver's"),
         pytest.param((line(CRON, DB, traffic_direction="INGRESS"),), [], [5432], id="another of its kind was let in"),
         pytest.param(
+            (
+                line(
+                    CRON,
+                    DB,
+                    is_reply=True,
+                    traffic_direction="INGRESS",
+                    l4={"TCP": {"source_port": 5432, "destination_port": 40000}},
+                ),
+            ),
+            [5432],
+            [],
+            id="a reply to somebody else",
+        ),
+        pytest.param(
             (line(DB, CRON, is_reply=True, l4={"TCP": {"source_port": 5432, "destination_port": 40000}}),),
             [],
             [5432],
@@ -298,6 +312,19 @@ def test_what_leaves_a_pod_and_does_not_arrive_is_denied_today(
     done = replay(folder, found.recording, 1 if works else 4)
     assert [group.port for group in done.would_drop] == works
     assert [group.port for group in done.denied_today if group.port not in works] == denied
+
+
+def test_a_drop_at_its_sender_says_nothing_of_the_next_pod_with_that_address(folder: Path) -> None:
+    old: Json = {"namespace": "shop", "pod_name": "cron-old"}
+    before = line(CRON, DB, verdict="DROPPED", source=old, time="2026-11-20T05:01:00Z")
+    done = replay(folder, one(folder, before, line(CRON, DB)).recording, 1)
+    assert [group.port for group in done.would_drop] == [5432]
+
+
+def test_a_drop_of_another_hour_is_not_that_of_a_flow_that_left(folder: Path) -> None:
+    before = line(CRON, DB, verdict="DROPPED", traffic_direction="INGRESS", time="2026-11-20T05:01:00Z")
+    done = replay(folder, one(folder, before, line(CRON, DB)).recording, 1)
+    assert [group.port for group in done.would_drop] == [5432]
 
 
 def test_without_a_verdict_nothing_is_said_to_work(folder: Path) -> None:
