@@ -48,11 +48,11 @@ def engine_options(
 ) -> Mapping[str, Json]:
     """The agent's flags; ClusterNetworkPolicies that are given are read where the target can be told to.
 
-    The IP versions that run are those of the pods, where these are known.
+    The IP versions that run are those of the pods, else of the nodes, where these are known.
     """
     if engine != "cilium":
         return {}
-    families = cluster.pod_families or {4, 6}
+    families = cluster.running_families
     tiers = profile.cluster_network_policy and any(is_cluster_network_policy(raw) for raw in policies)
     return ({"enable-k8s-cluster-network-policy": True} if tiers else {}) | {
         "enable-sctp": profile.sctp,

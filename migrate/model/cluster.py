@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from migrate.model.addresses import Address, AddressSet
@@ -110,6 +111,12 @@ class ServiceAccount:
     labels: Labels
 
 
+def families_of_pods(pods: Iterable[Pod]) -> frozenset[int]:
+    """The IP versions of pods that have addresses of their own."""
+    own = (pod.addresses for pod in pods if not pod.host_network)
+    return frozenset(address.version for addresses in own for address in addresses)
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """Everything the policies may refer to. Each tuple is sorted by namespace and name.
@@ -117,6 +124,8 @@ class Cluster:
     `complete` is False when something could not be read: then what is not here may still exist. `accounts_given`:
     ServiceAccount objects were read, so that their labels are known. `api_server` are the addresses behind the
     Service default/kubernetes. `names` are DNS names of the outside with their addresses, None when not known.
+    `ip_families` are the IP versions of pods and nodes; `pod_families` those of pods that have addresses of their own,
+    which tell what runs: nodes and pools may have more. Both are empty when not known.
     """
 
     namespaces: tuple[Namespace, ...] = ()
@@ -131,11 +140,9 @@ class Cluster:
     complete: bool = False
     ip_families: frozenset[int] = field(default_factory=frozenset)
     names: tuple[tuple[str, tuple[Address, ...]], ...] | None = None
+    pod_families: frozenset[int] = field(default_factory=frozenset)
 
     @property
-    def pod_families(self) -> frozenset[int]:
-        """The IP versions of pods, which nodes need not share; those of all addresses where no pod has its own."""
-        own = (pod.addresses for pod in self.pods if not pod.host_network)
-        found = {address.version for addresses in own for address in addresses}
-        networks = {4: self.pod_networks.v4, 6: self.pod_networks.v6}
-        return frozenset(found | {version for version, part in networks.items() if part}) or self.ip_families
+    def running_families(self) -> frozenset[int]:
+        """The IP versions that the cluster's network most likely runs; both where nothing tells."""
+        return self.pod_families or self.ip_families or frozenset({4, 6})

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from migrate.errors import InputError
 from migrate.model.addresses import Address, parse_address
-from migrate.model.cluster import Cluster, NamedPort, Namespace, Node, Pod
+from migrate.model.cluster import Cluster, NamedPort, Namespace, Node, Pod, families_of_pods
 from migrate.model.flow import Flow
 from migrate.model.labels import Labels
 from migrate.model.raw import FieldPath, Json, RawObject
@@ -85,6 +85,7 @@ def _cluster(root: Fields) -> Cluster:
         api_server=_addresses(server, "ips") if server else (),
         complete=True,
         ip_families=frozenset(address.version for _, addresses in owned for address in addresses),
+        pod_families=families_of_pods(pods.values()),
     )
 
 

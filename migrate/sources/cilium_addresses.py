@@ -58,8 +58,8 @@ class CidrPeers:
     def block(self, cidr: Network, holes: Sequence[Network], *, plain: bool = False) -> Predicate:
         """Addresses of a prefix less some others. A prefix of no bits is "the outside" where only nodes match.
 
-        Up to 1.18 that is so for both IP versions without dual stack, since there is one outside then, other than in a
-        `plain` list (pkg/policy/api/cidr.go of v1.18.8).
+        In 1.17 and 1.18 that is so for both IP versions without dual stack, since there is one outside then, other than
+        in a `plain` list (pkg/policy/api/cidr.go of v1.18.8).
         """
         whole = cidr.prefixlen == 0
         if whole and not plain and self._settings.outside_is_one and cidr.version not in self._settings.families:

@@ -81,7 +81,7 @@ class CiliumSettings:
             named_ports_per_identity=minor >= 20,
             range_from_zero_is_all=minor >= 19,
             nodes_match_everything=minor <= 18,
-            outside_is_one=minor <= 18,
+            outside_is_one=minor in (17, 18),
             host_needs_a_rule=minor >= 19,
             group_labels_add_up=minor >= 19,
             label_patterns=tuple(p for p in LABEL_PATTERNS if minor >= 18 or p != _TOPOLOGY),

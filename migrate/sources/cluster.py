@@ -10,7 +10,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from migrate.model.addresses import Address, AddressSet, Network, parse_address, parse_network
-from migrate.model.cluster import Cluster, NamedPort, Namespace, Node, Pod, Service, ServiceAccount, ServicePort
+from migrate.model.cluster import (
+    Cluster,
+    NamedPort,
+    Namespace,
+    Node,
+    Pod,
+    Service,
+    ServiceAccount,
+    ServicePort,
+    families_of_pods,
+)
 from migrate.model.labels import Labels
 from migrate.model.raw import Json, RawObject, as_list, as_map, as_number, as_text
 from migrate.sources.kubernetes import NAMESPACE_NAME
@@ -55,6 +65,7 @@ def read_cluster(objects: Iterable[RawObject], *, complete: bool) -> Cluster:
         pod_networks=pod_networks,
         complete=complete,
         ip_families=frozenset(a.version for found in (pods, nodes) for owner in found for a in owner.addresses),
+        pod_families=families_of_pods(pods),
     )
 
 

@@ -112,7 +112,7 @@ class _Forecast:
         cluster: Cluster,
         profile: Profile,
     ) -> None:
-        settings = settings_of(profile)
+        settings = settings_of(profile, cluster)
         self._policies = policies
         self._prefixes = named(policies, groups)
         self._pods = PodIdentities(cluster, settings)

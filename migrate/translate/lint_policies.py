@@ -60,7 +60,7 @@ def _scene(
     linted: Sequence[RawObject], others: Sequence[RawObject], profile: Profile, cluster: Cluster | None
 ) -> Scene:
     every = [*linted, *others]
-    settings = settings_of(profile)
+    settings = settings_of(profile, cluster)
     groups = tuple(read_group(raw) for raw in every if raw.ref.kind == _GROUP)
     return Scene(
         profile=profile,

@@ -1,10 +1,10 @@
-"""0.0.0.0/0 and ::/0 where Cilium runs one IP version: up to 1.18 the other version's means the whole outside.
+"""0.0.0.0/0 and ::/0 where Cilium runs one IP version: in 1.17 and 1.18 the other one's means the whole outside.
 
 Without dual stack there is one identity for the outside, and a prefix of no bits in a CIDRSet or an ipBlock (not in a
 plain list of CIDRs) stands for it, whatever its version. So in an IPv4 cluster ::/0 admits (or denies) every IPv4
 address outside. Prefixes of one bit are never taken so.
-Facts: pkg/policy/api/cidr.go of v1.17.0 and v1.18.8, pkg/labels/cidr.go of v1.19.0 and v1.20.2; measured on the policy
-engines 1.18.8 (admits) and 1.20.2 (does not).
+Facts: pkg/policy/api/cidr.go of v1.16.0 (where it is not so), v1.17.0 and v1.18.8, pkg/labels/cidr.go of v1.19.0 and
+v1.20.2; measured on the policy engines 1.18.8 (admits) and 1.20.2 (does not).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from migrate.translate.objects import Block, CiliumPolicy, CiliumRule
 from migrate.translate.profiles import Profile
 
 _IPV4 = frozenset({4})
-"""What a cluster has when nothing tells: a cluster with two is always seen by its pods' addresses."""
+"""What a cluster is taken to have when no pod's address tells. A cluster with IPv6 only is not thought of then."""
 
 
 def means_the_outside(net: Network, profile: Profile, families: Collection[int]) -> bool:
@@ -63,7 +63,7 @@ def in_halves(policy: CiliumPolicy, context: Context, notes: Notes) -> CiliumPol
 
 
 def _halved(rule: CiliumRule, context: Context) -> CiliumRule:
-    blocks = tuple(half for block in rule.peers.blocks for half in _halves(block, context))
+    blocks = tuple(dict.fromkeys(half for block in rule.peers.blocks for half in _halves(block, context)))
     return rule if blocks == rule.peers.blocks else replace(rule, peers=replace(rule.peers, blocks=blocks))
 
 

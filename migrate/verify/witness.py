@@ -93,8 +93,9 @@ def _assumptions(cluster: Cluster, networks: AddressSet) -> Iterator[str]:
         yield "nodes are like those of the snapshot"
     if networks != AddressSet.everything():
         yield f"pods have addresses in {', '.join(map(str, networks.networks()))}"
-    if cluster.ip_families:
-        yield f"pods have addresses of {' and '.join(f'IPv{family}' for family in sorted(cluster.ip_families))}"
+    families = cluster.pod_families or cluster.ip_families
+    if families:
+        yield f"pods have addresses of {' and '.join(f'IPv{family}' for family in sorted(families))}"
 
 
 def _pod_selectors(engines: Iterable[Engine]) -> Iterator[Selector]:
@@ -132,7 +133,7 @@ def _nodes(engines: Iterable[Engine], cluster: Cluster, reads: Reads, cap: int) 
     asked = (leaf.selector for engine in engines for leaf in _leaves(_predicates(engine)) if isinstance(leaf, Nodes))
     addresses = tuple(
         _usual(family, low, high)
-        for family in sorted(cluster.ip_families or {4, 6})
+        for family in sorted(cluster.running_families)
         for low, high in _pieces(reads, family)
         if high > low
     )
@@ -164,7 +165,7 @@ def _networks(cluster: Cluster) -> AddressSet:
     known = cluster.pod_networks
     own = (address for pod in cluster.pods if not pod.host_network for address in pod.addresses)
     families = {4 for _ in known.v4} | {6 for _ in known.v6}
-    if not known or not (cluster.ip_families or {4, 6}) <= families or any(address not in known for address in own):
+    if not known or not cluster.running_families <= families or any(address not in known for address in own):
         return AddressSet.everything()
     return known
 
@@ -178,7 +179,7 @@ def _places(
     """
     taken = {a for node in nodes for a in node.addresses} | set(cluster.api_server)
     sides, roomy = [], []
-    for family in sorted(cluster.ip_families or {4, 6}):
+    for family in sorted(cluster.running_families):
         own = sorted(int(address) for address in taken if address.version == family)
         found = list(_free(_pieces(reads, family), networks.v4 if family == 4 else networks.v6, own, family))
         sides.append([address for address, _ in found])

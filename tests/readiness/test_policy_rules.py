@@ -136,6 +136,7 @@ def _admitting(*cidrs: str) -> str:
     return policy("admitting", f"{{podSelector: {{}}, ingress: [{{from: [{', '.join(cidrs)}]}}]}}")
 
 
+POOL_V6 = "apiVersion: crd.projectcalico.org/v1\nkind: IPPool\nmetadata: {name: v6}\nspec: {cidr: 'fd00:1::/48'}"
 ALL_IPV6 = '{ipBlock: {cidr: "::/0"}}'
 ALMOST_ALL = "{ipBlock: {cidr: 0.0.0.0/0, except: [8.8.8.8/32]}}"
 
@@ -146,6 +147,13 @@ ALMOST_ALL = "{ipBlock: {cidr: 0.0.0.0/0, except: [8.8.8.8/32]}}"
         pytest.param(_admitting(ALMOST_ALL, ALL_IPV6), "cilium-1.18", [Effect.WIDENS], id="1.18 lets all of IPv4 in"),
         pytest.param(_admitting(ALMOST_ALL, ALL_IPV6), "aks-1.36", [Effect.WIDENS], id="which AKS runs"),
         pytest.param(_admitting(ALMOST_ALL, ALL_IPV6), "cilium-1.20", [], id="1.20 does not"),
+        pytest.param(
+            f"{_admitting(ALMOST_ALL, ALL_IPV6)}\n---\n{POOL_V6}",
+            "cilium-1.18",
+            [Effect.WIDENS],
+            id="a pool that no pod uses changes nothing",
+        ),
+        pytest.param(_admitting(ALMOST_ALL, ALL_IPV6), "cilium-1.16", [], id="1.16 does not either"),
         pytest.param(_admitting(ALMOST_ALL), "cilium-1.18", [], id="the version that runs is taken as it is written"),
         pytest.param(
             _admitting("{ipBlock: {cidr: 0.0.0.0/0}}", ALL_IPV6), "cilium-1.18", [], id="all of IPv4 is meant"

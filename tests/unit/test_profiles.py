@@ -74,7 +74,7 @@ def _names_where(field: str) -> set[str]:
         ("to_services_with_ports", {*_RELEASES[1:], *_AKS[1:]}),
         ("default_local_cluster", {"cilium-1.19", "cilium-1.20"}),
         ("negative_namespace_selector_admits_world", {*_RELEASES[:3], *_AKS}),
-        ("zero_prefix_is_world", {*_RELEASES[:3], *_AKS}),
+        ("zero_prefix_is_world", {*_RELEASES[1:3], *_AKS[1:]}),
         ("dns_any_depth_pattern", {"cilium-1.19", "cilium-1.20"}),
         ("named_ports_per_identity", {"cilium-1.20"}),
         ("cluster_network_policy", {"cilium-1.20"}),

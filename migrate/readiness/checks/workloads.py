@@ -61,7 +61,7 @@ def _egress_gateway(documents: Documents, today: date) -> Iterator[Finding]:
 def _churn(documents: Documents, today: date) -> Iterator[Finding]:
     """Labels of single runs that make an identity each, and the number of identities that there are now."""
     profile = target(documents)
-    identities = len(PodIdentities(documents.cluster, settings_of(profile)).identities)
+    identities = len(PodIdentities(documents.cluster, settings_of(profile, documents.cluster)).identities)
     limit = limits.number("identities_over_time")
     if identities > limit:
         detail = f"the pods of today have {identities} identities; {profile.identities} is the limit"
