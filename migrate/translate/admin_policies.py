@@ -109,7 +109,7 @@ def _objects(priority: int, parts: Mapping[Direction, _Run]) -> Iterator[AdminPo
 
 def _rules(rule: AdminRule, direction: Direction) -> Iterator[JsonMap]:
     peers, ports = _peers(rule.box), _ports(rule.box.traffic)
-    for some, few in product(_chunks(peers), _chunks(ports) if ports else [()]):
+    for some, few in product(_chunks(peers), [()] if ports is None else _chunks(ports)):
         found: JsonMap = {"action": _WORDS[rule.action], _SIDES[direction]: list(some)}
         if few:
             found["protocols"] = list(few)
@@ -123,9 +123,10 @@ def _peers(box: Box) -> list[Json]:
     return found
 
 
-def _ports(traffic: TrafficSet) -> list[Json]:
+def _ports(traffic: TrafficSet) -> list[Json] | None:
+    """Ports with their protocols; None for all traffic, and none at all for port 0 alone, which cannot be said."""
     if traffic == ANY_TRAFFIC:
-        return []
+        return None
     return [
         {protocol.lower(): {"destinationPort": _port(max(low, 1), high)}}
         for protocol, ranges in traffic.parts

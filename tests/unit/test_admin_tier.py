@@ -99,6 +99,12 @@ PLACED = [
         ["spec.ingress[0]", "spec.ingress[1]"],
         id="nothing that an Allow outside the tier overlaps",
     ),
+    pytest.param(
+        [allow(GOOD) | {"protocol": "UDP", "destination": {"notPorts": ["1:65535"]}}, deny(BAD), PASS],
+        ["Deny"],
+        [],
+        id="port 0 alone cannot be said and is not everything",
+    ),
     pytest.param([deny(BAD), allow(GOOD)], ["Deny"], [], id="an Allow that no Deny follows stays outside"),
 ]
 

@@ -38,10 +38,20 @@ NODE: Object = {
     "metadata": {"name": "n1"},
     "status": {"addresses": [{"type": "InternalIP", "address": "192.168.7.1"}]},
 }
+OTHER_NODE: Object = {
+    **NODE,
+    "metadata": {"name": "n2"},
+    "status": {"addresses": [{"type": "InternalIP", "address": "192.168.7.2"}]},
+}
 PODS = (pod("web", "10.0.0.1", app="web"), pod("client", "10.0.0.2", app="client"), NODE)
+TWINS = (pod("web", "10.0.0.1", app="web"), pod("twin", "10.0.0.9", app="web"), NODE, OTHER_NODE)
 HIDDEN: Json = {"matchLabels": {"pod-template-hash": "5d8c7"}}
 HIDDEN_PODS = (pod("old", "10.0.0.3", **{"pod-template-hash": "5d8c7"}), *PODS)
 BLOCK = network_policy({"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.2/32"}}]}]}, "block")
+ALMOST_ALL: Json = {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.9/32"]}}
+OUT = network_policy(
+    {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"to": [ALMOST_ALL], "ports": [{"port": 8081}]}]}, "out"
+)
 PUBLIC = network_policy({"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "8.8.8.0/24"}}]}]}, "public")
 NAMED = network_policy({"podSelector": {}, "ingress": [{"ports": [{"port": "http"}]}]}, "named")
 OPEN_TO_HIDDEN = network_policy({"podSelector": {}, "ingress": [{"from": [{"podSelector": HIDDEN}]}]}, "open")
@@ -188,6 +198,12 @@ def everybody(spec: dict[str, Json]) -> None:
     spec["ingress"] = [{"fromEntities": ["all"]}]
 
 
+def no_nodes(spec: dict[str, Json]) -> None:
+    rules = spec["egress"]
+    assert isinstance(rules, list)
+    spec["egress"] = [rule for rule in rules if isinstance(rule, dict) and "toEntities" not in rule]
+
+
 def no_default_deny(spec: dict[str, Json]) -> None:
     spec["enableDefaultDeny"] = {"ingress": False, "egress": False}
 
@@ -203,6 +219,7 @@ BUGS = [
     pytest.param([PLAIN, *PODS], (), no_default_deny, "", "newly allowed", id="nothing is isolated"),
     pytest.param([PLAIN], (), no_rules, "witness", "newly denied", id="a rule is lost, without pods"),
     pytest.param([PLAIN, NODE], (), everybody, "", "newly allowed", id="everybody is let in, without pods"),
+    pytest.param([OUT, *TWINS], (), no_nodes, "", "newly denied", id="other nodes are lost beside the own one"),
     pytest.param([BLOCK, *PODS], (), no_rules, "pod shop/client", "newly denied", id="what holds here does not"),
     pytest.param([*ORDERED, *PODS], ("calico",), no_deny, "pod shop/client", "newly allowed", id="the order is lost"),
 ]
