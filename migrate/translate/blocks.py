@@ -6,7 +6,7 @@ Facts: identity before address, measured on Cilium 1.18.8 and 1.20.2 (default po
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from migrate.model.addresses import Address, AddressSet, parse_network
 from migrate.model.cluster import Pod
@@ -40,7 +40,7 @@ _PRIVATE = AddressSet.of(
 def split_blocks(blocks: Sequence[Block], addresses: AddressSet, place: str, context: Context, notes: Notes) -> Peers:
     """Peers that cover exactly `addresses`, which the blocks of one rule mean together; gaps become findings."""
     families = context.cluster.ip_families
-    if _covers_everything(addresses, families or frozenset({4})):
+    if covers_everything(addresses, families or frozenset({4})):
         if not (addresses.v4 and addresses.v6):
             notes.assume(f"the cluster has IPv{4 if addresses.v4 else 6} addresses only")
         if not families and not addresses.v6:
@@ -59,7 +59,8 @@ def split_blocks(blocks: Sequence[Block], addresses: AddressSet, place: str, con
     return peers | _covered_nodes(blocks, addresses, place, context, notes)
 
 
-def _covers_everything(addresses: AddressSet, families: frozenset[int]) -> bool:
+def covers_everything(addresses: AddressSet, families: Collection[int]) -> bool:
+    """Whether addresses are all that there are of some IP versions."""
     v4, v6 = _ALL.v4 <= addresses.v4, _ALL.v6 <= addresses.v6
     return (v4 or 4 not in families) and (v6 or 6 not in families)
 

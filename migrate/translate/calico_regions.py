@@ -232,13 +232,11 @@ class RuleRegions:
         if len(families) == 2:
             return peers
         cluster = self._context.cluster.ip_families or frozenset({4})
-        within = peers.wide.pods or peers.wide.own_node or peers.wide.other_nodes
         everyone = cluster <= families and peers.wide.addresses >= _addresses_of(families)
-        if len(cluster) == 1 and (within or everyone):
+        if len(cluster) == 1 and (peers.wide.has_insiders or everyone):
             self._notes.assume(f"the cluster has IPv{min(cluster)} addresses only")
         exact, wide = (_in_versions(one, families, cluster) for one in (peers.exact, peers.wide))
-        inside = exact.pods or exact.own_node or exact.other_nodes
-        if cluster <= families or not cluster & families or not inside or _one_family(rule):
+        if cluster <= families or not cluster & families or not exact.has_insiders or _one_family(rule):
             return _Bounds(exact, wide)
         unsaid.append("one IP version among pods and nodes that have both")
         return _Bounds(PeerSet(addresses=exact.addresses), wide)

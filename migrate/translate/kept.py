@@ -1,8 +1,8 @@
 """NetworkPolicies that stay as they are: Cilium reads them itself, with the differences listed here.
 
 Facts (measured on Cilium 1.18.8 and 1.20.2): rules that policyTypes leave out isolate all the same; a CIDR is never a
-pod or node; up to 1.18 a namespaceSelector of negations admits the world, and so does ::/0 in an IPv4 cluster; before
-1.20 a named egress port is one number for the whole cluster.
+pod or node; up to 1.18 a namespaceSelector of negations admits the world, and in 1.17 and 1.18 ::/0 does in an IPv4
+cluster; before 1.20 a named egress port is one number for the whole cluster.
 """
 
 from __future__ import annotations

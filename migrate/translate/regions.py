@@ -214,7 +214,12 @@ class PeerSet:
         )
 
     def __bool__(self) -> bool:
-        return bool(self.pods or self.addresses or self.own_node or self.other_nodes)
+        return bool(self.addresses or self.has_insiders)
+
+    @property
+    def has_insiders(self) -> bool:
+        """Whether there are pods or nodes among them."""
+        return bool(self.pods or self.own_node or self.other_nodes)
 
 
 ANY_PEER = PeerSet(EVERY_POD, AddressSet.everything(), True, True)

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from migrate.model.addresses import AddressSet, Network
 from migrate.sources.kubernetes import BlockPeer, NetworkPolicy
+from migrate.translate.blocks import covers_everything
 from migrate.translate.context import Context
 from migrate.translate.notes import Notes
 from migrate.translate.objects import Block, CiliumPolicy, CiliumRule
@@ -32,13 +33,13 @@ def outside_prefixes(
     blocks: Sequence[tuple[Network, Sequence[Network]]], profile: Profile, families: Collection[int]
 ) -> list[Network]:
     """Of the blocks of one rule (each with its exceptions) those that let the outside in or out and no other does."""
-    everything, covered = AddressSet.everything(), AddressSet()
+    taken = [net for net, _ in blocks if means_the_outside(net, profile, families)]
+    if not taken:
+        return []
+    covered = AddressSet()
     for net, holes in blocks:
         covered |= AddressSet.of([net]) - AddressSet.of(holes)
-    given = families or _IPV4
-    if (4 not in given or everything.v4 <= covered.v4) and (6 not in given or everything.v6 <= covered.v6):
-        return []
-    return [net for net, _ in blocks if means_the_outside(net, profile, families)]
+    return [] if covers_everything(covered, families or _IPV4) else taken
 
 
 def outside_blocks(policy: NetworkPolicy, profile: Profile, families: Collection[int]) -> Iterator[BlockPeer]:

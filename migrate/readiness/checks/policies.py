@@ -11,6 +11,7 @@ from migrate.model.audit_documents import Audit
 from migrate.model.documents import Result
 from migrate.model.finding import Effect, Finding
 from migrate.model.raw import RawObject
+from migrate.model.refs import ObjectRef
 from migrate.model.selectors import NEGATIVE, requirements
 from migrate.readiness import limits
 from migrate.readiness.documents import Documents
@@ -79,11 +80,11 @@ def _world_by_negation(documents: Documents, today: date) -> Iterator[Finding]:
     if not profile.negative_namespace_selector_admits_world:
         return
     negative = [raw for raw, policy in documents.network_policies if _negates_namespaces(policy)]
-    results = {} if documents.translation is None else {r.source: r.original for r in documents.translation.results}
+    staying = _staying(documents)
     for found in lint(negative, profile):
         if found.id != "LINT-NEGATIVE-ONLY" or found.subject is None:
             continue
-        until = "" if results.get(found.subject) == "stays" else ", from the cutover until it is deleted"
+        until = "" if found.subject in staying else ", from the cutover until it is deleted"
         detail = f"{profile.title} lets the outside and nodes through this peer{until}"
         effect = Effect.NONE if runs(documents, "npm-linux") else Effect.WIDENS
         yield Finding(
@@ -99,9 +100,9 @@ def _world_by_negation(documents: Documents, today: date) -> Iterator[Finding]:
 
 def _world_by_zero_prefix(documents: Documents, today: date) -> Iterator[Finding]:
     profile, families = target(documents), documents.cluster.pod_families
-    results = {} if documents.translation is None else {r.source: r.original for r in documents.translation.results}
+    staying = _staying(documents)
     for raw, policy in documents.network_policies:
-        until = "" if results.get(raw.ref) == "stays" else ", from the cutover until the policy is deleted"
+        until = "" if raw.ref in staying else ", from the cutover until the policy is deleted"
         for block in outside_blocks(policy, profile, families):
             effect = Effect.WIDENS if families else Effect.UNKNOWN
             yield Finding(
@@ -114,6 +115,12 @@ def _world_by_zero_prefix(documents: Documents, today: date) -> Iterator[Finding
                 field=block.field,
                 at=policy.at,
             )
+
+
+def _staying(documents: Documents) -> frozenset[ObjectRef]:
+    """The sources that the translation leaves in the cluster."""
+    results = () if documents.translation is None else documents.translation.results
+    return frozenset(result.source for result in results if result.original == "stays")
 
 
 def _negates_namespaces(policy: NetworkPolicy) -> bool:
